@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * vecdist.c
+ *	  Module entry point: sets up each subsystem in dependency order.
+ *
+ * This is the only file that sees both the index access method (vhnsw) and
+ * distribution.  Each subsystem defines its own settings and hooks.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "vecdist_compat.h"
+#include "vecdist_debug.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	VecdistDebugInit();
+}

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * vecdist_compat.h
+ *	  Differences between the PostgreSQL versions we build for (15 to 18).
+ *
+ * The only place that asks for PG_VERSION_NUM.  The rest of the source is
+ * written for the newest spelling; older servers get it from here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDIST_COMPAT_H
+#define VECDIST_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "vecdist needs PostgreSQL 15 or newer"
+#endif
+
+/*
+ * We compile with hidden visibility.  From 16 on PGDLLEXPORT makes a symbol
+ * visible; on 15 it is empty.
+ */
+#if PG_VERSION_NUM < 160000
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+
+#include "fmgr.h"
+
+/* As PG_FUNCTION_INFO_V1, with the function itself exported on 15 as well. */
+#define VECDIST_FUNCTION_INFO_V1(funcname) \
+	extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(funcname)
+
+#endif							/* VECDIST_COMPAT_H */

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * vecdist_debug.h
+ *	  Named places where a test can stop, fail or kill a backend.
+ *
+ * VD_DEBUG_POINT("vhnsw-after-element") costs nothing in builds for users;
+ * builds with ASSERTIONS=1 obey the setting vecdist.debug_points.  Names are
+ * lower case, begin with their subsystem, and stand in its README where the
+ * crash states are described.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDIST_DEBUG_H
+#define VECDIST_DEBUG_H
+
+#ifdef VECDIST_DEBUG_POINTS
+extern void VecdistDebugInit(void);
+extern void VecdistDebugPoint(const char *name);
+
+#define VD_DEBUG_POINT(name) VecdistDebugPoint(name)
+#else
+#define VecdistDebugInit() ((void) 0)
+#define VD_DEBUG_POINT(name) ((void) 0)
+#endif
+
+#endif							/* VECDIST_DEBUG_H */
