@@ -1,0 +1,148 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_connection.h
+ *	  Connections to worker servers: open, send, wait, cancel.
+ *
+ * Usual use, fan-out to several workers in one parallel turn:
+ *
+ *		for each worker:  req[i].conn = DistConnGet(serverid, userid, target);
+ *						  req[i].sql = ...; req[i].params = ...;
+ *		DistExecute(req, n, timeout_ms, 0);
+ *		... use req[i].result, freed with the memory context ...
+ *
+ * Nothing here blocks: every wait serves interrupts.  See README, sections
+ * "Connections" and "Remote transactions".
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DIST_CONNECTION_H
+#define DIST_CONNECTION_H
+
+#include "postgres.h"
+
+#include "libpq-fe.h"
+
+typedef struct DistConn DistConn;
+
+/* Which server of a worker group may answer. */
+typedef enum DistTarget
+{
+	DIST_TARGET_PRIMARY,		/* the primary: writes, strong reads */
+	DIST_TARGET_ANY				/* any server: reads that may be old */
+} DistTarget;
+
+/* What the statement needs. */
+#define DIST_REQ_XACT		0x01	/* open a remote transaction if there is
+									 * none */
+#define DIST_REQ_WRITE		0x02	/* the statement may write; implies XACT */
+#define DIST_REQ_BINARY		0x04	/* want the result in binary */
+#define DIST_REQ_PREPARED	0x08	/* prepare it once per connection, found
+									 * again by its text */
+
+/* Parameters of one statement, in libpq's terms; types are inferred. */
+typedef struct DistParams
+{
+	int			n;
+	const char *const *values;	/* NULL entries are SQL NULLs */
+	const int  *lengths;
+	const int  *formats;		/* 1 = binary */
+} DistParams;
+
+/* One statement for one connection; see DistExecute. */
+typedef struct DistRequest
+{
+	DistConn   *conn;
+	const char *sql;
+	const DistParams *params;	/* or NULL */
+	int			flags;			/* DIST_REQ_* */
+
+	/* results */
+	PGresult   *result;			/* freed by reset or deletion of the memory
+								 * context that was current in DistExecute */
+	ErrorData  *error;			/* with DIST_EXEC_KEEP_GOING: why there is no
+								 * result, in the same context; else NULL */
+} DistRequest;
+
+/*
+ * DistConnGet
+ *		The connection of this backend to a worker, opened if need be.
+ *
+ * Returns at once: connecting goes on in the background and is waited for by
+ * the first operation.  'userid' is the local role whose user mapping is
+ * used.  DIST_TARGET_ANY returns the primary's connection if that has a
+ * remote transaction open.  If another operation is unfinished on the
+ * connection, its finish callback is called.
+ *
+ * The pointer stays valid until the end of the transaction.
+ */
+extern DistConn *DistConnGet(Oid serverid, Oid userid, DistTarget target);
+
+/*
+ * DistExecute
+ *		Run one statement on each connection, all at the same time.
+ *
+ * Connections are pairwise different.  Returns when all have answered.  The
+ * first remote error, lost connection or timeout raises an error (08001 could
+ * not connect, 08006 lost or timed out, else the worker's own SQLSTATE,
+ * message, detail, hint and a context line naming the worker); the other
+ * connections are brought to rest or closed first.  timeout_ms < 0: wait as
+ * long as it takes.  A lost connection that had no remote transaction and
+ * was opened before this statement is opened again once and the statement
+ * repeated.
+ *
+ * With DIST_EXEC_KEEP_GOING an error of one request is stored in it instead,
+ * and the others are waited for; interrupts still raise.
+ */
+#define DIST_EXEC_KEEP_GOING 0x01
+extern void DistExecute(DistRequest *requests, int nrequests, int timeout_ms,
+						int exec_flags);
+
+/* One statement on one connection; result as in DistExecute. */
+extern PGresult *DistExec(DistConn *conn, const char *sql,
+						  const DistParams *params, int flags);
+
+/*
+ * Streams.  A caller that leaves an operation open (COPY IN, rows still to
+ * come) uses these and registers how to finish it.
+ *
+ * DistConnStart sends a statement and returns when it is flushed or, with
+ * large data, when libpq's buffer holds the rest; DistConnResult waits for
+ * the next PGresult (NULL when the statement is over; remote errors are
+ * raised).  DistConnPutCopyData hands over bytes of a COPY and waits only
+ * while more than a fixed number of bytes are unsent, so many connections
+ * can be fed at once.  DistConnPutCopyEnd ends the stream; its result is
+ * fetched by DistConnResult.
+ */
+typedef void (*DistFinishCallback) (DistConn *conn, void *arg);
+
+extern void DistConnStart(DistConn *conn, const char *sql,
+						  const DistParams *params, int flags);
+extern PGresult *DistConnResult(DistConn *conn, int timeout_ms);
+extern void DistConnPutCopyData(DistConn *conn, const char *data, int len);
+extern void DistConnPutCopyEnd(DistConn *conn);
+
+/*
+ * Register how to finish the operation that is open on a connection, or
+ * NULL when it is over.  The callback must leave the connection without an
+ * open operation; it may raise errors.  Abort forgets it.
+ */
+extern void DistConnSetFinish(DistConn *conn, DistFinishCallback callback,
+							  void *arg);
+
+/* Raise the error that a PGresult holds. */
+extern void DistConnReportError(DistConn *conn, PGresult *result,
+								const char *sql) pg_attribute_noreturn();
+
+/* Facts about a connection, for EXPLAIN and messages. */
+extern const char *DistConnWorker(DistConn *conn);	/* name of the server */
+extern const char *DistConnHost(DistConn *conn);	/* "host:port" in use */
+extern bool DistConnIsStandby(DistConn *conn);
+extern bool DistConnInXact(DistConn *conn);
+extern Oid	DistConnServer(DistConn *conn);
+extern Oid	DistConnUser(DistConn *conn);
+
+/* Settings vecdist.node_timeout (ms) and vecdist.hop of this session. */
+extern int	DistNodeTimeout;
+extern int	DistHop;
+
+#endif							/* DIST_CONNECTION_H */
