@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "types/vector.h"
 #include "vecdist_compat.h"
 #include "vecdist_debug.h"
 
@@ -21,4 +22,5 @@ void
 _PG_init(void)
 {
 	VecdistDebugInit();
+	VectorInit();
 }

@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance.c
+ *	  Choice of the distance kernels for this CPU, and the cosine distance.
+ *
+ * A faster implementation is used only if the CPU says it can run it and it
+ * then gives the bits of the scalar one (DistanceSelfTest): a CPU, emulator
+ * or compiler that errs costs speed, never a wrong answer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "distance/distance_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TEST_DIM 150			/* four rounds of lanes and a tail */
+
+const DistanceKernels *distance_kernels = &distance_scalar_kernels;
+
+static bool same_bits(double x, double y);
+static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
+						 const float *a, const float *b,
+						 const int8_t *codes_a, const int8_t *codes_b, int dim);
+
+/*
+ * DistanceInit
+ *		Choose the kernels; called once, when the library is loaded.
+ */
+void
+DistanceInit(void)
+{
+	distance_kernels = &distance_scalar_kernels;
+#ifdef DISTANCE_HAVE_AVX2
+	if (__builtin_cpu_supports("avx2") &&
+		DistanceSelfTest(&distance_avx2_kernels))
+		distance_kernels = &distance_avx2_kernels;
+#endif
+}
+
+/*
+ * DistanceSelfTest
+ *		Do 'kernels' give the same bits as the scalar version on this CPU?
+ *
+ * Takes some ten microseconds: every length up to TEST_DIM would not be worth
+ * a backend's start, so lengths grow by steps that visit all kinds of tails.
+ * The unit test is the thorough one.
+ */
+bool
+DistanceSelfTest(const DistanceKernels *kernels)
+{
+	float		a[TEST_DIM];
+	float		b[TEST_DIM];
+	int8_t		codes_a[TEST_DIM];
+	int8_t		codes_b[TEST_DIM];
+	uint32_t	state = 2463534242u;
+
+	for (int i = 0; i < TEST_DIM; i++)
+	{
+		/* xorshift; small, large and mixed magnitudes, both signs */
+		state ^= state << 13;
+		state ^= state >> 17;
+		state ^= state << 5;
+		a[i] = ldexpf((float) (int32_t) state, (int) (state % 19) - 40);
+		b[i] = (float) (int16_t) (state >> 7) / 4096.0f;
+		codes_a[i] = (int8_t) (state >> 11);
+		codes_b[i] = (int8_t) (state >> 19);
+	}
+
+	for (int dim = 0; dim <= TEST_DIM; dim += (dim < 34 ? 1 : 29))
+	{
+		if (!same_results(kernels, &distance_scalar_kernels,
+						  a, b, codes_a, codes_b, dim))
+			return false;
+	}
+	return true;
+}
+
+static bool
+same_bits(double x, double y)
+{
+	return memcmp(&x, &y, sizeof(double)) == 0;
+}
+
+static bool
+same_results(const DistanceKernels *x, const DistanceKernels *y,
+			 const float *a, const float *b,
+			 const int8_t *codes_a, const int8_t *codes_b, int dim)
+{
+	DistanceCosineSums sums_x;
+	DistanceCosineSums sums_y;
+
+	x->cosine(a, b, dim, &sums_x);
+	y->cosine(a, b, dim, &sums_y);
+
+	return same_bits(sums_x.dot, sums_y.dot) &&
+		same_bits(sums_x.norm_a_squared, sums_y.norm_a_squared) &&
+		same_bits(sums_x.norm_b_squared, sums_y.norm_b_squared) &&
+		same_bits(x->l2_squared(a, b, dim), y->l2_squared(a, b, dim)) &&
+		same_bits(x->inner_product(a, b, dim), y->inner_product(a, b, dim)) &&
+		same_bits(x->l1(a, b, dim), y->l1(a, b, dim)) &&
+		same_bits(x->norm_squared(a, dim), y->norm_squared(a, dim)) &&
+		same_bits(x->dot_float_int8(a, codes_b, dim),
+				  y->dot_float_int8(a, codes_b, dim)) &&
+		x->dot_int8(codes_a, codes_b, dim) ==
+		y->dot_int8(codes_a, codes_b, dim);
+}
+
+/*
+ * DistanceCosine
+ *		1 - cosine of the angle between a and b, in [0, 2].
+ *
+ * NaN if either vector has length zero, or if the sums overflow.
+ */
+double
+DistanceCosine(const float *a, const float *b, int dim)
+{
+	DistanceCosineSums sums;
+	double		similarity;
+
+	distance_kernels->cosine(a, b, dim, &sums);
+	similarity = sums.dot /
+		sqrt(sums.norm_a_squared * sums.norm_b_squared);
+
+	/* Rounding may leave the range by some 1e-7; NaN passes both tests. */
+	if (similarity > 1)
+		similarity = 1;
+	else if (similarity < -1)
+		similarity = -1;
+	return 1 - similarity;
+}

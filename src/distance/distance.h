@@ -1,0 +1,114 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance.h
+ *	  Distance kernels over arrays of float4 and int8.
+ *
+ * Nothing here knows PostgreSQL: no Datum, no allocation, no errors.  Callers
+ * have checked lengths and decide what an infinite or NaN result means.
+ *
+ * Every instruction set gives the same bits.  What the scalar version in
+ * distance_scalar.c does is the definition: element i belongs to lane i % 32;
+ * a lane is one fp32 running sum, multiplied and added in two roundings;
+ * after every DISTANCE_BLOCK elements the lanes are added up in double, in a
+ * fixed order.  So a standby or a worker with another CPU reports the same
+ * distances and walks the same way through a graph, and a kernel that differs
+ * in one bit is wrong.  Fused multiply-add is therefore not used: it would
+ * gain nothing measurable once data comes from memory, and CPUs without it
+ * would have to imitate it in software.
+ *
+ * Accuracy: |result - exact| <= DISTANCE_RELATIVE_ERROR * sum of |terms|,
+ * where the terms are squares, products or absolute differences, unless a
+ * product leaves the range of normal float4.  A lane that overflows makes the
+ * result infinite; terms below 1e-38 lose digits and vanish below 1e-45.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DISTANCE_H
+#define DISTANCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DISTANCE_LANES 32
+#define DISTANCE_BLOCK 1024
+
+/*
+ * A term has at most three roundings to fp32, and takes part in at most 31
+ * additions in its lane: 34 * 2^-24, plus a little for the sums in double.
+ */
+#define DISTANCE_RELATIVE_ERROR 2.1e-6
+
+typedef struct DistanceCosineSums
+{
+	double		dot;
+	double		norm_a_squared;
+	double		norm_b_squared;
+} DistanceCosineSums;
+
+/*
+ * One implementation of all kernels.  Pointers need no alignment beyond their
+ * element's; dim may be 0.
+ */
+typedef struct DistanceKernels
+{
+	const char *name;			/* as in the setting vecdist.simd */
+
+	double		(*l2_squared) (const float *a, const float *b, int dim);
+	double		(*inner_product) (const float *a, const float *b, int dim);
+	double		(*l1) (const float *a, const float *b, int dim);
+	void		(*cosine) (const float *a, const float *b, int dim,
+						   DistanceCosineSums *sums);
+
+	/* Sum of squares in double throughout: never overflows or underflows. */
+	double		(*norm_squared) (const float *a, int dim);
+
+	/* Inner product of a float vector with 8-bit codes. */
+	double		(*dot_float_int8) (const float *a, const int8_t *b, int dim);
+
+	/* Exact for dim <= 131,071. */
+	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
+} DistanceKernels;
+
+/* What is in use; never NULL, the scalar version before DistanceInit(). */
+extern const DistanceKernels *distance_kernels;
+
+extern void DistanceInit(void);
+extern double DistanceCosine(const float *a, const float *b, int dim);
+
+static inline double
+DistanceL2Squared(const float *a, const float *b, int dim)
+{
+	return distance_kernels->l2_squared(a, b, dim);
+}
+
+static inline double
+DistanceInnerProduct(const float *a, const float *b, int dim)
+{
+	return distance_kernels->inner_product(a, b, dim);
+}
+
+static inline double
+DistanceL1(const float *a, const float *b, int dim)
+{
+	return distance_kernels->l1(a, b, dim);
+}
+
+static inline double
+DistanceNormSquared(const float *a, int dim)
+{
+	return distance_kernels->norm_squared(a, dim);
+}
+
+static inline double
+DistanceDotFloatInt8(const float *a, const int8_t *b, int dim)
+{
+	return distance_kernels->dot_float_int8(a, b, dim);
+}
+
+static inline int32_t
+DistanceDotInt8(const int8_t *a, const int8_t *b, int dim)
+{
+	return distance_kernels->dot_int8(a, b, dim);
+}
+
+#endif							/* DISTANCE_H */

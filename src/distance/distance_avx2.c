@@ -1,0 +1,422 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance_avx2.c
+ *	  The distance kernels for x86-64 CPUs with AVX2.
+ *
+ * The instruction set is named by attributes, not by compiler flags for this
+ * file, so that the bitcode for PostgreSQL's JIT builds with the same rules.
+ * Only distance.c may call in here, after asking the CPU.
+ *
+ * The 32 lanes of the definition are four vectors of 8 floats.  A tail is one
+ * more round with masked loads: lanes beyond it add +0, which changes no sum.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "distance/distance_impl.h"
+
+#ifdef DISTANCE_HAVE_AVX2
+
+#include <immintrin.h>
+#include <string.h>
+
+#define AVX2 __attribute__((target("avx2")))
+#define AVX2_INLINE static inline __attribute__((target("avx2"), always_inline))
+
+#define Min(x, y) ((x) < (y) ? (x) : (y))
+
+typedef struct Lanes
+{
+	__m256		v0;
+	__m256		v1;
+	__m256		v2;
+	__m256		v3;
+} Lanes;
+
+/* 32 loads, then 32 skips: a window that starts at 32 - n loads n elements. */
+static const int32_t tail_mask[2 * DISTANCE_LANES] = {
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+};
+
+AVX2_INLINE Lanes
+lanes_zero(void)
+{
+	Lanes		result;
+
+	result.v0 = result.v1 = result.v2 = result.v3 = _mm256_setzero_ps();
+	return result;
+}
+
+AVX2_INLINE Lanes
+lanes_load(const float *p)
+{
+	Lanes		result;
+
+	result.v0 = _mm256_loadu_ps(p);
+	result.v1 = _mm256_loadu_ps(p + 8);
+	result.v2 = _mm256_loadu_ps(p + 16);
+	result.v3 = _mm256_loadu_ps(p + 24);
+	return result;
+}
+
+AVX2_INLINE __m256i
+mask_at(int position)
+{
+	return _mm256_loadu_si256((const __m256i *) (tail_mask + position));
+}
+
+/* The last n < 32 elements, and zeros; reads nothing beyond them. */
+AVX2_INLINE Lanes
+lanes_load_tail(const float *p, int n)
+{
+	int			first = DISTANCE_LANES - n;
+	Lanes		result;
+
+	result.v0 = _mm256_maskload_ps(p, mask_at(first));
+	result.v1 = _mm256_maskload_ps(p + 8, mask_at(first + 8));
+	result.v2 = _mm256_maskload_ps(p + 16, mask_at(first + 16));
+	result.v3 = _mm256_maskload_ps(p + 24, mask_at(first + 24));
+	return result;
+}
+
+/* 8 codes as floats */
+AVX2_INLINE __m256
+load_codes(const int8_t *p)
+{
+	__m128i		codes = _mm_loadl_epi64((const __m128i *) p);
+
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+}
+
+AVX2_INLINE Lanes
+lanes_load_int8(const int8_t *p)
+{
+	Lanes		result;
+
+	result.v0 = load_codes(p);
+	result.v1 = load_codes(p + 8);
+	result.v2 = load_codes(p + 16);
+	result.v3 = load_codes(p + 24);
+	return result;
+}
+
+AVX2_INLINE Lanes
+lanes_sub(Lanes a, Lanes b)
+{
+	Lanes		result;
+
+	result.v0 = _mm256_sub_ps(a.v0, b.v0);
+	result.v1 = _mm256_sub_ps(a.v1, b.v1);
+	result.v2 = _mm256_sub_ps(a.v2, b.v2);
+	result.v3 = _mm256_sub_ps(a.v3, b.v3);
+	return result;
+}
+
+AVX2_INLINE Lanes
+lanes_abs(Lanes a)
+{
+	__m256		sign = _mm256_set1_ps(-0.0f);
+	Lanes		result;
+
+	result.v0 = _mm256_andnot_ps(sign, a.v0);
+	result.v1 = _mm256_andnot_ps(sign, a.v1);
+	result.v2 = _mm256_andnot_ps(sign, a.v2);
+	result.v3 = _mm256_andnot_ps(sign, a.v3);
+	return result;
+}
+
+AVX2_INLINE Lanes
+lanes_add(Lanes a, Lanes b)
+{
+	Lanes		result;
+
+	result.v0 = _mm256_add_ps(a.v0, b.v0);
+	result.v1 = _mm256_add_ps(a.v1, b.v1);
+	result.v2 = _mm256_add_ps(a.v2, b.v2);
+	result.v3 = _mm256_add_ps(a.v3, b.v3);
+	return result;
+}
+
+AVX2_INLINE Lanes
+lanes_mul(Lanes a, Lanes b)
+{
+	Lanes		result;
+
+	result.v0 = _mm256_mul_ps(a.v0, b.v0);
+	result.v1 = _mm256_mul_ps(a.v1, b.v1);
+	result.v2 = _mm256_mul_ps(a.v2, b.v2);
+	result.v3 = _mm256_mul_ps(a.v3, b.v3);
+	return result;
+}
+
+AVX2_INLINE __m256d
+low_half(__m256 v)
+{
+	return _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+}
+
+AVX2_INLINE __m256d
+high_half(__m256 v)
+{
+	return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+}
+
+/* (s0 + s2) + (s1 + s3) */
+AVX2_INLINE double
+sum_of_four(__m256d sum)
+{
+	__m128d		pair = _mm_add_pd(_mm256_castpd256_pd128(sum),
+								  _mm256_extractf128_pd(sum, 1));
+
+	return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+}
+
+/* sum_lanes() of distance_scalar.c */
+AVX2_INLINE double
+lanes_sum(Lanes a)
+{
+	__m256d		low = _mm256_add_pd(_mm256_add_pd(low_half(a.v0), low_half(a.v1)),
+									_mm256_add_pd(low_half(a.v2), low_half(a.v3)));
+	__m256d		high = _mm256_add_pd(_mm256_add_pd(high_half(a.v0), high_half(a.v1)),
+									 _mm256_add_pd(high_half(a.v2), high_half(a.v3)));
+
+	return sum_of_four(_mm256_add_pd(low, high));
+}
+
+AVX2 static double
+avx2_l2_squared(const float *a, const float *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		Lanes		d;
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+		{
+			d = lanes_sub(lanes_load(a + i), lanes_load(b + i));
+			sum = lanes_add(sum, lanes_mul(d, d));
+		}
+		if (i < block)
+		{
+			d = lanes_sub(lanes_load_tail(a + i, block - i),
+						  lanes_load_tail(b + i, block - i));
+			sum = lanes_add(sum, lanes_mul(d, d));
+		}
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+AVX2 static double
+avx2_inner_product(const float *a, const float *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			sum = lanes_add(sum, lanes_mul(lanes_load(a + i), lanes_load(b + i)));
+		if (i < block)
+			sum = lanes_add(sum, lanes_mul(lanes_load_tail(a + i, block - i),
+										   lanes_load_tail(b + i, block - i)));
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+AVX2 static double
+avx2_l1(const float *a, const float *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		Lanes		d;
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+		{
+			d = lanes_sub(lanes_load(a + i), lanes_load(b + i));
+			sum = lanes_add(sum, lanes_abs(d));
+		}
+		if (i < block)
+		{
+			d = lanes_sub(lanes_load_tail(a + i, block - i),
+						  lanes_load_tail(b + i, block - i));
+			sum = lanes_add(sum, lanes_abs(d));
+		}
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+AVX2 static void
+avx2_cosine(const float *a, const float *b, int dim, DistanceCosineSums *sums)
+{
+	DistanceCosineSums total = {0, 0, 0};
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		dot = lanes_zero();
+		Lanes		norm_a = lanes_zero();
+		Lanes		norm_b = lanes_zero();
+		int			i;
+
+		for (i = 0; i < block; i += DISTANCE_LANES)
+		{
+			Lanes		va;
+			Lanes		vb;
+
+			if (i + DISTANCE_LANES <= block)
+			{
+				va = lanes_load(a + i);
+				vb = lanes_load(b + i);
+			}
+			else
+			{
+				va = lanes_load_tail(a + i, block - i);
+				vb = lanes_load_tail(b + i, block - i);
+			}
+			dot = lanes_add(dot, lanes_mul(va, vb));
+			norm_a = lanes_add(norm_a, lanes_mul(va, va));
+			norm_b = lanes_add(norm_b, lanes_mul(vb, vb));
+		}
+
+		total.dot += lanes_sum(dot);
+		total.norm_a_squared += lanes_sum(norm_a);
+		total.norm_b_squared += lanes_sum(norm_b);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	*sums = total;
+}
+
+AVX2 static double
+avx2_norm_squared(const float *a, int dim)
+{
+	__m256d		sum0 = _mm256_setzero_pd();
+	__m256d		sum1 = _mm256_setzero_pd();
+	__m256		v;
+	int			i;
+
+	for (i = 0; i < dim; i += 8)
+	{
+		if (i + 8 <= dim)
+			v = _mm256_loadu_ps(a + i);
+		else
+			v = _mm256_maskload_ps(a + i, mask_at(DISTANCE_LANES - (dim - i)));
+
+		sum0 = _mm256_add_pd(sum0, _mm256_mul_pd(low_half(v), low_half(v)));
+		sum1 = _mm256_add_pd(sum1, _mm256_mul_pd(high_half(v), high_half(v)));
+	}
+	return sum_of_four(_mm256_add_pd(sum0, sum1));
+}
+
+AVX2 static double
+avx2_dot_float_int8(const float *a, const int8_t *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			sum = lanes_add(sum, lanes_mul(lanes_load(a + i), lanes_load_int8(b + i)));
+		if (i < block)
+		{
+			int8_t		codes[DISTANCE_LANES] = {0};
+
+			memcpy(codes, b + i, block - i);
+			sum = lanes_add(sum, lanes_mul(lanes_load_tail(a + i, block - i),
+										   lanes_load_int8(codes)));
+		}
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+/* Products of 16 codes each, added up in pairs: 8 sums. */
+AVX2_INLINE __m256i
+dot_of_16(const int8_t *a, const int8_t *b)
+{
+	__m256i		va = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *) a));
+	__m256i		vb = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *) b));
+
+	return _mm256_madd_epi16(va, vb);
+}
+
+AVX2 static int32_t
+avx2_dot_int8(const int8_t *a, const int8_t *b, int dim)
+{
+	__m256i		sum0 = _mm256_setzero_si256();
+	__m256i		sum1 = _mm256_setzero_si256();
+	__m128i		sum;
+	int32_t		total;
+	int			i;
+
+	for (i = 0; i + 32 <= dim; i += 32)
+	{
+		sum0 = _mm256_add_epi32(sum0, dot_of_16(a + i, b + i));
+		sum1 = _mm256_add_epi32(sum1, dot_of_16(a + i + 16, b + i + 16));
+	}
+	if (i + 16 <= dim)
+	{
+		sum0 = _mm256_add_epi32(sum0, dot_of_16(a + i, b + i));
+		i += 16;
+	}
+
+	sum0 = _mm256_add_epi32(sum0, sum1);
+	sum = _mm_add_epi32(_mm256_castsi256_si128(sum0),
+						_mm256_extracti128_si256(sum0, 1));
+	sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, _MM_SHUFFLE(1, 0, 3, 2)));
+	sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, _MM_SHUFFLE(2, 3, 0, 1)));
+	total = _mm_cvtsi128_si32(sum);
+
+	for (; i < dim; i++)
+		total += (int32_t) a[i] * b[i];
+	return total;
+}
+
+const DistanceKernels distance_avx2_kernels = {
+	.name = "avx2",
+	.l2_squared = avx2_l2_squared,
+	.inner_product = avx2_inner_product,
+	.l1 = avx2_l1,
+	.cosine = avx2_cosine,
+	.norm_squared = avx2_norm_squared,
+	.dot_float_int8 = avx2_dot_float_int8,
+	.dot_int8 = avx2_dot_int8,
+};
+
+#endif							/* DISTANCE_HAVE_AVX2 */

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance_impl.h
+ *	  Implementations that distance.c chooses from; private to src/distance
+ *	  and its unit test.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DISTANCE_IMPL_H
+#define DISTANCE_IMPL_H
+
+#include "distance/distance.h"
+
+extern const DistanceKernels distance_scalar_kernels;
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define DISTANCE_HAVE_AVX2 1
+extern const DistanceKernels distance_avx2_kernels;
+#endif
+
+extern bool DistanceSelfTest(const DistanceKernels *kernels);
+
+#endif							/* DISTANCE_IMPL_H */

@@ -1,0 +1,204 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance_scalar.c
+ *	  The distance kernels in plain C: the specification of all others.
+ *
+ * The loops over lanes have no dependency from one lane to the next, so a
+ * compiler may vectorize them for the baseline CPU without changing a bit.
+ * The build passes -ffp-contract=off: a fused multiply-add would change bits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "distance/distance_impl.h"
+
+#include <math.h>
+
+#define Min(x, y) ((x) < (y) ? (x) : (y))
+
+/*
+ * Add up 32 lanes in double.  The order is part of the definition; it is the
+ * one that vectors of 8 floats halved into vectors of 4 doubles give.
+ */
+static double
+sum_lanes(const float *lane)
+{
+	double		sum[4];
+
+	for (int j = 0; j < 4; j++)
+	{
+		double		low1 = (double) lane[j] + lane[j + 8];
+		double		low2 = (double) lane[j + 16] + lane[j + 24];
+		double		high1 = (double) lane[j + 4] + lane[j + 12];
+		double		high2 = (double) lane[j + 20] + lane[j + 28];
+
+		sum[j] = (low1 + low2) + (high1 + high2);
+	}
+	return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* The elements after the last full round of lanes, 'count' < 32 of them. */
+#define FOR_TAIL(j, count) for (int j = 0; j < (count); j++)
+#define FOR_LANES(j) for (int j = 0; j < DISTANCE_LANES; j++)
+
+static inline float
+square_of_difference(float a, float b)
+{
+	float		difference = a - b;
+
+	return difference * difference;
+}
+
+static double
+scalar_l2_squared(const float *a, const float *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		float		lane[DISTANCE_LANES] = {0};
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			FOR_LANES(j)
+				lane[j] += square_of_difference(a[i + j], b[i + j]);
+		FOR_TAIL(j, block - i)
+			lane[j] += square_of_difference(a[i + j], b[i + j]);
+
+		total += sum_lanes(lane);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+static double
+scalar_inner_product(const float *a, const float *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		float		lane[DISTANCE_LANES] = {0};
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			FOR_LANES(j)
+				lane[j] += a[i + j] * b[i + j];
+		FOR_TAIL(j, block - i)
+			lane[j] += a[i + j] * b[i + j];
+
+		total += sum_lanes(lane);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+static double
+scalar_l1(const float *a, const float *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		float		lane[DISTANCE_LANES] = {0};
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			FOR_LANES(j)
+				lane[j] += fabsf(a[i + j] - b[i + j]);
+		FOR_TAIL(j, block - i)
+			lane[j] += fabsf(a[i + j] - b[i + j]);
+
+		total += sum_lanes(lane);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+/*
+ * Three inner products.  Other instruction sets read a and b once for all
+ * three, which gives the same bits.
+ */
+static void
+scalar_cosine(const float *a, const float *b, int dim,
+			  DistanceCosineSums *sums)
+{
+	sums->dot = scalar_inner_product(a, b, dim);
+	sums->norm_a_squared = scalar_inner_product(a, a, dim);
+	sums->norm_b_squared = scalar_inner_product(b, b, dim);
+}
+
+/*
+ * Here a lane is a double, there are 8 of them, and blocks are not needed.
+ * The square of a float is exact in double.
+ */
+static double
+scalar_norm_squared(const float *a, int dim)
+{
+	double		lane[8] = {0};
+	int			i;
+
+	for (i = 0; i + 8 <= dim; i += 8)
+		for (int j = 0; j < 8; j++)
+			lane[j] += (double) a[i + j] * a[i + j];
+	FOR_TAIL(j, dim - i)
+		lane[j] += (double) a[i + j] * a[i + j];
+
+	for (int j = 0; j < 4; j++)
+		lane[j] += lane[j + 4];
+	return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
+static double
+scalar_dot_float_int8(const float *a, const int8_t *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		float		lane[DISTANCE_LANES] = {0};
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			FOR_LANES(j)
+				lane[j] += a[i + j] * (float) b[i + j];
+		FOR_TAIL(j, block - i)
+			lane[j] += a[i + j] * (float) b[i + j];
+
+		total += sum_lanes(lane);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+static int32_t
+scalar_dot_int8(const int8_t *a, const int8_t *b, int dim)
+{
+	int32_t		total = 0;
+
+	for (int i = 0; i < dim; i++)
+		total += (int32_t) a[i] * b[i];
+	return total;
+}
+
+const DistanceKernels distance_scalar_kernels = {
+	.name = "scalar",
+	.l2_squared = scalar_l2_squared,
+	.inner_product = scalar_inner_product,
+	.l1 = scalar_l1,
+	.cosine = scalar_cosine,
+	.norm_squared = scalar_norm_squared,
+	.dot_float_int8 = scalar_dot_float_int8,
+	.dot_int8 = scalar_dot_int8,
+};
