@@ -19,11 +19,37 @@ build_in = mkdir -p build/$(1)/src $(addprefix build/$(1)/,$(source_dirs)) && \
 	-C build/$(1) -f ../../Makefile.pgxs VPATH=../.. \
 	PG_CONFIG=$(PG_CONFIG) with_llvm=no $(2)
 
+# PGXS says little when pg_config is missing.  The demo installs it.
+ifeq ($(filter demo% help,$(MAKECMDGOALS))$(shell command -v $(PG_CONFIG)),)
+$(error "$(PG_CONFIG)" was not found; "dev/install-packages build" (as root) installs what building needs, or set PG_CONFIG)
+endif
+
 # Everything: regress, isolation, unit and TAP tests on a temporary
 # installation; see dev/check for TESTS, PROVE_TESTS, JOBS and KEEP.
-check:
+check-build:
 	+@$(call build_in,check,ASSERTIONS=1)
+check: check-build
 	@PG_CONFIG='$(PG_CONFIG)' TESTS='$(TESTS)' PROVE_TESTS='$(PROVE_TESTS)' \
 		JOBS='$(or $(JOBS),2)' KEEP='$(KEEP)' dev/check
 
-.PHONY: all install uninstall clean distclean installcheck installdirs check
+.PHONY: all install uninstall clean distclean installcheck installdirs check check-build
+
+# For developers
+format:
+	@dev/format
+check-format:
+	@dev/format --check
+typedefs:
+	@dev/gen-typedefs
+
+# Warnings as errors, without assertions, as users build it
+lint-build:
+	+@$(call build_in,lint,COPT=-Werror)
+lint: lint-build
+	@dev/lint
+check-layers:
+	@dev/check-layers
+check-symbols: lint-build
+	@dev/check-symbols build/lint/vecdist.so
+
+.PHONY: format check-format typedefs lint lint-build check-layers check-symbols
