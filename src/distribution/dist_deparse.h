@@ -21,9 +21,15 @@
  * May a worker evaluate 'expr', an expression over columns of relation
  * 'relid' (range table index 'varno') and values it gets as parameters?
  * True for trees of built-in or our own immutable functions and operators,
- * with default or column collation; PARAM_EXTERN and PARAM_EXEC Params and
- * Vars of other relations are values to send.  If not, *why is set to a
- * reason for EXPLAIN (why may be NULL).
+ * with default or column collation; PARAM_EXTERN and PARAM_EXEC Params, Vars
+ * of other relations and what can be computed here before the scan (now())
+ * are values to send.  If not, *why is set to a reason for EXPLAIN (why may
+ * be NULL).  Locks: the caller holds one on 'relid'.
+ *
+ * The answer knows nothing of row security.  Whoever pushes a qual must leave
+ * the order of security levels intact: a RestrictInfo may go only if
+ * restriction_is_securely_promotable() holds for it, or if every qual of a
+ * lower security level goes with it and comes first.
  */
 extern bool DistIsShippable(Expr *expr, Index varno, Oid relid,
 							const char **why);
@@ -32,12 +38,19 @@ extern bool DistIsShippable(Expr *expr, Index varno, Oid relid,
  * Text of 'expr' for the worker, columns qualified with 'alias'.  Each
  * subexpression that is a value to send is appended to *params (equal() ones
  * once) and printed as "$n", n counting from first_param; with_casts adds
- * "::type" to each so that the worker need not guess.  Result in the current
- * memory context.
+ * "::type" to each so that the worker need not guess.  'expr' is shippable.
+ * Result in the current memory context.
  */
 extern char *DistDeparseExpr(Expr *expr, Index varno, Oid relid,
 							 const char *alias, List **params,
 							 int first_param, bool with_casts);
+
+/*
+ * Settings under which the text form of a value, and names in the text of an
+ * expression, mean the same on every server.  Use the result with
+ * AtEOXact_GUC(true, ...) to go back.
+ */
+extern int	DistPushTextSettings(void);
 
 /* Schema-qualified, quoted name of a type as every server spells it. */
 extern char *DistTypeName(Oid typid, int32 typmod);
