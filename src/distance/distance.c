@@ -18,6 +18,10 @@
 
 const DistanceKernels *distance_kernels = &distance_scalar_kernels;
 
+/* What this CPU can run, fastest last. */
+static const DistanceKernels *usable[2] = {&distance_scalar_kernels};
+static int	num_usable = 1;
+
 static bool same_bits(double x, double y);
 static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 						 const float *a, const float *b,
@@ -25,26 +29,45 @@ static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 
 /*
  * DistanceInit
- *		Choose the kernels; called once, when the library is loaded.
+ *		Find out what this CPU can run and use the fastest; called once, when
+ *		the library is loaded.
  */
 void
 DistanceInit(void)
 {
-	distance_kernels = &distance_scalar_kernels;
+	num_usable = 1;
 #ifdef DISTANCE_HAVE_AVX2
 	if (__builtin_cpu_supports("avx2") &&
 		DistanceSelfTest(&distance_avx2_kernels))
-		distance_kernels = &distance_avx2_kernels;
+		usable[num_usable++] = &distance_avx2_kernels;
 #endif
+	distance_kernels = usable[num_usable - 1];
+}
+
+/*
+ * DistanceFind
+ *		The kernels of this name, or the fastest for "auto"; NULL if there are
+ *		none or this CPU cannot run them.
+ */
+const DistanceKernels *
+DistanceFind(const char *name)
+{
+	if (strcmp(name, "auto") == 0)
+		return usable[num_usable - 1];
+	for (int i = 0; i < num_usable; i++)
+	{
+		if (strcmp(name, usable[i]->name) == 0)
+			return usable[i];
+	}
+	return NULL;
 }
 
 /*
  * DistanceSelfTest
  *		Do 'kernels' give the same bits as the scalar version on this CPU?
  *
- * Takes some ten microseconds: every length up to TEST_DIM would not be worth
- * a backend's start, so lengths grow by steps that visit all kinds of tails.
- * The unit test is the thorough one.
+ * Takes some ten microseconds of each backend's start, so lengths grow by
+ * steps that visit every kind of tail.  The unit test is the thorough one.
  */
 bool
 DistanceSelfTest(const DistanceKernels *kernels)

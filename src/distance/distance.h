@@ -69,10 +69,11 @@ typedef struct DistanceKernels
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
 } DistanceKernels;
 
-/* What is in use; never NULL, the scalar version before DistanceInit(). */
+/* What is in use; the scalar version before DistanceInit(). */
 extern const DistanceKernels *distance_kernels;
 
 extern void DistanceInit(void);
+extern const DistanceKernels *DistanceFind(const char *name);
 extern double DistanceCosine(const float *a, const float *b, int dim);
 
 static inline double

@@ -22,6 +22,7 @@
 #include "libpq/pqformat.h"
 #include "port/pg_bswap.h"
 #include "utils/array.h"
+#include "utils/guc.h"
 
 #include "distance/distance.h"
 #include "types/vector.h"
@@ -36,6 +37,11 @@ VECDIST_FUNCTION_INFO_V1(vector_typmod_in);
 VECDIST_FUNCTION_INFO_V1(vector_recv);
 VECDIST_FUNCTION_INFO_V1(vector_send);
 
+static char *simd_setting = NULL;
+
+static bool check_simd(char **newval, void **extra, GucSource source);
+static void assign_simd(const char *newval, void *extra);
+static const char *show_simd(void);
 static int	count_commas(const char *p);
 static const char *parse_float(const char *p, const char *literal, float *result);
 static const char *parse_float_slow(const char *p, const char *literal, float *result);
@@ -49,6 +55,37 @@ void
 VectorInit(void)
 {
 	DistanceInit();
+
+	/* Kernels differ in speed only, so anybody may change it at any time. */
+	DefineCustomStringVariable("vecdist.simd",
+							   "Instruction set for distances: auto, avx2 or scalar.",
+							   "With auto, SHOW tells which one was chosen.",
+							   &simd_setting,
+							   "auto",
+							   PGC_USERSET, 0,
+							   check_simd, assign_simd, show_simd);
+}
+
+static bool
+check_simd(char **newval, void **extra, GucSource source)
+{
+	if (DistanceFind(*newval) != NULL)
+		return true;
+	GUC_check_errdetail("This CPU and this build can use \"auto\", \"scalar\"%s.",
+						DistanceFind("avx2") ? " and \"avx2\"" : "");
+	return false;
+}
+
+static void
+assign_simd(const char *newval, void *extra)
+{
+	distance_kernels = DistanceFind(newval);
+}
+
+static const char *
+show_simd(void)
+{
+	return distance_kernels->name;
 }
 
 Vector *
@@ -100,7 +137,7 @@ VectorCheckSameDim(const Vector *a, const Vector *b)
 				errcode(ERRCODE_DATA_EXCEPTION),
 				errmsg("different vector dimensions %d and %d", a->dim, b->dim),
 				errdetail("A distance is defined between vectors of equal length only."),
-				errhint("Declare the column as vector(%d) to refuse other lengths when they are stored.",
+				errhint("Declare the column with its length, as in vector(%d), to refuse other lengths when they are stored.",
 						a->dim));
 }
 

@@ -112,6 +112,13 @@ CREATE CAST (double precision[] AS vector)
 CREATE CAST (numeric[] AS vector)
     WITH FUNCTION array_to_vector(numeric[], integer, boolean) AS ASSIGNMENT;
 
+COMMENT ON CAST (vector AS vector) IS 'check against vector(n)';
+COMMENT ON CAST (vector AS real[]) IS 'vector to array, nothing is lost';
+COMMENT ON CAST (integer[] AS vector) IS 'array to vector, rounded to float4';
+COMMENT ON CAST (real[] AS vector) IS 'array to vector, nothing is lost';
+COMMENT ON CAST (double precision[] AS vector) IS 'array to vector, rounded to float4';
+COMMENT ON CAST (numeric[] AS vector) IS 'array to vector, rounded to float4';
+
 -- operators
 
 CREATE OPERATOR <-> (

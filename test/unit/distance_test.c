@@ -1,0 +1,372 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance_test.c
+ *	  Unit test of src/distance; needs no PostgreSQL.
+ *
+ * Proves, for every implementation this CPU can run:
+ *
+ *	- the scalar one gives known values, and stays within
+ *	  DISTANCE_RELATIVE_ERROR of a sum in long double
+ *	- every other gives the scalar one's bits (any NaN equals any NaN), at all
+ *	  lengths 0..130 and some up to 16,000, at all alignments, with ordinary,
+ *	  huge, subnormal, zero, infinite and NaN elements
+ *	- none reads beyond the arrays: they end where an unreadable page begins
+ *	- the self-test refuses a kernel that is wrong in one bit
+ *
+ * Build and run:
+ *	cc -std=gnu99 -O2 -Isrc test/unit/distance_test.c $(find src/distance -name "*.c") -lm
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "distance/distance_impl.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MAX_DIM 16000
+#define MAX_OFFSET 8
+
+/* What the elements look like. */
+typedef enum Pattern
+{
+	ORDINARY,					/* -1..1 */
+	CONSTANT,					/* worst case of rounding: always one way */
+	MIXED,						/* 1e-15..1e15, both signs */
+	HUGE_SQUARES,				/* squares overflow */
+	TINY_SQUARES,				/* subnormals and what squares to nothing */
+	SIGNED_ZERO,
+	WITH_INFINITY,				/* one element, anywhere */
+	WITH_NAN,					/* one element, anywhere */
+	NUM_PATTERNS
+} Pattern;
+
+static const char *const pattern_names[] = {
+	"ordinary", "constant", "mixed", "huge", "tiny", "signed zero",
+	"with infinity", "with NaN"
+};
+
+typedef struct Input
+{
+	const float *a;
+	const float *b;
+	const int8_t *codes_a;
+	const int8_t *codes_b;
+	int			dim;
+	Pattern		pattern;
+} Input;
+
+static long num_checks = 0;
+static int	num_failures = 0;
+static uint64_t random_state = 20240607;
+
+static uint32_t
+random_bits(void)
+{
+	random_state = random_state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t) (random_state >> 32);
+}
+
+/* -1..1 */
+static float
+random_float(void)
+{
+	return (float) (int32_t) random_bits() / 2147483648.0f;
+}
+
+static void
+check(bool ok, const char *what, const char *kernels, const Input *input)
+{
+	num_checks++;
+	if (ok)
+		return;
+	if (++num_failures <= 20)
+		printf("FAILED: %s of %s, %s, %d dimensions\n", what, kernels,
+			   input ? pattern_names[input->pattern] : "known value",
+			   input ? input->dim : 0);
+}
+
+static bool
+same(double x, double y)
+{
+	return (isnan(x) && isnan(y)) || memcmp(&x, &y, sizeof(x)) == 0;
+}
+
+/*
+ * 'size' bytes that end, to the byte, where an unreadable page begins.
+ */
+static void *
+allocate_before_guard(size_t size)
+{
+	size_t		page = sysconf(_SC_PAGESIZE);
+	size_t		length = (size + page - 1) / page * page;
+	char	   *start = mmap(NULL, length + page, PROT_READ | PROT_WRITE,
+							 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (start == MAP_FAILED || mprotect(start + length, page, PROT_NONE) != 0)
+	{
+		perror("mmap");
+		exit(2);
+	}
+	return start + length - size;
+}
+
+static float
+element(Pattern pattern)
+{
+	float		x = random_float();
+
+	switch (pattern)
+	{
+		case CONSTANT:
+			return 0.1f;
+		case MIXED:
+			return ldexpf(x, (int) (random_bits() % 101) - 50);
+		case HUGE_SQUARES:
+			return x * 3.4e38f;
+		case TINY_SQUARES:
+			return ldexpf(x, -100 - (int) (random_bits() % 49));
+		case SIGNED_ZERO:
+			return x < 0 ? -0.0f : 0.0f;
+		default:
+			return x;
+	}
+}
+
+static void
+fill(Pattern pattern, float *a, float *b, int8_t *codes_a, int8_t *codes_b,
+	 int dim)
+{
+	for (int i = 0; i < dim; i++)
+	{
+		a[i] = element(pattern);
+		b[i] = pattern == CONSTANT ? -a[i] : element(pattern);
+		codes_a[i] = pattern == CONSTANT ? -128 : (int8_t) random_bits();
+		codes_b[i] = pattern == CONSTANT ? -128 : (int8_t) random_bits();
+	}
+	if (dim > 0 && pattern == WITH_INFINITY)
+		a[random_bits() % dim] = INFINITY;
+	if (dim > 0 && pattern == WITH_NAN)
+		b[random_bits() % dim] = NAN;
+}
+
+static void
+check_against_scalar(const DistanceKernels *k, const Input *in)
+{
+	const DistanceKernels *scalar = &distance_scalar_kernels;
+	DistanceCosineSums x;
+	DistanceCosineSums y;
+
+	check(same(k->l2_squared(in->a, in->b, in->dim),
+			   scalar->l2_squared(in->a, in->b, in->dim)),
+		  "l2_squared", k->name, in);
+	check(same(k->inner_product(in->a, in->b, in->dim),
+			   scalar->inner_product(in->a, in->b, in->dim)),
+		  "inner_product", k->name, in);
+	check(same(k->l1(in->a, in->b, in->dim),
+			   scalar->l1(in->a, in->b, in->dim)),
+		  "l1", k->name, in);
+	check(same(k->norm_squared(in->a, in->dim),
+			   scalar->norm_squared(in->a, in->dim)),
+		  "norm_squared", k->name, in);
+	check(same(k->dot_float_int8(in->a, in->codes_b, in->dim),
+			   scalar->dot_float_int8(in->a, in->codes_b, in->dim)),
+		  "dot_float_int8", k->name, in);
+	check(k->dot_int8(in->codes_a, in->codes_b, in->dim) ==
+		  scalar->dot_int8(in->codes_a, in->codes_b, in->dim),
+		  "dot_int8", k->name, in);
+
+	k->cosine(in->a, in->b, in->dim, &x);
+	scalar->cosine(in->a, in->b, in->dim, &y);
+	check(same(x.dot, y.dot) &&
+		  same(x.norm_a_squared, y.norm_a_squared) &&
+		  same(x.norm_b_squared, y.norm_b_squared),
+		  "cosine", k->name, in);
+}
+
+static bool
+near(double result, long double exact, long double sum_of_terms)
+{
+	return fabsl(result - exact) <= DISTANCE_RELATIVE_ERROR * sum_of_terms;
+}
+
+/* The stated accuracy, for elements that neither overflow nor underflow. */
+static void
+check_accuracy(const DistanceKernels *k, const Input *in)
+{
+	long double l2 = 0;
+	long double l1 = 0;
+	long double dot = 0;
+	long double dot_terms = 0;
+	long double norm = 0;
+	long double mixed = 0;
+	long double mixed_terms = 0;
+	int64_t		codes = 0;
+
+	for (int i = 0; i < in->dim; i++)
+	{
+		long double a = in->a[i];
+		long double b = in->b[i];
+
+		l2 += (a - b) * (a - b);
+		l1 += fabsl(a - b);
+		dot += a * b;
+		dot_terms += fabsl(a * b);
+		norm += a * a;
+		mixed += a * in->codes_b[i];
+		mixed_terms += fabsl(a * in->codes_b[i]);
+		codes += in->codes_a[i] * in->codes_b[i];
+	}
+
+	check(near(k->l2_squared(in->a, in->b, in->dim), l2, l2),
+		  "accuracy of l2_squared", k->name, in);
+	check(near(k->l1(in->a, in->b, in->dim), l1, l1),
+		  "accuracy of l1", k->name, in);
+	check(near(k->inner_product(in->a, in->b, in->dim), dot, dot_terms),
+		  "accuracy of inner_product", k->name, in);
+	check(fabsl(k->norm_squared(in->a, in->dim) - norm) <= 1e-12L * norm,
+		  "accuracy of norm_squared", k->name, in);
+	check(near(k->dot_float_int8(in->a, in->codes_b, in->dim),
+			   mixed, mixed_terms),
+		  "accuracy of dot_float_int8", k->name, in);
+	check(k->dot_int8(in->codes_a, in->codes_b, in->dim) == codes,
+		  "value of dot_int8", k->name, in);
+}
+
+static void
+test_length(int dim, int offset)
+{
+	size_t		room = dim + offset;
+	float	   *a = allocate_before_guard(room * sizeof(float));
+	float	   *b = allocate_before_guard(dim * sizeof(float));
+	int8_t	   *codes_a = allocate_before_guard(room);
+	int8_t	   *codes_b = allocate_before_guard(dim);
+	static const char *const names[] = {"scalar", "avx2"};
+
+	for (Pattern pattern = 0; pattern < NUM_PATTERNS; pattern++)
+	{
+		Input		in = {a, b, codes_a, codes_b, dim, pattern};
+
+		fill(pattern, a, b, codes_a, codes_b, dim);
+		for (int i = 0; i < 2; i++)
+		{
+			const DistanceKernels *kernels = DistanceFind(names[i]);
+
+			if (kernels == NULL)
+				continue;
+			check_against_scalar(kernels, &in);
+			if (pattern == ORDINARY || pattern == CONSTANT || pattern == MIXED)
+				check_accuracy(kernels, &in);
+		}
+	}
+}
+
+/*
+ * The arrays of one length, the first of each pair 'offset' elements away
+ * from the other's alignment.  Mappings are few and small: never freed.
+ */
+static void
+test_lengths(void)
+{
+	static const int long_dims[] = {255, 384, 768, 1000, 1023, 1024, 1025,
+	1536, 2047, 2048, 2049, 3000, 4096, 8191, MAX_DIM};
+
+	for (int dim = 0; dim <= 130; dim++)
+		for (int offset = 0; offset < MAX_OFFSET; offset++)
+			test_length(dim, offset);
+	for (size_t i = 0; i < sizeof(long_dims) / sizeof(int); i++)
+		test_length(long_dims[i], (int) (i % MAX_OFFSET));
+}
+
+/* Sums small enough to be done by hand, exact in every order. */
+static void
+test_known_values(const DistanceKernels *k)
+{
+	float		a[40];
+	float		b[40];
+	int8_t		codes[40];
+	DistanceCosineSums sums;
+
+	for (int i = 0; i < 40; i++)
+	{
+		a[i] = (float) i;		/* 0..39 */
+		b[i] = -1;
+		codes[i] = 2;
+	}
+	k->cosine(a, b, 40, &sums);
+
+	check(k->l2_squared(a, b, 40) == 22140, "l2_squared", k->name, NULL);
+	check(k->inner_product(a, b, 40) == -780, "inner_product", k->name, NULL);
+	check(k->l1(a, b, 40) == 820, "l1", k->name, NULL);
+	check(k->norm_squared(a, 40) == 20540, "norm_squared", k->name, NULL);
+	check(k->dot_float_int8(a, codes, 40) == 1560, "dot_float_int8", k->name, NULL);
+	check(k->dot_int8(codes, codes, 40) == 160, "dot_int8", k->name, NULL);
+	check(sums.dot == -780 && sums.norm_a_squared == 20540 &&
+		  sums.norm_b_squared == 40, "cosine", k->name, NULL);
+}
+
+static void
+test_cosine_distance(void)
+{
+	float		zero[3] = {0, 0, 0};
+	float		a[3] = {1, 2, 3};
+	float		longer[3] = {1.1f, 2.2f, 3.3f};
+	float		opposite[3] = {-1.1f, -2.2f, -3.3f};
+	float		orthogonal[3] = {3, 0, -1};
+
+	check(isnan(DistanceCosine(a, zero, 3)), "cosine distance", "zero", NULL);
+	check(DistanceCosine(a, a, 3) == 0, "cosine distance", "itself", NULL);
+	check(DistanceCosine(a, longer, 3) >= 0 && DistanceCosine(a, longer, 3) < 1e-6,
+		  "cosine distance", "parallel", NULL);
+	check(DistanceCosine(a, opposite, 3) <= 2 &&
+		  DistanceCosine(a, opposite, 3) > 2 - 1e-6,
+		  "cosine distance", "opposite", NULL);
+	check(DistanceCosine(a, orthogonal, 3) == 1, "cosine distance", "orthogonal", NULL);
+}
+
+static double
+wrong_in_last_bit(const float *a, const float *b, int dim)
+{
+	double		right = distance_scalar_kernels.inner_product(a, b, dim);
+
+	return dim == 33 ? nextafter(right, INFINITY) : right;
+}
+
+static void
+test_choice(void)
+{
+	DistanceKernels wrong = distance_scalar_kernels;
+
+	check(DistanceFind("scalar") == &distance_scalar_kernels, "choice", "scalar", NULL);
+	check(DistanceFind("auto") == distance_kernels, "choice", "auto", NULL);
+	check(DistanceFind("quantum") == NULL, "choice", "a name not known", NULL);
+
+	check(DistanceSelfTest(&wrong), "self-test", "the right kernel", NULL);
+	wrong.inner_product = wrong_in_last_bit;
+	check(!DistanceSelfTest(&wrong), "self-test", "a wrong kernel", NULL);
+}
+
+int
+main(void)
+{
+	DistanceInit();
+	printf("chosen on this CPU: %s\n", distance_kernels->name);
+#ifdef DISTANCE_HAVE_AVX2
+	if (__builtin_cpu_supports("avx2"))
+		check(DistanceFind("avx2") != NULL, "self-test", "avx2", NULL);
+	else
+		printf("this CPU has no AVX2: not tested\n");
+#endif
+
+	test_known_values(&distance_scalar_kernels);
+	test_known_values(distance_kernels);
+	test_cosine_distance();
+	test_choice();
+	test_lengths();
+
+	printf("%ld checks, %d failed\n", num_checks, num_failures);
+	return num_failures == 0 ? 0 : 1;
+}
