@@ -10,6 +10,9 @@
  */
 #include "postgres.h"
 
+#include "utils/guc.h"
+
+#include "distribution/dist_init.h"
 #include "types/vector.h"
 #include "vecdist_compat.h"
 #include "vecdist_debug.h"
@@ -23,4 +26,8 @@ _PG_init(void)
 {
 	VecdistDebugInit();
 	VectorInit();
+	DistInit();
+
+	/* Last: what is still undefined below our prefix is a typing error. */
+	MarkGUCPrefixReserved("vecdist");
 }

@@ -38,6 +38,14 @@ typedef enum DistTarget
 #define DIST_REQ_BINARY		0x04	/* want the result in binary */
 #define DIST_REQ_PREPARED	0x08	/* prepare it once per connection, found
 									 * again by its text */
+#define DIST_REQ_ONCE		0x10	/* has effects outside a transaction: runs
+									 * outside one, is never repeated */
+
+/*
+ * A statement without parameters, DIST_REQ_BINARY and DIST_REQ_PREPARED goes
+ * by the simple protocol; only such a one may be a COPY or a list of several
+ * statements.  All others go by the extended protocol.
+ */
 
 /* Parameters of one statement, in libpq's terms; types are inferred. */
 typedef struct DistParams
@@ -58,7 +66,8 @@ typedef struct DistRequest
 
 	/* results */
 	PGresult   *result;			/* freed by reset or deletion of the memory
-								 * context that was current in DistExecute */
+								 * context that was current in DistExecute; of
+								 * several results the last */
 	ErrorData  *error;			/* with DIST_EXEC_KEEP_GOING: why there is no
 								 * result, in the same context; else NULL */
 } DistRequest;
@@ -70,8 +79,11 @@ typedef struct DistRequest
  * Returns at once: connecting goes on in the background and is waited for by
  * the first operation.  'userid' is the local role whose user mapping is
  * used.  DIST_TARGET_ANY returns the primary's connection if that has a
- * remote transaction open.  If another operation is unfinished on the
- * connection, its finish callback is called.
+ * remote transaction open, or if the local transaction reads one snapshot
+ * throughout; otherwise it prefers the server that answered last, and after
+ * a failure the next one of the group.  If another operation is unfinished on
+ * the connection, its finish callback is called; DistExecute, DistExec and
+ * DistConnStart do so too.
  *
  * The pointer stays valid until the end of the transaction.
  */
@@ -84,11 +96,15 @@ extern DistConn *DistConnGet(Oid serverid, Oid userid, DistTarget target);
  * Connections are pairwise different.  Returns when all have answered.  The
  * first remote error, lost connection or timeout raises an error (08001 could
  * not connect, 08006 lost or timed out, else the worker's own SQLSTATE,
- * message, detail, hint and a context line naming the worker); the other
- * connections are brought to rest or closed first.  timeout_ms < 0: wait as
- * long as it takes.  A lost connection that had no remote transaction and
- * was opened before this statement is opened again once and the statement
- * repeated.
+ * message, detail, hint and a context line naming the worker); the abort that
+ * follows brings the other connections to rest or closes them.  timeout_ms is
+ * the longest silence of a worker; < 0: wait as long as it takes.  Connecting
+ * is always bounded by vecdist.node_timeout.  A lost connection that had no
+ * remote transaction and was opened before this statement is opened again
+ * once and the statement repeated, unless it is a DIST_REQ_ONCE.
+ *
+ * A statement that fails inside a remote transaction leaves that transaction
+ * unusable until a (sub)transaction abort, with DIST_EXEC_KEEP_GOING too.
  *
  * With DIST_EXEC_KEEP_GOING an error of one request is stored in it instead,
  * and the others are waited for; interrupts still raise.
@@ -129,7 +145,7 @@ extern void DistConnPutCopyEnd(DistConn *conn);
 extern void DistConnSetFinish(DistConn *conn, DistFinishCallback callback,
 							  void *arg);
 
-/* Raise the error that a PGresult holds. */
+/* Raise the error that a PGresult holds.  'sql' may be NULL. */
 extern void DistConnReportError(DistConn *conn, PGresult *result,
 								const char *sql) pg_attribute_noreturn();
 
