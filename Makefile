@@ -53,3 +53,21 @@ check-symbols: lint-build
 	@dev/check-symbols build/lint/vecdist.so
 
 .PHONY: format check-format typedefs lint lint-build check-layers check-symbols
+
+# Benchmarks: bench/README.md has results, bench/*.py the variables.  Debian's
+# Python packages serve Debian's Python.  A client that cannot be built leaves
+# its system out of the comparison.
+PYTHON ?= $(or $(wildcard /usr/bin/python3),python3)
+CXX ?= c++
+bench-build:
+	+@$(call build_in,bench)
+	@$(CC) -O2 -Wall -I"$$($(PG_CONFIG) --includedir)" -o build/bench/bench_pg_client \
+		bench/bench_pg_client.c -L"$$($(PG_CONFIG) --libdir)" -lpq
+	@rm -f build/bench/bench_hnswlib_client
+	-@if [ -e /usr/include/hnswlib/hnswlib.h ]; then \
+		$(CXX) -O3 -march=native -w -o build/bench/bench_hnswlib_client \
+			bench/bench_hnswlib_client.cpp; fi
+bench-single: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
+
+.PHONY: bench-build bench-single

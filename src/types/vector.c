@@ -457,7 +457,12 @@ vector_send(PG_FUNCTION_ARGS)
 	pq_sendint16(&buf, vector->dim);
 	pq_sendint16(&buf, vector->unused);
 	for (int i = 0; i < vector->dim; i++)
-		pq_sendfloat4(&buf, vector->x[i]);
+	{
+		uint32		word;
+
+		memcpy(&word, &vector->x[i], sizeof(word));
+		pq_writeint32(&buf, word);
+	}
 
 	PG_FREE_IF_COPY(vector, 0);
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));

@@ -1,0 +1,455 @@
+"""Recall against queries per second on one server: vhnsw and its peers.
+
+Run by "make bench-single" (see README.md here for a table it made).  All
+systems search the same rows, in the same run, one client each, in turn: a
+block of queries at every setting of every system, then the next block.  So
+whatever else the machine does falls on all of them.  A figure is the median
+over the rounds.
+
+Peers that are not there are named and left out:
+
+    pgvector    from PGVECTOR, a .tar.zst laid over a copied installation;
+                else one in ../shared/peers; else the server's own
+    hnswlib     Debian's libhnswlib-dev, called from C++, one thread
+
+Variables, with their defaults:
+
+    DATA=../shared/data   directory with data sets, or one file of base vectors
+    SETS=                 names of data sets in it (default: all)
+    METRIC=               l2, cosine or ip (default: what the answers say)
+    ROWS= QUERIES=        take only the first ones (default: all)
+    SYSTEMS='vhnsw pgvector hnswlib'
+    EF='10 20 40 80 160 320'    K=10    ROUNDS=3
+    M=16  EF_CONSTRUCTION=      construction (default: each system's own, and
+                                200 for hnswlib)
+    STORAGE=              storage of the column (default: the type's, external)
+    SHARED_BUFFERS=1GB  MAINTENANCE_WORK_MEM=1GB
+"""
+
+import glob
+import math
+import os
+import pwd
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+try:
+    import bench_data
+except ImportError as error:
+    sys.exit("the benchmarks need python3-numpy: %s" % error)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BLOCK = 200
+OPERATORS = {"l2": "<->", "cosine": "<=>", "ip": "<#>"}
+EXTENSIONS = {"vhnsw": "vecdist", "pgvector": "vector"}
+METHODS = {"vhnsw": "vhnsw", "pgvector": "hnsw"}
+EF_SETTINGS = {"vhnsw": "vhnsw.ef_search", "pgvector": "hnsw.ef_search"}
+
+
+def option(name, default=""):
+    return os.environ.get(name) or default
+
+
+def number(name, default=None):
+    value = option(name)
+    return int(value) if value else default
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Skipped(Exception):
+    """A system that cannot take part, with the reason."""
+
+
+# ----------------------------------------------------------------------
+# The server
+# ----------------------------------------------------------------------
+
+class Server:
+    """A private server below 'scratch', with vecdist and perhaps pgvector."""
+
+    def __init__(self, scratch):
+        self.scratch = scratch
+        self.data = os.path.join(scratch, "data")
+        self.bin = subprocess.run(
+            [os.path.join(ROOT, "dev/temp-install"),
+             os.path.join(ROOT, "build/bench"), os.path.join(scratch, "inst")],
+            check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        self.add_pgvector()
+        self.as_user("initdb", "-D", self.data, "-U", "postgres", "-A", "trust",
+                     "--no-sync", "--no-locale", "-E", "UTF8")
+        with open(os.path.join(self.data, "postgresql.conf"), "a",
+                  encoding="ascii") as conf:
+            conf.write("\n".join((
+                "listen_addresses = ''",
+                "unix_socket_directories = '%s'" % scratch,
+                "shared_buffers = " + option("SHARED_BUFFERS", "1GB"),
+                "maintenance_work_mem = " + option("MAINTENANCE_WORK_MEM", "1GB"),
+                "max_parallel_maintenance_workers = 0",
+                "autovacuum = off",
+                "jit = off",
+                "max_wal_size = 8GB", "")))
+
+    def add_pgvector(self):
+        """Lay a peer's files over the copied installation, if there are any."""
+        major = subprocess.run([os.path.join(self.bin, "postgres"), "--version"],
+                               check=True, stdout=subprocess.PIPE,
+                               text=True).stdout.split()[2].split(".")[0]
+        files = [option("PGVECTOR")] if option("PGVECTOR") else sorted(glob.glob(
+            os.path.join(ROOT, "../shared/peers/pgvector-*-pg%s-*.tar.zst" % major)))
+        if not files:
+            return
+        with subprocess.Popen(["zstd", "-dcq", files[-1]],
+                              stdout=subprocess.PIPE) as zstd:
+            subprocess.run(["tar", "-x", "--no-same-owner", "-C",
+                            os.path.join(self.scratch, "inst")],
+                           stdin=zstd.stdout, check=True)
+        say("pgvector: " + os.path.basename(files[-1]))
+
+    def as_user(self, program, *arguments):
+        subprocess.run([os.path.join(ROOT, "dev/as-user"),
+                        os.path.join(self.bin, program), *arguments],
+                       check=True, stdout=subprocess.DEVNULL, cwd=self.scratch)
+
+    def start(self):
+        self.as_user("pg_ctl", "-D", self.data, "-w", "-l",
+                     os.path.join(self.scratch, "log"), "start")
+
+    def stop(self):
+        if os.path.exists(os.path.join(self.data, "postmaster.pid")):
+            self.as_user("pg_ctl", "-D", self.data, "-w", "-m", "fast", "stop")
+
+    def conninfo(self, database):
+        return "host=%s user=postgres dbname=%s" % (self.scratch, database)
+
+    def sql(self, database, *statements):
+        """Run statements in one session; the rows as lines."""
+        command = [os.path.join(self.bin, "psql"), "-XqAt", "-v",
+                   "ON_ERROR_STOP=1", "-d", self.conninfo(database)]
+        for statement in statements:
+            command += ["-c", statement]
+        done = subprocess.run(command, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr.strip())
+        return done.stdout.split("\n")[:-1]
+
+
+# ----------------------------------------------------------------------
+# The systems
+# ----------------------------------------------------------------------
+
+class System:
+    """Something that has built its index and answers blocks of queries."""
+
+    def __init__(self, name):
+        self.name = name
+        self.client = None
+        self.build_cpu = None           # seconds
+        self.index_bytes = None
+
+    def start_client(self, command):
+        # pylint: disable=consider-using-with
+        self.client = subprocess.Popen(command, stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True)
+
+    def ask(self, command):
+        self.client.stdin.write(command + "\n")
+        self.client.stdin.flush()
+        return self.answer()
+
+    def answer(self):
+        line = self.client.stdout.readline()
+        if not line:
+            raise RuntimeError("the client of %s has died" % self.name)
+        return line
+
+    def run(self, ef, first, count):
+        """Times in microseconds, and the row numbers found."""
+        self.ask("ef %d" % ef)
+        times = []
+        answers = []
+        for item in self.ask("run %d %d" % (first, count)).split():
+            elapsed, _, rows = item.partition(":")
+            times.append(float(elapsed))
+            answers.append([int(row) for row in rows.split(",") if row])
+        return times, answers
+
+    def close(self):
+        if self.client is not None:
+            self.client.stdin.close()
+            self.client.wait()
+            self.client.stdout.close()
+
+
+class PostgresSystem(System):
+    """An extension of the server, in a database of its own."""
+
+    def __init__(self, name, server, data, files):
+        super().__init__(name)
+        self.server = server
+        extension = EXTENSIONS[name]
+        control = os.path.join(server.scratch, "inst")
+        if not glob.glob(control + "/**/extension/%s.control" % extension,
+                         recursive=True):
+            raise Skipped("%s is not installed" % name)
+
+        server.sql("postgres", "DROP DATABASE IF EXISTS bench_" + name,
+                   "CREATE DATABASE bench_" + name)
+        self.sql("CREATE EXTENSION " + extension)
+        if not self.sql("SELECT 1 FROM pg_opclass JOIN pg_am ON opcmethod = pg_am.oid"
+                        " WHERE amname = '%s' AND opcname = 'vector_%s_ops'"
+                        % (METHODS[name], data.metric)):
+            raise Skipped("%s has no index for %s" % (name, data.metric))
+        self.load(data, files)
+        self.build(data)
+        self.start_client([client_program("bench_pg_client"),
+                           server.conninfo("bench_" + name), files.queries,
+                           OPERATORS[data.metric], str(number("K", 10)),
+                           EF_SETTINGS[name]])
+        self.check_plan(data)
+
+    def sql(self, *statements):
+        return self.server.sql("bench_" + self.name, *statements)
+
+    def load(self, data, files):
+        self.sql("CREATE TABLE items (id integer, v vector(%d))" % data.base.shape[1])
+        if option("STORAGE"):
+            self.sql("ALTER TABLE items ALTER v SET STORAGE " + option("STORAGE"))
+        self.sql("COPY items FROM '%s' (FORMAT binary)" % files.copy)
+        self.sql("VACUUM (ANALYZE, FREEZE) items")
+        self.sql("CHECKPOINT")
+
+    def build(self, data):
+        options = ["m = %d" % number("M", 16)]
+        if number("EF_CONSTRUCTION"):
+            options.append("ef_construction = %d" % number("EF_CONSTRUCTION"))
+        cpu = "SELECT rtrim(pg_read_file('/proc/' || pg_backend_pid() || '/stat'), chr(10))"
+        before, after = self.sql(
+            cpu, "CREATE INDEX items_v ON items USING %s (v vector_%s_ops) WITH (%s)"
+            % (METHODS[self.name], data.metric, ", ".join(options)), cpu)
+        self.build_cpu = cpu_seconds(after) - cpu_seconds(before)
+        self.index_bytes = int(self.sql("SELECT pg_relation_size('items_v')")[0])
+
+    def check_plan(self, data):
+        query = "[" + ",".join(repr(float(x)) for x in data.queries[0]) + "]"
+        plan = self.sql("EXPLAIN SELECT id FROM items ORDER BY v %s '%s' LIMIT %d"
+                        % (OPERATORS[data.metric], query, number("K", 10)))
+        if not any("items_v" in line for line in plan):
+            say("%s: the planner does not use the index" % self.name)
+
+
+class HnswlibSystem(System):
+    def __init__(self, data, files):
+        super().__init__("hnswlib")
+        program = client_program("bench_hnswlib_client")
+        if not os.path.exists(program):
+            raise Skipped("hnswlib: libhnswlib-dev or a C++ compiler is missing")
+        index = os.path.join(files.directory, "hnswlib")
+        self.start_client([program, files.base, files.queries, data.metric,
+                           str(number("K", 10)), str(number("M", 16)),
+                           str(number("EF_CONSTRUCTION", 200)), index])
+        self.build_cpu = float(self.answer())
+        self.ask("ef 10")               # answered when the index is stored
+        self.index_bytes = os.path.getsize(index)
+        os.unlink(index)
+
+
+def client_program(name):
+    return os.path.join(ROOT, "build/bench", name)
+
+
+def cpu_seconds(stat):
+    """User and system time in the text of /proc/PID/stat."""
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Files:
+    """The data set as the clients and the server want it."""
+
+    def __init__(self, directory, data):
+        self.directory = directory
+        self.base = os.path.join(directory, "base.fbin")
+        self.queries = os.path.join(directory, "queries.fbin")
+        self.copy = os.path.join(directory, "base.copy")
+        bench_data.write_fbin(self.base, data.base)
+        bench_data.write_fbin(self.queries, data.queries)
+        bench_data.write_copy(self.copy, data.base)
+        os.chmod(self.copy, 0o644)
+
+
+# ----------------------------------------------------------------------
+# Measuring
+# ----------------------------------------------------------------------
+
+class Point:
+    """One system at one ef: a round's times and recalls, then their medians."""
+
+    def __init__(self):
+        self.rounds = []
+        self.recalls = []
+        self.times = []
+
+    def add_block(self, times, recall):
+        self.times += times
+        self.recalls.append((recall, len(times)))
+
+    def end_round(self):
+        self.rounds.append((1e6 * len(self.times) / sum(self.times),
+                            statistics.median(self.times)))
+        self.times = []
+
+    @property
+    def recall(self):
+        return (sum(recall * count for recall, count in self.recalls)
+                / sum(count for _, count in self.recalls))
+
+    @property
+    def qps(self):
+        return statistics.median(qps for qps, _ in self.rounds)
+
+    @property
+    def p50(self):
+        return statistics.median(p50 for _, p50 in self.rounds)
+
+
+def measure(data, systems):
+    """{(system name, ef): Point}, all systems and settings in turn."""
+    efs = [int(ef) for ef in option("EF", "10 20 40 80 160 320").split()]
+    meter = bench_data.RecallMeter(data, number("K", 10))
+    points = {(system.name, ef): Point() for system in systems for ef in efs}
+    blocks = [(first, min(BLOCK, len(data.queries) - first))
+              for first in range(0, len(data.queries), BLOCK)]
+
+    for system in systems:              # warm up
+        for first, count in blocks:
+            system.run(efs[-1], first, count)
+    for round_number in range(number("ROUNDS", 3)):
+        say("%s: round %d" % (data.name, round_number + 1))
+        for first, count in blocks:
+            for system in systems:
+                for ef in efs:
+                    times, answers = system.run(ef, first, count)
+                    points[system.name, ef].add_block(
+                        times, meter.recall(first, answers))
+        for point in points.values():
+            point.end_round()
+    return points
+
+
+def qps_at(points, system, recall):
+    """Queries per second at a recall, between the two nearest settings."""
+    line = sorted((point.recall, math.log(point.qps))
+                  for (name, _), point in points.items() if name == system)
+    for (r0, q0), (r1, q1) in zip(line, line[1:]):
+        if r0 < recall <= r1:
+            return math.exp(q0 + (q1 - q0) * (recall - r0) / (r1 - r0))
+    if line and line[0][0] >= recall:   # even the least effort is more
+        return math.exp(line[0][1])
+    return None
+
+
+def report(data, systems, points):
+    print("\n### %s\n" % data)
+    print("| system | build, CPU s | index, MB |\n|---|---:|---:|")
+    for system in systems:
+        print("| %s | %.1f | %.1f |" % (system.name, system.build_cpu,
+                                        system.index_bytes / 1e6))
+
+    print("\n| system | ef | recall@%d | queries/s | p50, us |\n|---|---:|---:|---:|---:|"
+          % number("K", 10))
+    for (name, ef), point in points.items():
+        print("| %s | %d | %.4f | %.0f | %.0f |"
+              % (name, ef, point.recall, point.qps, point.p50))
+
+    print("\n| queries/s at recall |" + "".join(" %s |" % s.name for s in systems))
+    print("|---|" + "---:|" * len(systems))
+    for recall in (0.9, 0.95, 0.99):
+        values = [qps_at(points, system.name, recall) for system in systems]
+        print("| %.2f |" % recall + "".join(
+            " %.0f |" % v if v else " - |" for v in values))
+    sys.stdout.flush()
+
+
+def make_systems(server, data, files):
+    systems = []
+    for name in option("SYSTEMS", "vhnsw pgvector hnswlib").split():
+        start = time.monotonic()
+        try:
+            if name == "hnswlib":
+                systems.append(HnswlibSystem(data, files))
+            elif name in EXTENSIONS:
+                systems.append(PostgresSystem(name, server, data, files))
+            else:
+                raise SystemExit("no such system: " + name)
+            say("%s: %s is ready after %.0f s"
+                % (data.name, name, time.monotonic() - start))
+        except Skipped as reason:
+            say("left out: %s" % reason)
+    return systems
+
+
+def chosen_files():
+    """Files of base vectors to measure; exits politely if there are none."""
+    path = option("DATA", os.path.join(ROOT, "../shared/data"))
+    if os.path.isfile(path):
+        return [path]
+    if not os.path.isdir(path):
+        say("no data: %s does not exist; set DATA (see bench/README.md)" % path)
+        sys.exit(0)
+    found = bench_data.list_sets(path)
+    names = option("SETS").split() or sorted(found)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise SystemExit("not in %s: %s; there are: %s"
+                         % (path, " ".join(missing), " ".join(sorted(found))))
+    return [found[name] for name in names]
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    files_of_sets = chosen_files()
+    if not files_of_sets:
+        say("no data sets there; see bench/README.md for the forms")
+        return
+    scratch = tempfile.mkdtemp(prefix="vecdist-bench-")
+    user = subprocess.run([os.path.join(ROOT, "dev/as-user"), "--name"], check=True,
+                          stdout=subprocess.PIPE, text=True).stdout.strip()
+    if os.geteuid() == 0:
+        os.chown(scratch, pwd.getpwnam(user).pw_uid, -1)
+    os.chmod(scratch, 0o755)
+
+    server = None
+    try:
+        server = Server(scratch)
+        server.start()
+        for path in files_of_sets:
+            systems = []
+            try:
+                data = bench_data.load(path, number("ROWS"), number("QUERIES"),
+                                       metric=option("METRIC") or None)
+                say(str(data))
+                systems = make_systems(server, data, Files(scratch, data))
+                if systems:
+                    report(data, systems, measure(data, systems))
+            except bench_data.Unreadable as reason:
+                say("left out: %s" % reason)
+            finally:
+                for system in systems:
+                    system.close()
+    finally:
+        if server is not None:
+            server.stop()
+        shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    main()
