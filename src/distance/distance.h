@@ -12,9 +12,8 @@
  * after every DISTANCE_BLOCK elements the lanes are added up in double, in a
  * fixed order.  So a standby or a worker with another CPU reports the same
  * distances and walks the same way through a graph, and a kernel that differs
- * in one bit is wrong.  Fused multiply-add is therefore not used: it would
- * gain nothing measurable once data comes from memory, and CPUs without it
- * would have to imitate it in software.
+ * in one bit is wrong.  Fused multiply-add is therefore not used; what that
+ * costs stands in docs/architecture/decisions.md.
  *
  * Accuracy: |result - exact| <= DISTANCE_RELATIVE_ERROR * sum of |terms|,
  * where the terms are squares, products or absolute differences, unless a

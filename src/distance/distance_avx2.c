@@ -88,6 +88,34 @@ load_codes(const int8_t *p)
 	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
 }
 
+/*
+ * Up to 8 codes as floats, and zeros.  'before' codes precede them: if that
+ * makes 8, one load that ends where they end gets them all.  Copying them one
+ * by one would make the vector load wait for the stores.
+ */
+AVX2_INLINE __m256
+load_some_codes(const int8_t *p, int n, int before)
+{
+	uint64_t	word = 0;
+
+	if (n >= 8)
+		return load_codes(p);
+	if (n <= 0)
+		return _mm256_setzero_ps();
+
+	if (before + n >= 8)
+	{
+		memcpy(&word, p + n - 8, 8);
+		word >>= 8 * (8 - n);
+	}
+	else
+	{
+		for (int i = 0; i < n; i++)
+			word |= (uint64_t) (uint8_t) p[i] << (8 * i);
+	}
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long) word)));
+}
+
 AVX2_INLINE Lanes
 lanes_load_int8(const int8_t *p)
 {
@@ -97,6 +125,19 @@ lanes_load_int8(const int8_t *p)
 	result.v1 = load_codes(p + 8);
 	result.v2 = load_codes(p + 16);
 	result.v3 = load_codes(p + 24);
+	return result;
+}
+
+/* As lanes_load_tail; 'before' codes precede these. */
+AVX2_INLINE Lanes
+lanes_load_int8_tail(const int8_t *p, int n, int before)
+{
+	Lanes		result;
+
+	result.v0 = load_some_codes(p, n, before);
+	result.v1 = load_some_codes(p + 8, n - 8, before + 8);
+	result.v2 = load_some_codes(p + 16, n - 16, before + 16);
+	result.v3 = load_some_codes(p + 24, n - 24, before + 24);
 	return result;
 }
 
@@ -350,13 +391,8 @@ avx2_dot_float_int8(const float *a, const int8_t *b, int dim)
 		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
 			sum = lanes_add(sum, lanes_mul(lanes_load(a + i), lanes_load_int8(b + i)));
 		if (i < block)
-		{
-			int8_t		codes[DISTANCE_LANES] = {0};
-
-			memcpy(codes, b + i, block - i);
 			sum = lanes_add(sum, lanes_mul(lanes_load_tail(a + i, block - i),
-										   lanes_load_int8(codes)));
-		}
+										   lanes_load_int8_tail(b + i, block - i, i)));
 
 		total += lanes_sum(sum);
 		a += block;

@@ -182,13 +182,22 @@ scalar_dot_float_int8(const float *a, const int8_t *b, int dim)
 	return total;
 }
 
+/* Exact, so the order is free; lanes let a compiler vectorize it. */
 static int32_t
 scalar_dot_int8(const int8_t *a, const int8_t *b, int dim)
 {
+	int32_t		lane[DISTANCE_LANES] = {0};
 	int32_t		total = 0;
+	int			i;
 
-	for (int i = 0; i < dim; i++)
-		total += (int32_t) a[i] * b[i];
+	for (i = 0; i + DISTANCE_LANES <= dim; i += DISTANCE_LANES)
+		FOR_LANES(j)
+			lane[j] += (int32_t) a[i + j] * b[i + j];
+	FOR_TAIL(j, dim - i)
+		lane[j] += (int32_t) a[i + j] * b[i + j];
+
+	FOR_LANES(j)
+		total += lane[j];
 	return total;
 }
 
