@@ -33,4 +33,19 @@
 	extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(funcname)
 
+/*
+ * 17 ties wait event sets to resource owners; ours outlive transactions, so
+ * they have none.
+ */
+#if PG_VERSION_NUM >= 170000
+#define VecdistCreateWaitEventSet(context, nevents) \
+	CreateWaitEventSet(NULL, nevents)
+#else
+#define VecdistCreateWaitEventSet(context, nevents) \
+	CreateWaitEventSet(context, nevents)
+#endif
+
+/* What pg_stat_activity shows while we wait for workers. */
+#define VECDIST_WAIT_EVENT PG_WAIT_EXTENSION
+
 #endif							/* VECDIST_COMPAT_H */

@@ -72,7 +72,7 @@ static const OptionDef option_defs[] = {
 };
 
 static const OptionDef *find_option(const char *name, Oid catalog);
-static char *valid_options(Oid catalog);
+static void reject_option(const char *name, Oid catalog);
 static void check_option(const OptionDef *def, DefElem *elem);
 static DistHost *parse_host(const char *item);
 static void add_keyword(DistConnOptions *result, StringInfo fingerprint,
@@ -99,17 +99,9 @@ vecdist_fdw_validator(PG_FUNCTION_ARGS)
 		const OptionDef *def = find_option(elem->defname, catalog);
 
 		if (def == NULL)
-		{
-			char	   *valid = valid_options(catalog);
-
-			ereport(ERROR,
-					errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-					errmsg("invalid option \"%s\"", elem->defname),
-					*valid ?
-					errhint("Valid options in this context are: %s.", valid) :
-					errhint("There are no valid options in this context."));
-		}
-		check_option(def, elem);
+			reject_option(elem->defname, catalog);
+		else
+			check_option(def, elem);
 		if (strcmp(elem->defname, "hosts") == 0)
 			has_hosts = true;
 	}
@@ -133,17 +125,22 @@ find_option(const char *name, Oid catalog)
 	return NULL;
 }
 
-static char *
-valid_options(Oid catalog)
+static void
+reject_option(const char *name, Oid catalog)
 {
-	StringInfoData buf;
+	StringInfoData valid;
 
-	initStringInfo(&buf);
+	initStringInfo(&valid);
 	for (int i = 0; i < lengthof(option_defs); i++)
 		if (option_defs[i].catalog == catalog)
-			appendStringInfo(&buf, "%s%s", buf.len ? ", " : "",
+			appendStringInfo(&valid, "%s%s", valid.len ? ", " : "",
 							 option_defs[i].name);
-	return buf.data;
+	ereport(ERROR,
+			errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			errmsg("invalid option \"%s\"", name),
+			valid.len ?
+			errhint("Valid options in this context are: %s.", valid.data) :
+			errhint("There are no valid options in this context."));
 }
 
 /* Check the value of one option, and that the user may set it. */

@@ -1,0 +1,919 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_connection.c
+ *	  Connections to worker servers: the public functions.
+ *
+ * Connections live in a backend-local table and outlast transactions.  This
+ * file drives the state machines of dist_connect and dist_exchange: it waits
+ * for them, serves interrupts, and turns what happened into errors.  An error
+ * leaves other exchanges under way; the abort of the (sub)transaction that
+ * follows brings them to rest (dist_transaction).  So there is one place that
+ * cleans up, whatever raised the error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/pg_foreign_server.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "distribution/dist_connection.h"
+#include "distribution/dist_connection_private.h"
+#include "distribution/dist_transaction.h"
+
+/* A request may pass through this many servers. */
+#define MAX_HOPS 2
+
+/* Longest remote command shown in a context line, in bytes. */
+#define MAX_SQL_IN_CONTEXT 500
+
+/* COPY bytes that may be unsent before the caller has to wait. */
+#define COPY_FLUSH_BYTES (64 * 1024)
+#define COPY_WAIT_BYTES (1024 * 1024)
+
+/* A PGresult that is freed with a memory context. */
+typedef struct ResultOwner
+{
+	MemoryContextCallback callback;
+	PGresult   *result;
+} ResultOwner;
+
+/* Progress of one request of DistExecute. */
+typedef struct Task
+{
+	DistRequest *request;
+	bool		sent;
+	bool		may_repeat;		/* nothing is lost if it is sent once more */
+	bool		done;
+	TimestampTz deadline;		/* for the next sign of life, once sent */
+} Task;
+
+static HTAB *connections = NULL;	/* of DistConn, by DistConnKey */
+bool		DistConnTouched = false;
+
+static void initialize(void);
+static void options_changed(Datum arg, int cacheid, uint32 hashvalue);
+static void close_all(int code, Datum arg);
+static DistConn *find_connection(Oid serverid, Oid userid, DistTarget target,
+								 bool create);
+static void ensure_open(DistConn *conn);
+static void check_options(DistConn *conn);
+static void wait_until_open(DistConn *conn);
+static void advance_task(Task *task, int timeout_ms, int exec_flags);
+static void task_silent(Task *task, int timeout_ms, int exec_flags);
+static void task_failed(Task *task, PGresult *result, int exec_flags);
+static DistAdvance take_result(DistConn *conn, PGresult **result);
+static void free_result(void *arg);
+static bool is_error(const PGresult *result);
+static void wait_for_one(DistConn *conn, TimestampTz deadline);
+static void await_copy_in(DistConn *conn);
+static void await_copy_room(DistConn *conn);
+static void copy_failed(DistConn *conn) pg_attribute_noreturn();
+static int	context_line(DistConn *conn, const char *sql);
+
+/* ----------------------------------------------------------------
+ * The table of connections
+ * ----------------------------------------------------------------
+ */
+
+static void
+initialize(void)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(DistConnKey);
+	ctl.entrysize = sizeof(DistConn);
+	connections = hash_create("vecdist connections", 16, &ctl,
+							  HASH_ELEM | HASH_BLOBS);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, options_changed, 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, options_changed, 0);
+	CacheRegisterSyscacheCallback(AUTHOID, options_changed, 0);
+	on_proc_exit(close_all, 0);
+	DistTransactionInit();
+}
+
+/*
+ * Something that options come from has changed.  Options are read again, and
+ * compared, when a connection is used the next time: that is simpler than
+ * tracking hash values, and a change elsewhere costs a few catalog lookups.
+ */
+static void
+options_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS seq;
+	DistConn   *conn;
+
+	hash_seq_init(&seq, connections);
+	while ((conn = hash_seq_search(&seq)) != NULL)
+		conn->recheck_options = true;
+}
+
+/* Say goodbye to the workers.  Sockets do not block, so neither does this. */
+static void
+close_all(int code, Datum arg)
+{
+	HASH_SEQ_STATUS seq;
+	DistConn   *conn;
+
+	hash_seq_init(&seq, connections);
+	while ((conn = hash_seq_search(&seq)) != NULL)
+		DistConnClose(conn);
+}
+
+/* All connections of this backend, in no order. */
+List *
+DistConnList(void)
+{
+	HASH_SEQ_STATUS seq;
+	DistConn   *conn;
+	List	   *result = NIL;
+
+	if (connections == NULL)
+		return NIL;
+	hash_seq_init(&seq, connections);
+	while ((conn = hash_seq_search(&seq)) != NULL)
+		result = lappend(result, conn);
+	return result;
+}
+
+static DistConn *
+find_connection(Oid serverid, Oid userid, DistTarget target, bool create)
+{
+	DistConnKey key = {0};
+	DistConn   *conn;
+	bool		found;
+
+	key.serverid = serverid;
+	key.userid = userid;
+	key.target = target;
+	conn = hash_search(connections, &key, create ? HASH_ENTER : HASH_FIND,
+					   &found);
+	if (conn != NULL && !found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		memset((char *) conn + sizeof(DistConnKey), 0,
+			   sizeof(DistConn) - sizeof(DistConnKey));
+		conn->state = DIST_CONN_CLOSED;
+		conn->host = -1;
+		conn->prepared_now = -1;
+		initStringInfo(&conn->steps);
+		initStringInfo(&conn->exchange_sql);
+		initStringInfo(&conn->send_buffer);
+		MemoryContextSwitchTo(old);
+	}
+	return conn;
+}
+
+DistConn *
+DistConnGet(Oid serverid, Oid userid, DistTarget target)
+{
+	DistConn   *conn = NULL;
+
+	if (IsInParallelMode())
+		elog(ERROR, "connections to workers cannot be used in parallel operations");
+	if (DistHop >= MAX_HOPS)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("request would be forwarded a second time"),
+				errdetail("A server asked this one for a partition that it does not hold either."),
+				errhint("Compare the foreign tables of the partition on all servers."));
+	if (connections == NULL)
+		initialize();
+
+	if (target == DIST_TARGET_ANY)
+	{
+		conn = find_connection(serverid, userid, DIST_TARGET_PRIMARY, false);
+		if (conn != NULL && conn->depth == 0)
+			conn = NULL;
+		if (IsolationUsesXactSnapshot())
+			target = DIST_TARGET_PRIMARY;
+	}
+	if (conn == NULL)
+		conn = find_connection(serverid, userid, target, true);
+
+	DistConnTouched = true;
+	ensure_open(conn);
+	return conn;
+}
+
+/*
+ * Make a connection ready for a new statement, or at least CONNECTING.
+ *
+ * Afterwards it is IDLE, CONNECTING, or CLOSED because no host could even be
+ * started, which is reported when it is used.
+ */
+static void
+ensure_open(DistConn *conn)
+{
+	if (conn->state == DIST_CONN_BROKEN)
+		DistConnRaiseFailure(conn, NULL);
+
+	DistConnFinishOperation(conn);
+
+	if (conn->depth == 0 &&
+		(conn->options == NULL || conn->recheck_options))
+		check_options(conn);
+
+	if (conn->state == DIST_CONN_IDLE && !DistConnIsAlive(conn))
+	{
+		DistConnLost(conn, "server closed the connection unexpectedly");
+		if (conn->state == DIST_CONN_BROKEN)
+			DistConnRaiseFailure(conn, NULL);
+		conn->hosts[conn->host].failed = false;
+	}
+	if (conn->state == DIST_CONN_CLOSED)
+		DistConnectStart(conn);
+}
+
+/* End the operation that somebody has left open on a connection, if any. */
+void
+DistConnFinishOperation(DistConn *conn)
+{
+	DistFinishCallback finish = conn->finish;
+
+	/* Forgotten first, so that the callback may use the connection. */
+	conn->finish = NULL;
+	if (conn->state != DIST_CONN_BUSY)
+		return;
+	if (finish != NULL)
+		finish(conn, conn->finish_arg);
+	if (conn->state == DIST_CONN_BUSY)
+		elog(ERROR, "connection to worker \"%s\" is in use", conn->worker);
+	if (conn->state == DIST_CONN_BROKEN)
+		DistConnRaiseFailure(conn, NULL);
+}
+
+/*
+ * Read the options, if they were not or may have changed, and close the
+ * connection if it was made with others.  No remote transaction is open.
+ */
+static void
+check_options(DistConn *conn)
+{
+	MemoryContext context;
+	MemoryContext old;
+	DistConnOptions *options;
+	int			i = 0;
+	ListCell   *lc;
+
+	Assert(conn->depth == 0 && conn->state != DIST_CONN_BUSY);
+
+	/* Cleared first: a change while we read sets it again. */
+	conn->recheck_options = false;
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"vecdist connection options",
+									ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	strlcpy(conn->worker, GetForeignServer(conn->key.serverid)->servername,
+			NAMEDATALEN);
+	PG_TRY();
+	{
+		options = DistGetConnOptions(conn->key.serverid, conn->key.userid);
+	}
+	PG_CATCH();
+	{
+		/* Nobody may go on with what the catalogs do not allow any more. */
+		conn->recheck_options = true;
+		DistConnClose(conn);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	if (conn->options != NULL &&
+		strcmp(conn->options->fingerprint, options->fingerprint) == 0)
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		return;
+	}
+
+	DistConnClose(conn);
+	conn->options = NULL;
+	if (conn->option_context != NULL)
+		MemoryContextDelete(conn->option_context);
+	MemoryContextSetParent(context, TopMemoryContext);
+	conn->option_context = context;
+	conn->nhosts = list_length(options->hosts);
+	conn->hosts = palloc0(conn->nhosts * sizeof(DistServerHost));
+	conn->order = palloc0(conn->nhosts * sizeof(int));
+	foreach(lc, options->hosts)
+	{
+		DistHost   *host = lfirst(lc);
+
+		conn->hosts[i].host = host->host;
+		conn->hosts[i++].port = host->port;
+	}
+	conn->host = -1;
+	conn->options = options;
+	MemoryContextSwitchTo(old);
+}
+
+void
+DistConnSetFinish(DistConn *conn, DistFinishCallback callback, void *arg)
+{
+	conn->finish = callback;
+	conn->finish_arg = arg;
+	conn->finish_level = GetCurrentTransactionNestLevel();
+}
+
+/* ----------------------------------------------------------------
+ * Waiting
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * DistConnWait
+ *		Wait until one of several connections has made progress.
+ *
+ * Each is CONNECTING or BUSY.  Those that can go on do so: bytes are sent and
+ * taken in, connecting takes its next step or gives up on a host.  ready[i]
+ * says which; it may be CLOSED, BROKEN or IDLE then.  Returns when "deadline"
+ * has passed (DT_NOEND: none), serves interrupts.  False if interrupts are
+ * held and the postmaster died.
+ */
+bool
+DistConnWait(DistConn **conns, int nconns, TimestampTz deadline, bool *ready)
+{
+	DistWaitItem *items = palloc(nconns * sizeof(DistWaitItem));
+	TimestampTz now = GetCurrentTimestamp();
+	bool		any_ready = false;
+	bool		result;
+
+	for (int i = 0; i < nconns; i++)
+	{
+		DistConn   *conn = conns[i];
+
+		ready[i] = false;
+		items[i].ready = 0;
+		items[i].sock = PQsocket(conn->pg);
+		if (items[i].sock < 0)
+		{
+			/* libpq has noticed the end of the connection. */
+			ready[i] = any_ready = true;
+		}
+		else if (conn->state == DIST_CONN_CONNECTING)
+		{
+			items[i].events = conn->polling == PGRES_POLLING_READING ?
+				WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
+			if (conn->connect_deadline == 0)
+				conn->connect_deadline =
+					TimestampTzPlusMilliseconds(now,
+												Max(DistNodeTimeout / conn->nhosts, 1));
+			deadline = Min(deadline, conn->connect_deadline);
+		}
+		else
+		{
+			Assert(conn->state == DIST_CONN_BUSY);
+			items[i].events = WL_SOCKET_READABLE |
+				(conn->flushed ? 0 : WL_SOCKET_WRITEABLE);
+		}
+	}
+
+	if (any_ready)
+		result = true;
+	else
+		result = DistWait(items, nconns,
+						  deadline == DT_NOEND ? -1 :
+						  TimestampDifferenceMilliseconds(now, deadline));
+
+	now = GetCurrentTimestamp();
+	for (int i = 0; i < nconns; i++)
+	{
+		DistConn   *conn = conns[i];
+
+		if (conn->state == DIST_CONN_CONNECTING)
+		{
+			if (items[i].ready || ready[i])
+				DistConnectAdvance(conn);
+			else if (now >= conn->connect_deadline)
+				DistConnectTimeout(conn);
+			else
+				continue;
+			ready[i] = true;
+		}
+		else if (items[i].ready)
+		{
+			/* A failure to read shows when the results are asked for. */
+			if (items[i].ready & WL_SOCKET_READABLE)
+			{
+				(void) PQconsumeInput(conn->pg);
+				if (PQsocket(conn->pg) < 0)
+					DistWaitForget();
+			}
+			if (!conn->flushed)
+				DistExchangeFlush(conn);
+			ready[i] = true;
+		}
+	}
+	pfree(items);
+	return result;
+}
+
+static void
+wait_for_one(DistConn *conn, TimestampTz deadline)
+{
+	bool		ready;
+
+	(void) DistConnWait(&conn, 1, deadline, &ready);
+}
+
+/* Wait until a connection is IDLE, or raise why it cannot be opened. */
+static void
+wait_until_open(DistConn *conn)
+{
+	ensure_open(conn);
+	while (conn->state == DIST_CONN_CONNECTING)
+		wait_for_one(conn, DT_NOEND);
+	if (conn->state != DIST_CONN_IDLE)
+		DistConnRaiseFailure(conn, NULL);
+}
+
+/* ----------------------------------------------------------------
+ * Whole statements
+ * ----------------------------------------------------------------
+ */
+
+void
+DistExecute(DistRequest *requests, int nrequests, int timeout_ms,
+			int exec_flags)
+{
+	Task	   *tasks = palloc0(nrequests * sizeof(Task));
+	DistConn  **waiting = palloc(nrequests * sizeof(DistConn *));
+	Task	  **waiting_tasks = palloc(nrequests * sizeof(Task *));
+	bool	   *ready = palloc(nrequests * sizeof(bool));
+
+	for (int i = 0; i < nrequests; i++)
+	{
+		requests[i].result = NULL;
+		requests[i].error = NULL;
+		tasks[i].request = &requests[i];
+		ensure_open(requests[i].conn);
+	}
+
+	for (;;)
+	{
+		int			nwaiting = 0;
+		TimestampTz deadline = DT_NOEND;
+
+		for (int i = 0; i < nrequests; i++)
+		{
+			if (!tasks[i].done)
+				advance_task(&tasks[i], timeout_ms, exec_flags);
+			if (tasks[i].done)
+				continue;
+			if (tasks[i].sent)
+				deadline = Min(deadline, tasks[i].deadline);
+			waiting_tasks[nwaiting] = &tasks[i];
+			waiting[nwaiting++] = requests[i].conn;
+		}
+		if (nwaiting == 0)
+			break;
+
+		(void) DistConnWait(waiting, nwaiting, deadline, ready);
+		for (int i = 0; i < nwaiting; i++)
+		{
+			if (!waiting_tasks[i]->sent || timeout_ms < 0)
+				continue;
+			if (ready[i])
+				waiting_tasks[i]->deadline =
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+			else if (GetCurrentTimestamp() >= waiting_tasks[i]->deadline)
+				task_silent(waiting_tasks[i], timeout_ms, exec_flags);
+		}
+	}
+
+	pfree(ready);
+	pfree(waiting_tasks);
+	pfree(waiting);
+	pfree(tasks);
+}
+
+PGresult *
+DistExec(DistConn *conn, const char *sql, const DistParams *params, int flags)
+{
+	DistRequest request = {0};
+
+	request.conn = conn;
+	request.sql = sql;
+	request.params = params;
+	request.flags = flags;
+	DistExecute(&request, 1, -1, 0);
+	return request.result;
+}
+
+/* Take a request as far as it goes without waiting. */
+static void
+advance_task(Task *task, int timeout_ms, int exec_flags)
+{
+	DistRequest *request = task->request;
+	DistConn   *conn = request->conn;
+	PGresult   *result;
+
+	for (;;)
+	{
+		switch (conn->state)
+		{
+			case DIST_CONN_CONNECTING:
+				return;
+
+			case DIST_CONN_IDLE:
+				Assert(!task->sent);
+				task->sent = true;
+				task->may_repeat = conn->used && conn->depth == 0 &&
+					(request->flags & DIST_REQ_ONCE) == 0;
+				conn->used = true;
+				task->deadline = timeout_ms < 0 ? DT_NOEND :
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+				DistExchangeStart(conn, request->sql, request->params,
+								  request->flags);
+				break;
+
+			case DIST_CONN_BUSY:
+				switch (take_result(conn, &result))
+				{
+					case DIST_ADVANCE_WAIT:
+						return;
+					case DIST_ADVANCE_RESULT:
+						if (is_error(request->result))
+							break;	/* the first error counts */
+						request->result = result;
+						if (PQresultStatus(result) == PGRES_COPY_IN ||
+							PQresultStatus(result) == PGRES_COPY_OUT)
+							elog(ERROR, "COPY must be sent as a stream");
+						break;
+					case DIST_ADVANCE_DONE:
+						task->done = true;
+						if (is_error(request->result))
+							task_failed(task, request->result, exec_flags);
+						return;
+					case DIST_ADVANCE_LOST:
+						break;
+				}
+				break;
+
+			case DIST_CONN_CLOSED:
+				if (task->sent && task->may_repeat)
+				{
+					task->sent = false;
+					request->result = NULL;
+					conn->hosts[conn->host].failed = false;
+					DistConnectStart(conn);
+					break;
+				}
+				/* FALLTHROUGH */
+			case DIST_CONN_BROKEN:
+				task->done = true;
+				task_failed(task, NULL, exec_flags);
+				return;
+		}
+	}
+}
+
+/* The worker has been silent for too long. */
+static void
+task_silent(Task *task, int timeout_ms, int exec_flags)
+{
+	DistConn   *conn = task->request->conn;
+	char		reason[80];
+
+	if (conn->state != DIST_CONN_BUSY)
+		return;
+	snprintf(reason, sizeof(reason), "no answer within %d ms", timeout_ms);
+	DistConnLost(conn, reason);
+	task->done = true;
+	task_failed(task, NULL, exec_flags);
+}
+
+/*
+ * Raise or store why a request failed: the error in 'result', or with NULL
+ * that of the connection.
+ */
+static void
+task_failed(Task *task, PGresult *result, int exec_flags)
+{
+	DistRequest *request = task->request;
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (result != NULL)
+			DistConnReportError(request->conn, result, request->sql);
+		else
+			DistConnRaiseFailure(request->conn, request->sql);
+	}
+	PG_CATCH();
+	{
+		if ((exec_flags & DIST_EXEC_KEEP_GOING) == 0)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		request->error = CopyErrorData();
+		request->result = NULL;
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * DistExchangeAdvance, with the result owned by the current memory context.
+ */
+static DistAdvance
+take_result(DistConn *conn, PGresult **result)
+{
+	ResultOwner *owner = palloc(sizeof(ResultOwner));
+	DistAdvance advance;
+
+	owner->callback.func = free_result;
+	owner->callback.arg = owner;
+	advance = DistExchangeAdvance(conn, &owner->result);
+	if (advance != DIST_ADVANCE_RESULT)
+	{
+		pfree(owner);
+		return advance;
+	}
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &owner->callback);
+	*result = owner->result;
+	return advance;
+}
+
+static void
+free_result(void *arg)
+{
+	PQclear(((ResultOwner *) arg)->result);
+}
+
+static bool
+is_error(const PGresult *result)
+{
+	if (result == NULL)
+		return false;
+	switch (PQresultStatus(result))
+	{
+		case PGRES_FATAL_ERROR:
+		case PGRES_BAD_RESPONSE:
+		case PGRES_NONFATAL_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Streams
+ * ----------------------------------------------------------------
+ */
+
+void
+DistConnStart(DistConn *conn, const char *sql, const DistParams *params,
+			  int flags)
+{
+	wait_until_open(conn);
+	conn->used = true;
+	DistExchangeStart(conn, sql, params, flags);
+	if (conn->state != DIST_CONN_BUSY)
+		DistConnRaiseFailure(conn, sql);
+}
+
+PGresult *
+DistConnResult(DistConn *conn, int timeout_ms)
+{
+	TimestampTz deadline = DT_NOEND;
+	PGresult   *result;
+
+	if (conn->state == DIST_CONN_IDLE)
+		return NULL;
+	if (timeout_ms >= 0)
+		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+
+	while (conn->state == DIST_CONN_BUSY)
+	{
+		switch (take_result(conn, &result))
+		{
+			case DIST_ADVANCE_RESULT:
+				if (is_error(result))
+					DistConnReportError(conn, result, conn->sql);
+				return result;
+			case DIST_ADVANCE_DONE:
+				return NULL;
+			case DIST_ADVANCE_LOST:
+				break;
+			case DIST_ADVANCE_WAIT:
+				wait_for_one(conn, deadline);
+				if (deadline != DT_NOEND && GetCurrentTimestamp() >= deadline &&
+					PQisBusy(conn->pg))
+					DistConnLost(conn, "no answer in time");
+				break;
+		}
+	}
+	DistConnRaiseFailure(conn, conn->sql);
+}
+
+void
+DistConnPutCopyData(DistConn *conn, const char *data, int len)
+{
+	if (!conn->copy_in)
+		await_copy_in(conn);
+	if (PQputCopyData(conn->pg, data, len) <= 0)
+		copy_failed(conn);
+
+	conn->flushed = false;
+	conn->copy_unflushed += len;
+	if (conn->copy_unflushed >= COPY_FLUSH_BYTES)
+	{
+		/* Lets libpq see an error that the worker has sent. */
+		(void) PQconsumeInput(conn->pg);
+		DistExchangeFlush(conn);
+	}
+	if (conn->copy_unflushed >= COPY_WAIT_BYTES)
+		await_copy_room(conn);
+}
+
+void
+DistConnPutCopyEnd(DistConn *conn)
+{
+	if (!conn->copy_in)
+		await_copy_in(conn);
+	if (PQputCopyEnd(conn->pg, NULL) <= 0)
+		copy_failed(conn);
+	conn->copy_in = false;
+	DistExchangeFlush(conn);
+}
+
+/* Wait until the worker takes the data of the COPY that was started. */
+static void
+await_copy_in(DistConn *conn)
+{
+	PGresult   *result = DistConnResult(conn, -1);
+
+	if (result == NULL || PQresultStatus(result) != PGRES_COPY_IN)
+		elog(ERROR, "statement on worker \"%s\" is not a COPY FROM STDIN",
+			 conn->worker);
+}
+
+/*
+ * Wait until everything handed over for this COPY is sent.  Other streams go
+ * on meanwhile, or they would run dry while one worker is slow.
+ */
+static void
+await_copy_room(DistConn *conn)
+{
+	List	   *all = DistConnList();
+	DistConn  **waiting = palloc(list_length(all) * sizeof(DistConn *));
+	bool	   *ready = palloc(list_length(all) * sizeof(bool));
+
+	while (!conn->flushed)
+	{
+		int			n = 0;
+		ListCell   *lc;
+
+		foreach(lc, all)
+		{
+			DistConn   *other = lfirst(lc);
+
+			if (other->state == DIST_CONN_BUSY && other->copy_in &&
+				!other->flushed && (other == conn || PQsocket(other->pg) >= 0))
+				waiting[n++] = other;
+		}
+		if (PQsocket(conn->pg) < 0)
+			copy_failed(conn);
+		(void) DistConnWait(waiting, n, DT_NOEND, ready);
+	}
+	pfree(ready);
+	pfree(waiting);
+	list_free(all);
+}
+
+/* libpq refused to send COPY data: raise the worker's reason. */
+static void
+copy_failed(DistConn *conn)
+{
+	conn->copy_in = false;
+	while (DistConnResult(conn, -1) != NULL)
+		;
+	elog(ERROR, "COPY on worker \"%s\" ended early", conn->worker);
+}
+
+/* ----------------------------------------------------------------
+ * Errors
+ * ----------------------------------------------------------------
+ */
+
+/* Raise why a connection is CLOSED or BROKEN. */
+void
+DistConnRaiseFailure(DistConn *conn, const char *sql)
+{
+	if (conn->failure_code == ERRCODE_CONNECTION_FAILURE)
+		ereport(ERROR,
+				errcode(ERRCODE_CONNECTION_FAILURE),
+				errmsg("connection to worker \"%s\" was lost", conn->worker),
+				errdetail_internal("%s", conn->failure),
+				conn->state == DIST_CONN_BROKEN ?
+				errhint("Roll the transaction back: what it did on the worker is gone.") : 0,
+				context_line(conn, sql));
+	if (conn->failure_code == ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED)
+		ereport(ERROR,
+				errcode(conn->failure_code),
+				errmsg("password is required"),
+				errdetail_internal("%s", conn->failure),
+				errhint("Worker \"%s\" must authenticate this role by password, or a superuser must set password_required to false.",
+						conn->worker));
+	ereport(ERROR,
+			errcode(conn->failure_code),
+			errmsg("could not connect to worker \"%s\"", conn->worker),
+			errdetail_internal("%s", conn->failure),
+			errhint("Check that a server of the group is running%s, and the options of foreign server \"%s\".",
+					conn->key.target == DIST_TARGET_PRIMARY ? " as primary" : "",
+					conn->worker));
+}
+
+void
+DistConnReportError(DistConn *conn, PGresult *result, const char *sql)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+	const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
+	int			code = ERRCODE_CONNECTION_FAILURE;
+
+	if (state != NULL && strlen(state) == 5)
+		code = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+	if (message == NULL)
+		message = pchomp(PQresultErrorMessage(result));
+
+	ereport(ERROR,
+			errcode(code),
+			errmsg_internal("%s", message),
+			detail ? errdetail_internal("%s", detail) : 0,
+			hint ? errhint("%s", hint) : 0,
+			context ? errcontext("%s", context) : 0,
+			context_line(conn, sql));
+}
+
+/* Add to the error under construction what was sent where. */
+static int
+context_line(DistConn *conn, const char *sql)
+{
+	if (sql == NULL)
+		return 0;
+	return errcontext("remote command on worker \"%s\" (%s): %.*s%s",
+					  conn->worker, DistConnHost(conn), MAX_SQL_IN_CONTEXT, sql,
+					  strlen(sql) > MAX_SQL_IN_CONTEXT ? "..." : "");
+}
+
+/* ----------------------------------------------------------------
+ * Facts
+ * ----------------------------------------------------------------
+ */
+
+const char *
+DistConnWorker(DistConn *conn)
+{
+	return conn->worker;
+}
+
+const char *
+DistConnHost(DistConn *conn)
+{
+	if (conn->host < 0)
+		return "no server";
+	snprintf(conn->host_name, sizeof(conn->host_name), "%s:%s",
+			 conn->hosts[conn->host].host, conn->hosts[conn->host].port);
+	return conn->host_name;
+}
+
+bool
+DistConnIsStandby(DistConn *conn)
+{
+	const char *standby = conn->pg ?
+	PQparameterStatus(conn->pg, "in_hot_standby") : NULL;
+
+	return standby != NULL && strcmp(standby, "on") == 0;
+}
+
+bool
+DistConnInXact(DistConn *conn)
+{
+	return conn->depth > 0;
+}
+
+Oid
+DistConnServer(DistConn *conn)
+{
+	return conn->key.serverid;
+}
+
+Oid
+DistConnUser(DistConn *conn)
+{
+	return conn->key.userid;
+}

@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_connection_private.h
+ *	  What the files of the connection manager share.
+ *
+ *	dist_connection		the public functions; raises errors
+ *	dist_connect		opening a connection: hosts, roles, password rule
+ *	dist_exchange		one statement on one connection, from send to end
+ *	dist_wait			waiting for sockets, and nothing else
+ *	dist_transaction	end of (sub)transactions
+ *
+ * The middle three are state machines that never wait and never raise errors
+ * (but for lack of memory), so that abort processing can use them.  They say
+ * what happened in the connection's state and "failure".
+ *
+ * States of a connection, and who makes each transition:
+ *
+ *	CLOSED -> CONNECTING		DistConnectStart
+ *	CONNECTING -> IDLE			DistConnectAdvance: a server of the right role
+ *	CONNECTING -> CLOSED		DistConnectAdvance: no host is left
+ *	IDLE -> BUSY				DistExchangeStart
+ *	BUSY -> IDLE				DistExchangeAdvance: the last result was taken
+ *	IDLE, BUSY -> BROKEN		DistConnLost, while a remote transaction is open
+ *	IDLE, BUSY -> CLOSED		DistConnLost otherwise
+ *	any -> CLOSED				DistConnClose
+ *
+ * BROKEN means that remote work of the local transaction is gone: every use
+ * raises an error until the (sub)transaction that opened the remote
+ * transaction has ended.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DIST_CONNECTION_PRIVATE_H
+#define DIST_CONNECTION_PRIVATE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
+#include "storage/latch.h"
+
+#include "distribution/dist_connection.h"
+#include "distribution/dist_options.h"
+
+typedef enum DistConnState
+{
+	DIST_CONN_CLOSED,			/* no PGconn */
+	DIST_CONN_CONNECTING,		/* PGconn is being established */
+	DIST_CONN_IDLE,				/* ready for a statement */
+	DIST_CONN_BUSY,				/* an exchange is under way */
+	DIST_CONN_BROKEN			/* no PGconn; lost with its transaction */
+} DistConnState;
+
+/* One server of the group, as this backend knows it. */
+typedef struct DistServerHost
+{
+	char	   *host;
+	char	   *port;
+	char	   *address;		/* for libpq's hostaddr; NULL: not resolved */
+	bool		failed;			/* did not answer last time: try others first */
+} DistServerHost;
+
+/* A statement prepared on a connection. */
+typedef struct DistPrepared
+{
+	uint32		hash;			/* of the text */
+	char	   *sql;
+	int			id;				/* its name is "vecdist_<id>" */
+	bool		ready;			/* the worker has confirmed it */
+} DistPrepared;
+
+#define DIST_MAX_PREPARED 256
+
+typedef struct DistConnKey
+{
+	Oid			serverid;
+	Oid			userid;
+	int32		target;			/* a DistTarget */
+} DistConnKey;
+
+struct DistConn
+{
+	DistConnKey key;			/* hash key: must be first */
+	DistConnState state;
+	PGconn	   *pg;				/* in CONNECTING, IDLE and BUSY */
+	char		worker[NAMEDATALEN];	/* name of the foreign server */
+
+	/* options; contents in option_context */
+	MemoryContext option_context;
+	DistConnOptions *options;	/* NULL: not read yet */
+	DistServerHost *hosts;
+	int			nhosts;
+	bool		recheck_options;	/* catalogs changed since they were read */
+
+	/* connecting */
+	int			host;			/* index of the server in use or tried; -1 */
+	char		host_name[280]; /* scratch of DistConnHost */
+	int		   *order;			/* hosts in the order to be tried */
+	int			norder_next;	/* index in "order" of the next to try */
+	PostgresPollingStatusType polling;	/* what libpq waits for */
+	TimestampTz connect_deadline;	/* of this host; 0: nobody waited yet */
+
+	/* the exchange, while BUSY */
+	bool		pipelined;		/* extended protocol in pipeline mode */
+	StringInfoData steps;		/* kinds of the commands sent, a letter each */
+	int			step;			/* index of the one whose results come now */
+	bool		copy_in;		/* the worker takes COPY data */
+	bool		flushed;		/* libpq has nothing left to send */
+	int			exchange_level; /* local nesting level that the statement
+								 * belongs to by now */
+	int			prepared_now;	/* index in "prepared" of the statement being
+								 * prepared or executed; -1: none */
+	size_t		copy_unflushed; /* COPY bytes handed over since the last time
+								 * everything was sent */
+	const char *sql;			/* in exchange_sql, for messages */
+	StringInfoData exchange_sql;
+	StringInfoData send_buffer; /* scratch of DistExchangeStart */
+
+	/* statements prepared on this PGconn; texts in prepared_context */
+	MemoryContext prepared_context;
+	DistPrepared *prepared;
+	int			nprepared;
+	int			prepared_next_id;
+
+	/* the remote transaction */
+	int			depth;			/* 0: none; 1: BEGIN; n: savepoint n is open */
+	bool		release;		/* savepoints above "depth" are to be released */
+	bool		wrote;
+	int			begin_level;	/* local nesting level it was opened in */
+	char		gid[200];		/* not empty: PREPARE TRANSACTION was sent */
+	bool		prepared_xact;	/* and has succeeded */
+
+	/* how to finish the operation that is open */
+	DistFinishCallback finish;
+	void	   *finish_arg;
+	int			finish_level;	/* local nesting level it was set in */
+
+	bool		used;			/* has carried a statement since it was opened */
+	int			failure_code;	/* SQLSTATE of "failure" */
+	char		failure[1024];	/* why it is not open */
+};
+
+/* dist_connection.c */
+extern List *DistConnList(void);
+extern bool DistConnTouched;	/* has the transaction used a connection? */
+extern void DistConnFinishOperation(DistConn *conn);
+extern bool DistConnWait(DistConn **conns, int nconns, TimestampTz deadline,
+						 bool *ready);
+extern void DistConnRaiseFailure(DistConn *conn, const char *sql)
+			pg_attribute_noreturn();
+
+/* dist_connect.c */
+extern void DistConnectStart(DistConn *conn);
+extern void DistConnectAdvance(DistConn *conn);
+extern void DistConnectTimeout(DistConn *conn);
+extern void DistConnClose(DistConn *conn);
+extern void DistConnLost(DistConn *conn, const char *reason);
+extern bool DistConnIsAlive(DistConn *conn);
+
+/* dist_exchange.c */
+#define DIST_REQ_BARE		0x1000	/* leave the remote transaction alone:
+									 * this statement ends it */
+
+typedef enum DistAdvance
+{
+	DIST_ADVANCE_WAIT,			/* more has to arrive first */
+	DIST_ADVANCE_RESULT,		/* took a result of the statement */
+	DIST_ADVANCE_DONE,			/* the exchange is over, the connection idle */
+	DIST_ADVANCE_LOST			/* the connection is CLOSED or BROKEN */
+} DistAdvance;
+
+extern void DistExchangeStart(DistConn *conn, const char *sql,
+							  const DistParams *params, int flags);
+extern DistAdvance DistExchangeAdvance(DistConn *conn, PGresult **result);
+extern void DistExchangeFlush(DistConn *conn);
+
+/* dist_wait.c */
+typedef struct DistWaitItem
+{
+	pgsocket	sock;
+	uint32		events;			/* WL_SOCKET_READABLE, WL_SOCKET_WRITEABLE */
+	uint32		ready;			/* which of them came true */
+} DistWaitItem;
+
+extern bool DistWait(DistWaitItem *items, int nitems, long timeout_ms);
+extern void DistWaitForget(void);
+
+#endif							/* DIST_CONNECTION_PRIVATE_H */

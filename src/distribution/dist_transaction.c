@@ -1,0 +1,716 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_transaction.c
+ *	  Ends of remote transactions: savepoints, commit in one or two phases.
+ *
+ * Opening is part of the first statement (dist_exchange); this file reacts to
+ * the ends of local (sub)transactions.  Steps and crash states are in README,
+ * sections "Remote transactions" and "Commit".
+ *
+ * What runs before the local commit point may wait and raise errors.  What
+ * runs after it, or in an abort, may do neither for long: it goes through
+ * run_endings(), which has a deadline, raises nothing, and closes what does
+ * not come to rest.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "distribution/dist_connection.h"
+#include "distribution/dist_connection_private.h"
+#include "distribution/dist_record.h"
+#include "distribution/dist_transaction.h"
+#include "vecdist_debug.h"
+
+/* How long an abort waits for workers before it closes connections. */
+#define ABORT_TIMEOUT_MS 500
+#define SUBABORT_TIMEOUT_MS 1000
+
+/* What the second phase may take once somebody wants to cancel. */
+#define CANCELED_COMMIT_TIMEOUT_MS 500
+
+/* What is to be done with a connection that an ending takes care of. */
+typedef enum EndingKind
+{
+	END_ABORT,					/* ROLLBACK, ROLLBACK PREPARED */
+	END_SUBABORT,				/* ROLLBACK TO SAVEPOINT */
+	END_COMMIT_PREPARED
+} EndingKind;
+
+typedef struct Ending
+{
+	DistConn   *conn;
+	EndingKind	kind;
+	int			level;			/* END_SUBABORT: of the subtransaction */
+	int			nsent;			/* statements sent so far */
+	bool		running;		/* the exchange under way is ours */
+	bool		reopened;
+	bool		done;
+	bool		failed;			/* the last statement sent */
+	char		sql[300];
+	char		message[256];	/* why */
+} Ending;
+
+static void xact_callback(XactEvent event, void *arg);
+static void subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+							 SubTransactionId parentSubid, void *arg);
+static void pre_commit(void);
+static void check_committable(DistConn *conn);
+static void end_all(List *conns, bool prepare);
+static void commit_one_phase(DistConn *conn);
+static void prepare_all(List *conns);
+static void refuse_prepare(void);
+static void commit_prepared_all(void);
+static void abort_all(void);
+static void forget_transaction(void);
+static void subxact_committed(int level);
+static void subxact_aborted(int level);
+static void run_endings(Ending *endings, int nendings, int timeout_ms);
+static void drive_endings(Ending *endings, int nendings, int timeout_ms);
+static void advance_ending(Ending *ending);
+static bool next_statement(Ending *ending);
+static void note_result(Ending *ending, PGresult *result);
+
+void
+DistTransactionInit(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (!DistConnTouched)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			pre_commit();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			refuse_prepare();
+			break;
+		case XACT_EVENT_COMMIT:
+			commit_prepared_all();
+			forget_transaction();
+			break;
+		case XACT_EVENT_ABORT:
+			abort_all();
+			forget_transaction();
+			break;
+		case XACT_EVENT_PREPARE:
+			forget_transaction();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+				 SubTransactionId parentSubid, void *arg)
+{
+	if (!DistConnTouched)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		subxact_committed(GetCurrentTransactionNestLevel());
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		subxact_aborted(GetCurrentTransactionNestLevel());
+}
+
+/* ----------------------------------------------------------------
+ * Before the commit point
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * End the remote transactions, in one phase or up to the end of the first.
+ *
+ * A local transaction under SERIALIZABLE counts as a writer: its own commit
+ * may still fail after this, and then nothing must have committed remotely.
+ */
+static void
+pre_commit(void)
+{
+	List	   *readers = NIL;
+	List	   *writers = NIL;
+	bool		local;
+	ListCell   *lc;
+
+	foreach(lc, DistConnList())
+	{
+		DistConn   *conn = lfirst(lc);
+
+		if (conn->depth == 0)
+		{
+			/* An unfinished read nobody will ask for any more. */
+			if (conn->state == DIST_CONN_BUSY)
+				DistConnFinishOperation(conn);
+			continue;
+		}
+		check_committable(conn);
+		if (conn->wrote)
+			writers = lappend(writers, conn);
+		else
+			readers = lappend(readers, conn);
+	}
+
+	end_all(readers, false);
+	if (writers == NIL)
+		return;
+	local = TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
+		IsolationIsSerializable();
+	if (list_length(writers) == 1 && !local)
+		commit_one_phase(linitial(writers));
+	else
+		prepare_all(writers);
+}
+
+/* Raise an error if the remote transaction on a connection cannot commit. */
+static void
+check_committable(DistConn *conn)
+{
+	DistConnFinishOperation(conn);
+	if (conn->state == DIST_CONN_BROKEN)
+		DistConnRaiseFailure(conn, NULL);
+	if (PQtransactionStatus(conn->pg) != PQTRANS_INTRANS)
+		ereport(ERROR,
+				errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+				errmsg("transaction on worker \"%s\" cannot be committed",
+					   conn->worker),
+				errdetail("A statement failed in it."));
+}
+
+/*
+ * Send COMMIT or PREPARE TRANSACTION to several connections at once, and make
+ * sure that this is what the workers did: both quietly become a rollback in a
+ * transaction that has failed.
+ */
+static void
+end_all(List *conns, bool prepare)
+{
+	int			n = list_length(conns);
+	DistRequest *requests = palloc0(n * sizeof(DistRequest));
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		DistConn   *conn = list_nth(conns, i);
+
+		requests[i].conn = conn;
+		requests[i].flags = DIST_REQ_BARE;
+		requests[i].sql = prepare ?
+			psprintf("PREPARE TRANSACTION '%s'", conn->gid) : "COMMIT";
+	}
+	DistExecute(requests, n, -1, 0);
+
+	for (int i = 0; i < n; i++)
+	{
+		DistConn   *conn = requests[i].conn;
+
+		conn->depth = 0;
+		conn->release = false;
+		if (strcmp(PQcmdStatus(requests[i].result),
+				   prepare ? "PREPARE TRANSACTION" : "COMMIT") != 0)
+			ereport(ERROR,
+					errcode(ERRCODE_TRANSACTION_ROLLBACK),
+					errmsg("transaction on worker \"%s\" was rolled back",
+						   conn->worker));
+	}
+}
+
+/*
+ * Commit the only participant.  From when COMMIT is sent until its answer
+ * arrives nobody knows the outcome; an error then must say so.
+ */
+static void
+commit_one_phase(DistConn *conn)
+{
+	PG_TRY();
+	{
+		end_all(list_make1(conn), false);
+	}
+	PG_CATCH();
+	{
+		if (conn->state != DIST_CONN_IDLE)
+			ereport(WARNING,
+					errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+					errmsg("outcome of the transaction on worker \"%s\" is unknown",
+						   conn->worker),
+					errdetail("COMMIT was sent and not answered."));
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* The first phase: PREPARE TRANSACTION everywhere, then the commit records. */
+static void
+prepare_all(List *conns)
+{
+	FullTransactionId xid = GetTopFullTransactionId();
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, conns)
+	{
+		DistConn   *conn = lfirst(lc);
+
+		DistMakeGid(conn->gid, xid, n++);
+	}
+
+	VD_DEBUG_POINT("dist-before-prepare");
+	end_all(conns, true);
+	VD_DEBUG_POINT("dist-after-prepare");
+
+	foreach(lc, conns)
+	{
+		DistConn   *conn = lfirst(lc);
+
+		conn->prepared_xact = true;
+		DistRecordInsert(conn->gid, conn->key.serverid);
+	}
+
+	/*
+	 * COMMIT PREPARED must not overtake the local commit record, whatever
+	 * synchronous_commit says.
+	 */
+	ForceSyncCommit();
+	VD_DEBUG_POINT("dist-after-record");
+}
+
+/* PREPARE TRANSACTION by the user: its commit would not be ours. */
+static void
+refuse_prepare(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, DistConnList())
+	{
+		DistConn   *conn = lfirst(lc);
+
+		if (conn->depth > 0)
+			ereport(ERROR,
+					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("cannot PREPARE a transaction that has worked on worker \"%s\"",
+						   conn->worker),
+					errhint("Use COMMIT: it commits on several servers in two phases."));
+	}
+}
+
+/* ----------------------------------------------------------------
+ * After the commit point, and abort
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * The second phase.  Interrupts are held and an error would be a PANIC; what
+ * does not answer is left to recovery.
+ */
+static void
+commit_prepared_all(void)
+{
+	List	   *all = DistConnList();
+	Ending	   *endings = palloc0((list_length(all) + 1) * sizeof(Ending));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		DistConn   *conn = lfirst(lc);
+
+		if (!conn->prepared_xact)
+			continue;
+		endings[n].conn = conn;
+		endings[n++].kind = END_COMMIT_PREPARED;
+	}
+	if (n == 0)
+		return;
+
+	VD_DEBUG_POINT("dist-after-local-commit");
+	run_endings(endings, n, DistNodeTimeout);
+	for (int i = 0; i < n; i++)
+	{
+		if (!endings[i].failed)
+			DistRecordDone(endings[i].conn->gid);
+		else
+			ereport(WARNING,
+					errcode(ERRCODE_CONNECTION_FAILURE),
+					errmsg("could not commit prepared transaction \"%s\" on worker \"%s\"",
+						   endings[i].conn->gid, endings[i].conn->worker),
+					errdetail_internal("%s", endings[i].message),
+					errhint("The transaction is committed.  Run vecdist.recover_prepared_transactions() when the worker answers again."));
+	}
+}
+
+static void
+abort_all(void)
+{
+	List	   *all = DistConnList();
+	Ending	   *endings = palloc0((list_length(all) + 1) * sizeof(Ending));
+	int			n = 0;
+	bool		prepared = false;
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		DistConn   *conn = lfirst(lc);
+
+		if (conn->state != DIST_CONN_BUSY && conn->depth == 0 &&
+			conn->gid[0] == '\0')
+			continue;
+		prepared |= conn->gid[0] != '\0';
+		endings[n].conn = conn;
+		endings[n++].kind = END_ABORT;
+	}
+	if (n == 0)
+		return;
+
+	if (prepared)
+		VD_DEBUG_POINT("dist-before-rollback-prepared");
+	run_endings(endings, n, ABORT_TIMEOUT_MS);
+	for (int i = 0; i < n; i++)
+	{
+		DistConn   *conn = endings[i].conn;
+
+		if (endings[i].failed && conn->gid[0] != '\0')
+			ereport(WARNING,
+					errcode(ERRCODE_CONNECTION_FAILURE),
+					errmsg("could not roll back prepared transaction \"%s\" on worker \"%s\"",
+						   conn->gid, conn->worker),
+					errdetail_internal("%s", endings[i].message),
+					errhint("The transaction is rolled back.  Run vecdist.recover_prepared_transactions() when the worker answers again."));
+	}
+}
+
+/* The local transaction is over: leave connections CLOSED or clean. */
+static void
+forget_transaction(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, DistConnList())
+	{
+		DistConn   *conn = lfirst(lc);
+
+		conn->finish = NULL;
+		conn->gid[0] = '\0';
+		conn->prepared_xact = false;
+		if (conn->state == DIST_CONN_BROKEN || conn->state == DIST_CONN_BUSY ||
+			(conn->state == DIST_CONN_IDLE &&
+			 PQtransactionStatus(conn->pg) != PQTRANS_IDLE))
+			DistConnClose(conn);
+		conn->depth = 0;
+		conn->release = false;
+		conn->wrote = false;
+	}
+	DistConnTouched = false;
+}
+
+/* ----------------------------------------------------------------
+ * Subtransactions
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * What belonged to the subtransaction now belongs to its parent.  RELEASE
+ * waits for the next statement that needs a savepoint of that name: it costs
+ * no turn then, and none at all before COMMIT.
+ */
+static void
+subxact_committed(int level)
+{
+	ListCell   *lc;
+
+	foreach(lc, DistConnList())
+	{
+		DistConn   *conn = lfirst(lc);
+
+		if (conn->depth >= level)
+		{
+			conn->depth = level - 1;
+			conn->release = true;
+		}
+		conn->begin_level = Min(conn->begin_level, level - 1);
+		conn->exchange_level = Min(conn->exchange_level, level - 1);
+		conn->finish_level = Min(conn->finish_level, level - 1);
+	}
+}
+
+/*
+ * Undo on the workers what the subtransaction did.  Operations of outer
+ * levels are left alone.  A connection that cannot be brought back is lost,
+ * and with it the local transaction, unless the remote transaction began in
+ * the subtransaction: then nothing but what is undone anyway is lost.
+ */
+static void
+subxact_aborted(int level)
+{
+	List	   *all = DistConnList();
+	Ending	   *endings = palloc0((list_length(all) + 1) * sizeof(Ending));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		DistConn   *conn = lfirst(lc);
+
+		if (conn->finish_level >= level)
+			conn->finish = NULL;
+		if ((conn->state == DIST_CONN_BUSY && conn->exchange_level >= level) ||
+			(conn->state == DIST_CONN_IDLE && conn->depth >= level))
+		{
+			endings[n].conn = conn;
+			endings[n].level = level;
+			endings[n++].kind = END_SUBABORT;
+		}
+	}
+	if (n > 0)
+		run_endings(endings, n, SUBABORT_TIMEOUT_MS);
+
+	foreach(lc, all)
+	{
+		DistConn   *conn = lfirst(lc);
+
+		if (conn->state == DIST_CONN_BROKEN && conn->begin_level >= level)
+			DistConnClose(conn);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * Endings
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Bring connections to rest and run what their kind of ending needs.
+ *
+ * Interrupts are held.  Returns when all is done or time is up; what has not
+ * come to rest by then is lost.  Raises no errors.
+ */
+static void
+run_endings(Ending *endings, int nendings, int timeout_ms)
+{
+	MemoryContext context = CurrentMemoryContext;
+	uint32		holdoff;
+
+	HOLD_INTERRUPTS();
+	holdoff = InterruptHoldoffCount;
+	PG_TRY();
+	{
+		drive_endings(endings, nendings, timeout_ms);
+	}
+	PG_CATCH();
+	{
+		/*
+		 * Out of memory or of descriptors.  What is not done is taken as not
+		 * answered.  Raising an error has let go of held interrupts.
+		 */
+		InterruptHoldoffCount = holdoff;
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RESUME_INTERRUPTS();
+
+	for (int i = 0; i < nendings; i++)
+	{
+		if (endings[i].done)
+			continue;
+		endings[i].failed = true;
+		strlcpy(endings[i].message, "The worker did not answer in time.",
+				sizeof(endings[i].message));
+		if (endings[i].conn->state == DIST_CONN_BUSY)
+			DistConnLost(endings[i].conn,
+						 "no answer while a transaction was ended");
+	}
+}
+
+static void
+drive_endings(Ending *endings, int nendings, int timeout_ms)
+{
+	DistConn  **waiting = palloc(nendings * sizeof(DistConn *));
+	bool	   *ready = palloc(nendings * sizeof(bool));
+	TimestampTz start = GetCurrentTimestamp();
+
+	for (;;)
+	{
+		TimestampTz deadline;
+		int			n = 0;
+
+		for (int i = 0; i < nendings; i++)
+		{
+			if (endings[i].done)
+				continue;
+			advance_ending(&endings[i]);
+			if (!endings[i].done)
+				waiting[n++] = endings[i].conn;
+			else if (endings[i].kind == END_COMMIT_PREPARED)
+				VD_DEBUG_POINT("dist-between-commits");
+		}
+		if (n == 0)
+			break;
+
+		/* Nobody who wants to leave waits for all of node_timeout. */
+		if (QueryCancelPending || ProcDiePending)
+			timeout_ms = Min(timeout_ms, CANCELED_COMMIT_TIMEOUT_MS);
+		deadline = TimestampTzPlusMilliseconds(start, timeout_ms);
+		if (GetCurrentTimestamp() >= deadline ||
+			!DistConnWait(waiting, n, deadline, ready))
+			break;
+	}
+	pfree(waiting);
+	pfree(ready);
+}
+
+/* Take one ending as far as it goes without waiting. */
+static void
+advance_ending(Ending *ending)
+{
+	DistConn   *conn = ending->conn;
+	PGresult   *result;
+
+	for (;;)
+	{
+		switch (conn->state)
+		{
+			case DIST_CONN_CONNECTING:
+				return;
+
+			case DIST_CONN_IDLE:
+				if (!next_statement(ending))
+				{
+					ending->done = true;
+					return;
+				}
+				ending->nsent++;
+				ending->running = true;
+				DistExchangeStart(conn, ending->sql, NULL, DIST_REQ_BARE);
+				break;
+
+			case DIST_CONN_BUSY:
+				if (conn->copy_in)
+				{
+					conn->copy_in = false;
+					(void) PQputCopyEnd(conn->pg, "transaction is rolled back");
+					DistExchangeFlush(conn);
+				}
+				switch (DistExchangeAdvance(conn, &result))
+				{
+					case DIST_ADVANCE_WAIT:
+						return;
+					case DIST_ADVANCE_RESULT:
+						note_result(ending, result);
+						PQclear(result);
+						break;
+					case DIST_ADVANCE_DONE:
+					case DIST_ADVANCE_LOST:
+						break;
+				}
+				break;
+
+			case DIST_CONN_CLOSED:
+			case DIST_CONN_BROKEN:
+
+				/* Without a connection only a prepared transaction lives on. */
+				if (conn->gid[0] == '\0' || ending->reopened)
+				{
+					ending->done = true;
+					ending->failed = true;
+					strlcpy(ending->message, conn->failure,
+							sizeof(ending->message));
+					return;
+				}
+				ending->reopened = true;
+				ending->nsent = 0;
+				DistConnClose(conn);
+				DistConnectStart(conn);
+				break;
+		}
+	}
+}
+
+/*
+ * Put what an IDLE connection needs next into ending->sql; false if nothing.
+ */
+static bool
+next_statement(Ending *ending)
+{
+	DistConn   *conn = ending->conn;
+	bool		in_xact = PQtransactionStatus(conn->pg) != PQTRANS_IDLE;
+
+	/* A statement that failed will not do better the next time. */
+	if (ending->running && ending->failed)
+	{
+		if (ending->kind == END_SUBABORT)
+			DistConnLost(conn, ending->message);
+		return false;
+	}
+
+	switch (ending->kind)
+	{
+		case END_ABORT:
+			if (in_xact)
+			{
+				strcpy(ending->sql, "ROLLBACK");
+				return true;
+			}
+			conn->depth = 0;
+			if (conn->gid[0] == '\0' ||
+				strncmp(ending->sql, "ROLLBACK PREPARED", 17) == 0)
+				return false;
+			snprintf(ending->sql, sizeof(ending->sql),
+					 "ROLLBACK PREPARED '%s'", conn->gid);
+			return true;
+
+		case END_SUBABORT:
+			if (ending->nsent > 0)
+			{
+				conn->depth = ending->level - 1;
+				conn->release = false;
+				return false;
+			}
+			if (conn->depth < ending->level)
+				return false;
+			snprintf(ending->sql, sizeof(ending->sql),
+					 "ROLLBACK TO SAVEPOINT vecdist_%d; RELEASE SAVEPOINT vecdist_%d",
+					 ending->level, ending->level);
+			return true;
+
+		case END_COMMIT_PREPARED:
+			if (ending->nsent > 0)
+				return false;
+			snprintf(ending->sql, sizeof(ending->sql),
+					 "COMMIT PREPARED '%s'", conn->gid);
+			return true;
+	}
+	return false;				/* keep compiler quiet */
+}
+
+/*
+ * Look at a result of our own statement.  That a prepared transaction does
+ * not exist is as good as ending it: it never was prepared, or recovery was
+ * faster.
+ */
+static void
+note_result(Ending *ending, PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (!ending->running || PQresultStatus(result) != PGRES_FATAL_ERROR)
+		return;
+	if (state != NULL && strcmp(state, "42704") == 0)
+		return;
+	ending->failed = true;
+	strlcpy(ending->message, message ? message : PQresultErrorMessage(result),
+			sizeof(ending->message));
+}

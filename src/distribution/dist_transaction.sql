@@ -1,0 +1,13 @@
+-- Commit records: a row for each participant of a transaction that committed
+-- here in two phases.  Written by the commit itself.  Not for pg_dump: the
+-- prepared transactions they speak of are not in a dump either.
+CREATE TABLE vecdist.dist_transaction (
+    gid text COLLATE "C" NOT NULL PRIMARY KEY,
+    server oid NOT NULL
+);
+COMMENT ON TABLE vecdist.dist_transaction
+    IS 'commit records of transactions on several servers';
+COMMENT ON COLUMN vecdist.dist_transaction.gid
+    IS 'identifier of the prepared transaction on the worker';
+COMMENT ON COLUMN vecdist.dist_transaction.server
+    IS 'the worker, an oid of pg_foreign_server';
