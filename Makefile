@@ -7,7 +7,7 @@ PGXS_MAKE = $(MAKE) --no-print-directory -f Makefile.pgxs PG_CONFIG=$(PG_CONFIG)
 all install uninstall distclean installcheck installdirs:
 	$(PGXS_MAKE) $@
 
-clean:
+clean: demo-stop
 	$(PGXS_MAKE) $@
 	rm -rf build
 
@@ -18,6 +18,22 @@ build_in = mkdir -p build/$(1)/src $(addprefix build/$(1)/,$(source_dirs)) && \
 	$(MAKE) --no-print-directory -s $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc)) \
 	-C build/$(1) -f ../../Makefile.pgxs VPATH=../.. \
 	PG_CONFIG=$(PG_CONFIG) with_llvm=no $(2)
+
+# Searching Debian's package descriptions on a cluster of five servers; see
+# demo/demo.  Q is the phrase, SECTION and K are optional.
+export Q SECTION K
+demo:
+	@demo/demo start
+demo-stop:
+	@demo/demo stop
+demo-search:
+	@demo/demo search "$$Q"
+demo-env:
+	@demo/demo env
+demo-build:
+	+@$(call build_in,release)
+
+.PHONY: demo demo-stop demo-search demo-env demo-build
 
 # PGXS says little when pg_config is missing.  The demo installs it.
 ifeq ($(filter demo% help,$(MAKECMDGOALS))$(shell command -v $(PG_CONFIG)),)
@@ -71,3 +87,17 @@ bench-single: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
 
 .PHONY: bench-build bench-single
+
+help:
+	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
+	@echo 'make installcheck        tests against a running server'
+	@echo 'make check               all tests, on a temporary installation;'
+	@echo '                         TESTS="name ..." or PROVE_TESTS="file ..." chooses'
+	@echo 'make demo                a cluster that searches real text; also demo-env,'
+	@echo '                         demo-search Q="phrase", demo-stop'
+	@echo 'make format check-format lay out the source'
+	@echo 'make lint                all checks that need no server'
+	@echo 'make typedefs            renew dev/typedefs.list'
+	@echo 'make bench-single        benchmarks; see bench/README.md'
+
+.PHONY: help
