@@ -48,4 +48,12 @@
 /* What pg_stat_activity shows while we wait for workers. */
 #define VECDIST_WAIT_EVENT PG_WAIT_EXTENSION
 
+/* All settings (utils/guc_tables.h); 16 returns their number with them. */
+#if PG_VERSION_NUM < 160000
+#define VecdistGetGucVariables(num) \
+	(*(num) = GetNumConfigOptions(), get_guc_variables())
+#else
+#define VecdistGetGucVariables(num) get_guc_variables(num)
+#endif
+
 #endif							/* VECDIST_COMPAT_H */

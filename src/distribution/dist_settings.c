@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_settings.c
+ *	  The settings that travel with a search.
+ *
+ * A worker must search as the coordinator's session would.  Two kinds of
+ * settings decide that:
+ *
+ *	- those of the index access method (vhnsw.*): always, because a value in
+ *	  a worker's configuration file would win otherwise;
+ *	- the planner's enable_* switches: only those changed in this session.
+ *	  Who turns index scans off wants exact answers from the workers too;
+ *	  who did not touch them leaves each server to its configuration.
+ *
+ * Both are found by what the settings say about themselves, so that a new
+ * one travels without a word here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+
+#include "distribution/dist_deparse.h"
+#include "distribution/dist_settings.h"
+#include "vecdist_compat.h"
+
+#define INDEX_SETTING_PREFIX	"vhnsw."
+
+static bool changes_search(const struct config_generic *setting);
+static char *split_setting(const char *setting, const char **value);
+
+List *
+DistSettingsToSend(void)
+{
+	List	   *result = NIL;
+	int			nsettings;
+	struct config_generic **settings = VecdistGetGucVariables(&nsettings);
+
+	for (int i = 0; i < nsettings; i++)
+	{
+		if (changes_search(settings[i]))
+			result = lappend(result,
+							 psprintf("%s=%s", settings[i]->name,
+									  GetConfigOption(settings[i]->name,
+													  false, false)));
+	}
+	return result;
+}
+
+static bool
+changes_search(const struct config_generic *setting)
+{
+	if (setting->context != PGC_USERSET ||
+		(setting->flags & GUC_CUSTOM_PLACEHOLDER) != 0)
+		return false;
+	if (pg_strncasecmp(setting->name, INDEX_SETTING_PREFIX,
+					   strlen(INDEX_SETTING_PREFIX)) == 0)
+		return true;
+	return setting->group == QUERY_TUNING_METHOD &&
+		setting->vartype == PGC_BOOL &&
+		setting->source == PGC_S_SESSION;
+}
+
+int
+DistSettingsPush(List *settings)
+{
+	int			nestlevel = DistPushTextSettings();
+	ListCell   *lc;
+
+	/*
+	 * Synchronized scans start where another one happens to be, so that rows
+	 * with equal distances would come in another order each time.
+	 */
+	(void) set_config_option("synchronize_seqscans", "off",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+
+	/*
+	 * PGC_USERSET, also for a superuser: what travels are settings that any
+	 * role may change.
+	 */
+	foreach(lc, settings)
+	{
+		const char *value;
+		char	   *name = split_setting(lfirst(lc), &value);
+
+		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+		pfree(name);
+	}
+	return nestlevel;
+}
+
+List *
+DistSettingsEcho(List *settings)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, settings)
+	{
+		const char *value;
+		char	   *name = split_setting(lfirst(lc), &value);
+
+		result = lappend(result,
+						 psprintf("%s=%s", name,
+								  GetConfigOption(name, false, false)));
+		pfree(name);
+	}
+	return result;
+}
+
+/* Name of a "name=value" pair as a new string; *value points into the pair. */
+static char *
+split_setting(const char *setting, const char **value)
+{
+	const char *equals = strchr(setting, '=');
+
+	if (equals == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("invalid setting \"%s\" of a distributed search",
+					   setting),
+				errdetail("Settings have the form name=value."));
+	*value = equals + 1;
+	return pnstrdup(setting, equals - setting);
+}

@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_settings.h
+ *	  The settings that travel with a search.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DIST_SETTINGS_H
+#define DIST_SETTINGS_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+
+/*
+ * The settings of this session that can change the answer of a search, as a
+ * list of "name=value" strings in the current context.
+ */
+extern List *DistSettingsToSend(void);
+
+/*
+ * Take over settings in that form, and the settings under which SQL text
+ * means the same on every server.  AtEOXact_GUC(true, result) goes back.
+ */
+extern int	DistSettingsPush(List *settings);
+
+/* The same names with the values that are in effect now. */
+extern List *DistSettingsEcho(List *settings);
+
+#endif							/* DIST_SETTINGS_H */
