@@ -14,6 +14,7 @@
 
 #include "distribution/dist_connection.h"
 #include "distribution/dist_init.h"
+#include "distribution/dist_topk.h"
 
 /*
  * Ten seconds: longer than a fork storm, a checkpoint's stall or a lost SYN
@@ -64,6 +65,8 @@ DistInit(void)
 							PGC_BACKEND,
 							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							NULL, NULL, NULL);
+
+	DistTopKInit();
 }
 
 bool

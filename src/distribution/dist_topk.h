@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_topk.h
+ *	  The distributed top-K scan: what its parts share.
+ *
+ *	dist_topk_plan.c	offers the scan to the planner
+ *	dist_topk_exec.c	the executor's callbacks; merges and emits
+ *	dist_topk_fetch.c	asks the servers
+ *	dist_topk_explain.c	EXPLAIN
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DIST_TOPK_H
+#define DIST_TOPK_H
+
+#include "postgres.h"
+
+#include "commands/explain.h"
+#include "fmgr.h"
+#include "libpq-fe.h"
+#include "nodes/execnodes.h"
+#include "nodes/extensible.h"
+
+#include "distribution/dist_merge.h"
+#include "distribution/dist_placement.h"
+#include "distribution/dist_search.h"
+
+/*
+ * From planner to executor.  CustomScan.custom_private is a list of
+ */
+enum
+{
+	DIST_TOPK_USER,				/* list of one OID: whose user mappings to
+								 * use, 0 = the current user's */
+	DIST_TOPK_PARTITIONS,		/* list of OIDs of leaves, in the order that
+								 * ties are resolved in */
+	DIST_TOPK_DISTANCE,			/* String: text of the distance */
+	DIST_TOPK_FILTER			/* String: text of the condition; absent if
+								 * there is none */
+};
+
+/*
+ * CustomScan.custom_exprs is a list of these, followed by the values of $1,
+ * $2, ... in the texts.
+ */
+enum
+{
+	DIST_TOPK_LIMIT,
+	DIST_TOPK_OFFSET,
+	DIST_TOPK_FIRST_PARAM
+};
+
+/* Where a column of the scan tuple comes from. */
+typedef enum DistTopKColumnKind
+{
+	DIST_TOPK_COLUMN_BINARY,	/* shipped in its type's binary form */
+	DIST_TOPK_COLUMN_TEXT,		/* shipped in its type's text form */
+	DIST_TOPK_COLUMN_TABLEOID,	/* known here */
+	DIST_TOPK_COLUMN_DISTANCE	/* shipped with every row */
+} DistTopKColumnKind;
+
+typedef struct DistTopKColumn
+{
+	DistTopKColumnKind kind;
+	FmgrInfo	input;			/* receive or input function */
+	Oid			ioparam;
+	int32		typmod;
+} DistTopKColumn;
+
+/* One value to send with every request. */
+typedef struct DistTopKParam
+{
+	ExprState  *expr;
+	Oid			type;
+	bool		binary;
+	FmgrInfo	output;			/* send or output function */
+
+	/* of the current search */
+	Datum		value;
+	bool		isnull;
+} DistTopKParam;
+
+/* One partition to search, and what it answered. */
+typedef struct DistTopKPartition
+{
+	DistPartition *place;
+
+	/* of the current search */
+	DistSearchReport report;
+	bool		reported;
+	int			nrows;
+	DistMergeKey *keys;			/* of its rows, in the order they came */
+	PGresult   *result;			/* a worker's: row i of the partition is
+								 * first_row + i here */
+	int			first_row;
+	HeapTuple  *tuples;			/* of a partition that is searched here */
+	TupleDesc	desc;			/* of these tuples */
+} DistTopKPartition;
+
+/* The partitions of one worker. */
+typedef struct DistTopKWorker
+{
+	Oid			serverid;		/* InvalidOid: this server */
+	char	   *name;			/* of the worker, or NULL */
+	int			npartitions;
+	int		   *partitions;		/* indexes into DistTopKState.partitions */
+
+	/* of the current search */
+	int			ntries;			/* servers asked */
+	char	   *host;			/* host:port that answered, in search_context;
+								 * NULL for this server */
+
+	int64		nrequests;		/* messages sent, in all searches */
+} DistTopKWorker;
+
+typedef struct DistTopKState
+{
+	CustomScanState css;
+
+	/* Fixed for the life of the plan state, in the executor's context. */
+	Oid			userid;			/* whose user mappings to use */
+	char	   *distance;
+	char	   *filter;			/* or NULL */
+	char	   *columns;		/* select list of what is shipped, or "" */
+	char	   *statement;		/* what is sent to workers */
+	int			ncolumns;		/* of the scan tuple */
+	DistTopKColumn *column;
+	ExprState  *limit;
+	ExprState  *offset;
+	int			nparams;
+	DistTopKParam *param;
+	int			npartitions;
+	DistTopKPartition *partition;
+	int			nworkers;
+	DistTopKWorker *worker;
+
+	/* The current search; its memory is in search_context. */
+	MemoryContext search_context;
+	bool		searched;
+	int64		k;				/* LIMIT + OFFSET, or DIST_ALL_ROWS */
+	List	   *settings;
+	int			nrows;			/* of the merged answer */
+	DistMergeRow *rows;
+	int			next;			/* next row to emit */
+
+	int64		nsearches;		/* searches done, for EXPLAIN */
+} DistTopKState;
+
+/* Settings of this part, and its hook; called by DistInit. */
+extern void DistTopKInit(void);
+
+/* dist_topk_exec.c */
+extern const CustomScanMethods DistTopKScanMethods;
+
+/*
+ * dist_topk_fetch.c
+ *
+ * DistTopKPrepare makes the texts and looks up the functions that do not
+ * change while the plan runs; it talks to nobody.
+ *
+ * DistTopKFetch searches all partitions for state->k rows and fills in their
+ * answers.  Called in search_context, with the values of the parameters
+ * evaluated.  Raises an error if a partition cannot be searched.
+ *
+ * DistTopKStoreRow puts a row of the answers into the scan slot.  Values live
+ * as long as the current memory context.
+ */
+extern void DistTopKPrepare(DistTopKState *state);
+extern void DistTopKFetch(DistTopKState *state);
+extern void DistTopKStoreRow(DistTopKState *state, const DistMergeRow *row,
+							 TupleTableSlot *slot);
+
+/* Text of the query that each partition runs, for EXPLAIN. */
+extern char *DistTopKQueryText(DistTopKState *state);
+
+/* dist_topk_explain.c */
+extern void DistTopKExplain(CustomScanState *node, List *ancestors,
+							ExplainState *es);
+
+#endif							/* DIST_TOPK_H */

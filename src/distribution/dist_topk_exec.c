@@ -1,0 +1,309 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_topk_exec.c
+ *	  Run the distributed top-K scan.
+ *
+ * The first row asked for starts the search: K and the parameters are
+ * evaluated, all partitions are searched, their answers merged, and the merge
+ * is proved complete or the statement fails.  Rows then come from memory.
+ * The memory of a search is bounded by K rows of each partition.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "distribution/dist_deparse.h"
+#include "distribution/dist_topk.h"
+
+static Node *create_topk_state(CustomScan *scan);
+static void begin_topk(CustomScanState *node, EState *estate, int eflags);
+static TupleTableSlot *exec_topk(CustomScanState *node);
+static void end_topk(CustomScanState *node);
+static void rescan_topk(CustomScanState *node);
+
+static void set_up_expressions(DistTopKState *state, CustomScan *scan);
+static void set_up_partitions(DistTopKState *state, List *relids);
+static DistTopKWorker *find_worker(DistTopKState *state,
+								   const DistPartition *place);
+static TupleTableSlot *next_row(ScanState *node);
+static bool recheck_row(ScanState *node, TupleTableSlot *slot);
+static void search(DistTopKState *state);
+static int64 rows_wanted(DistTopKState *state);
+static void evaluate_params(DistTopKState *state);
+static void merge(DistTopKState *state);
+static bool same_strings(const List *a, const List *b);
+
+const CustomScanMethods DistTopKScanMethods = {
+	.CustomName = "Distributed Top-K",
+	.CreateCustomScanState = create_topk_state
+};
+
+static const CustomExecMethods exec_methods = {
+	.CustomName = "Distributed Top-K",
+	.BeginCustomScan = begin_topk,
+	.ExecCustomScan = exec_topk,
+	.EndCustomScan = end_topk,
+	.ReScanCustomScan = rescan_topk,
+	.ExplainCustomScan = DistTopKExplain
+};
+
+static Node *
+create_topk_state(CustomScan *scan)
+{
+	DistTopKState *state = (DistTopKState *) newNode(sizeof(DistTopKState),
+													 T_CustomScanState);
+
+	state->css.methods = &exec_methods;
+	return (Node *) state;
+}
+
+/* Also for EXPLAIN without ANALYZE: opens no connection. */
+static void
+begin_topk(CustomScanState *node, EState *estate, int eflags)
+{
+	DistTopKState *state = (DistTopKState *) node;
+	CustomScan *scan = castNode(CustomScan, node->ss.ps.plan);
+	List	   *private = scan->custom_private;
+	Oid			userid = linitial_oid(list_nth(private, DIST_TOPK_USER));
+
+	state->userid = OidIsValid(userid) ? userid : GetUserId();
+	state->distance = strVal(list_nth(private, DIST_TOPK_DISTANCE));
+	if (list_length(private) > DIST_TOPK_FILTER)
+		state->filter = strVal(list_nth(private, DIST_TOPK_FILTER));
+	set_up_expressions(state, scan);
+	set_up_partitions(state, list_nth(private, DIST_TOPK_PARTITIONS));
+	DistTopKPrepare(state);
+	state->search_context = AllocSetContextCreate(estate->es_query_cxt,
+												  "distributed search",
+												  ALLOCSET_DEFAULT_SIZES);
+}
+
+static void
+set_up_expressions(DistTopKState *state, CustomScan *scan)
+{
+	PlanState  *parent = &state->css.ss.ps;
+	List	   *exprs = scan->custom_exprs;
+
+	state->limit = ExecInitExpr(list_nth(exprs, DIST_TOPK_LIMIT), parent);
+	state->offset = ExecInitExpr(list_nth(exprs, DIST_TOPK_OFFSET), parent);
+
+	state->nparams = list_length(exprs) - DIST_TOPK_FIRST_PARAM;
+	state->param = palloc0(sizeof(DistTopKParam) * Max(state->nparams, 1));
+	for (int i = 0; i < state->nparams; i++)
+	{
+		DistTopKParam *param = &state->param[i];
+		Expr	   *expr = list_nth(exprs, DIST_TOPK_FIRST_PARAM + i);
+		Oid			output;
+		bool		is_varlena;
+
+		param->expr = ExecInitExpr(expr, parent);
+		param->type = exprType((Node *) expr);
+		param->binary = DistTypeIsBinarySafe(param->type);
+		if (param->binary)
+			getTypeBinaryOutputInfo(param->type, &output, &is_varlena);
+		else
+			getTypeOutputInfo(param->type, &output, &is_varlena);
+		fmgr_info(output, &param->output);
+	}
+}
+
+/* Look up where the partitions live, and group them by worker. */
+static void
+set_up_partitions(DistTopKState *state, List *relids)
+{
+	int			n = list_length(relids);
+	ListCell   *lc;
+
+	state->partition = palloc0(sizeof(DistTopKPartition) * n);
+	state->worker = palloc0(sizeof(DistTopKWorker) * n);
+	foreach(lc, relids)
+	{
+		DistPartition *place = DistGetPartition(lfirst_oid(lc));
+		DistTopKWorker *worker = find_worker(state, place);
+
+		if (worker->partitions == NULL)
+			worker->partitions = palloc(sizeof(int) * n);
+		worker->partitions[worker->npartitions++] = state->npartitions;
+		state->partition[state->npartitions++].place = place;
+	}
+}
+
+/* The entry of the partition's worker, made if it is the first there. */
+static DistTopKWorker *
+find_worker(DistTopKState *state, const DistPartition *place)
+{
+	DistTopKWorker *worker;
+
+	for (int i = 0; i < state->nworkers; i++)
+	{
+		if (state->worker[i].serverid == place->serverid)
+			return &state->worker[i];
+	}
+	worker = &state->worker[state->nworkers++];
+	worker->serverid = place->serverid;
+	worker->name = place->worker;
+	return worker;
+}
+
+static TupleTableSlot *
+exec_topk(CustomScanState *node)
+{
+	return ExecScan(&node->ss, next_row, recheck_row);
+}
+
+static TupleTableSlot *
+next_row(ScanState *node)
+{
+	DistTopKState *state = (DistTopKState *) node;
+	TupleTableSlot *slot = node->ss_ScanTupleSlot;
+	MemoryContext oldcontext;
+
+	if (!state->searched)
+		search(state);
+	ExecClearTuple(slot);
+	if (state->next >= state->nrows)
+		return slot;
+
+	oldcontext =
+		MemoryContextSwitchTo(node->ps.ps_ExprContext->ecxt_per_tuple_memory);
+	DistTopKStoreRow(state, &state->rows[state->next++], slot);
+	MemoryContextSwitchTo(oldcontext);
+	return slot;
+}
+
+/* The scan is not offered where rows are locked, so there is no recheck. */
+static bool
+recheck_row(ScanState *node, TupleTableSlot *slot)
+{
+	elog(ERROR, "distributed top-K scan cannot recheck a row");
+	return false;
+}
+
+static void
+search(DistTopKState *state)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->search_context);
+
+	state->k = rows_wanted(state);
+	if (state->k > 0)
+	{
+		evaluate_params(state);
+		DistTopKFetch(state);
+		merge(state);
+		state->nsearches++;
+	}
+	state->searched = true;
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* LIMIT + OFFSET.  The Limit node above complains about negative ones. */
+static int64
+rows_wanted(DistTopKState *state)
+{
+	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+	Datum		limit;
+	Datum		offset;
+	bool		isnull;
+	int64		result;
+
+	limit = ExecEvalExprSwitchContext(state->limit, econtext, &isnull);
+	if (isnull)
+		return DIST_ALL_ROWS;
+	offset = ExecEvalExprSwitchContext(state->offset, econtext, &isnull);
+	if (isnull)
+		offset = Int64GetDatum(0);
+	if (pg_add_s64_overflow(DatumGetInt64(limit), DatumGetInt64(offset),
+							&result))
+		return DIST_ALL_ROWS;
+	return result;
+}
+
+static void
+evaluate_params(DistTopKState *state)
+{
+	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+
+	for (int i = 0; i < state->nparams; i++)
+	{
+		DistTopKParam *param = &state->param[i];
+
+		param->value = ExecEvalExpr(param->expr, econtext, &param->isnull);
+	}
+}
+
+/* Merge the answers.  An answer that cannot be certified is not given. */
+static void
+merge(DistTopKState *state)
+{
+	DistMergeInput *inputs;
+	const char *reason;
+
+	inputs = palloc0(sizeof(DistMergeInput) * state->npartitions);
+	for (int i = 0; i < state->npartitions; i++)
+	{
+		const DistTopKPartition *partition = &state->partition[i];
+		const DistSearchReport *report = &partition->report;
+
+		inputs[i].name = get_rel_name(partition->place->relid);
+		inputs[i].echoed = report->k == state->k &&
+			same_strings(report->settings, state->settings);
+		inputs[i].exhausted = report->exhausted;
+		inputs[i].nkeys = partition->nrows;
+		inputs[i].keys = partition->keys;
+	}
+
+	state->nrows = DistMergeTopK(inputs, state->npartitions, state->k,
+								 &state->rows);
+	if (!DistMergeCertify(inputs, state->npartitions, state->k,
+						  state->rows, state->nrows, &reason))
+		ereport(ERROR,
+				errcode(ERRCODE_DATA_EXCEPTION),
+				errmsg("answer of a distributed search may be incomplete"),
+				errdetail_internal("%s", reason),
+				errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
+}
+
+static bool
+same_strings(const List *a, const List *b)
+{
+	ListCell   *la;
+	ListCell   *lb;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(la, a, lb, b)
+	{
+		if (strcmp(lfirst(la), lfirst(lb)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+rescan_topk(CustomScanState *node)
+{
+	DistTopKState *state = (DistTopKState *) node;
+
+	state->next = 0;
+	if (node->ss.ps.chgParam != NULL)
+	{
+		MemoryContextReset(state->search_context);
+		state->searched = false;
+		state->nrows = 0;
+	}
+	ExecScanReScan(&node->ss);
+}
+
+static void
+end_topk(CustomScanState *node)
+{
+	MemoryContextDelete(((DistTopKState *) node)->search_context);
+}

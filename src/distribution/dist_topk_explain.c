@@ -1,0 +1,192 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_topk_explain.c
+ *	  EXPLAIN of the distributed top-K scan.
+ *
+ * With ANALYZE it shows what every partition of the last search reported, and
+ * the certificate of the merge.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "distribution/dist_topk.h"
+
+static void explain_order(DistTopKState *state, List *ancestors,
+						  ExplainState *es);
+static void explain_worker(DistTopKState *state, DistTopKWorker *worker,
+						   bool analyze, ExplainState *es);
+static void explain_worker_text(DistTopKState *state, DistTopKWorker *worker,
+								bool analyze, ExplainState *es);
+static void explain_partition(DistTopKPartition *partition, bool analyze,
+							  ExplainState *es);
+static void explain_partition_text(DistTopKPartition *partition, bool analyze,
+								   ExplainState *es);
+static const DistSearchReport *first_report(DistTopKState *state,
+											DistTopKWorker *worker);
+
+/* ExplainCustomScan */
+void
+DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
+{
+	DistTopKState *state = (DistTopKState *) node;
+	bool		analyze = es->analyze && state->searched && state->k > 0;
+
+	explain_order(state, ancestors, es);
+	if (es->verbose)
+		ExplainPropertyText("Remote SQL", DistTopKQueryText(state), es);
+	if (analyze)
+	{
+		if (state->k == DIST_ALL_ROWS)
+			ExplainPropertyText("Rows Wanted", "all", es);
+		else
+			ExplainPropertyInteger("Rows Wanted", NULL, state->k, es);
+		ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
+
+		/* An answer that is not certified is an error. */
+		ExplainPropertyText("Merge Certified", "yes", es);
+	}
+
+	ExplainOpenGroup("Worker Groups", "Worker Groups", false, es);
+	for (int i = 0; i < state->nworkers; i++)
+		explain_worker(state, &state->worker[i], analyze, es);
+	ExplainCloseGroup("Worker Groups", "Worker Groups", false, es);
+}
+
+static void
+explain_order(DistTopKState *state, List *ancestors, ExplainState *es)
+{
+	CustomScan *scan = castNode(CustomScan, state->css.ss.ps.plan);
+	TargetEntry *distance = llast_node(TargetEntry, scan->custom_scan_tlist);
+	List	   *context = set_deparse_context_plan(es->deparse_cxt,
+												   &scan->scan.plan, ancestors);
+
+	ExplainPropertyText("Order By",
+						deparse_expression((Node *) distance->expr, context,
+										   list_length(es->rtable) > 1, false),
+						es);
+	if (state->filter != NULL)
+		ExplainPropertyText("Remote Filter", state->filter, es);
+}
+
+static void
+explain_worker(DistTopKState *state, DistTopKWorker *worker, bool analyze,
+			   ExplainState *es)
+{
+	const DistSearchReport *report = first_report(state, worker);
+
+	if (es->format == EXPLAIN_FORMAT_TEXT)
+	{
+		explain_worker_text(state, worker, analyze, es);
+		return;
+	}
+
+	ExplainOpenGroup("Worker Group", NULL, true, es);
+	ExplainPropertyText("Name", worker->name ? worker->name : "local", es);
+	if (analyze)
+	{
+		if (worker->host != NULL)
+			ExplainPropertyText("Server", worker->host, es);
+		ExplainPropertyText("Role", report->standby ? "standby" : "primary",
+							es);
+		ExplainPropertyText("LSN", psprintf("%X/%X",
+											LSN_FORMAT_ARGS(report->lsn)), es);
+		ExplainPropertyInteger("Round Trips", NULL, worker->nrequests, es);
+	}
+	ExplainOpenGroup("Partitions", "Partitions", false, es);
+	for (int i = 0; i < worker->npartitions; i++)
+		explain_partition(&state->partition[worker->partitions[i]], analyze,
+						  es);
+	ExplainCloseGroup("Partitions", "Partitions", false, es);
+	ExplainCloseGroup("Worker Group", NULL, true, es);
+}
+
+static void
+explain_worker_text(DistTopKState *state, DistTopKWorker *worker,
+					bool analyze, ExplainState *es)
+{
+	const DistSearchReport *report = first_report(state, worker);
+
+	appendStringInfoSpaces(es->str, es->indent * 2);
+	appendStringInfo(es->str, "Worker Group: %s",
+					 worker->name ? worker->name : "local");
+	if (analyze)
+	{
+		appendStringInfo(es->str, " (%s%s%s, LSN %X/%X, round trips "
+						 INT64_FORMAT ")",
+						 worker->host ? worker->host : "",
+						 worker->host ? " " : "",
+						 report->standby ? "standby" : "primary",
+						 LSN_FORMAT_ARGS(report->lsn), worker->nrequests);
+	}
+	appendStringInfoChar(es->str, '\n');
+
+	es->indent++;
+	for (int i = 0; i < worker->npartitions; i++)
+		explain_partition_text(&state->partition[worker->partitions[i]],
+							   analyze, es);
+	es->indent--;
+}
+
+static void
+explain_partition(DistTopKPartition *partition, bool analyze, ExplainState *es)
+{
+	const DistSearchReport *report = &partition->report;
+
+	ExplainOpenGroup("Partition", NULL, true, es);
+	ExplainPropertyText("Name", get_rel_name(partition->place->relid), es);
+	if (analyze)
+	{
+		if (report->k == DIST_ALL_ROWS)
+			ExplainPropertyText("Rows Asked", "all", es);
+		else
+			ExplainPropertyInteger("Rows Asked", NULL, report->k, es);
+		ExplainPropertyInteger("Rows", NULL, report->nrows, es);
+		ExplainPropertyBool("Exhausted", report->exhausted, es);
+		ExplainPropertyText("Plan", report->index ? "index" : "exact", es);
+		if (report->index != NULL)
+		{
+			ExplainPropertyText("Index", report->index, es);
+			ExplainPropertyInteger("Ef", NULL, report->ef, es);
+		}
+	}
+	ExplainCloseGroup("Partition", NULL, true, es);
+}
+
+static void
+explain_partition_text(DistTopKPartition *partition, bool analyze,
+					   ExplainState *es)
+{
+	const DistSearchReport *report = &partition->report;
+
+	appendStringInfoSpaces(es->str, es->indent * 2);
+	appendStringInfo(es->str, "Partition: %s",
+					 quote_identifier(get_rel_name(partition->place->relid)));
+	if (analyze)
+	{
+		if (report->k == DIST_ALL_ROWS)
+			appendStringInfoString(es->str, " (asked all");
+		else
+			appendStringInfo(es->str, " (asked " INT64_FORMAT, report->k);
+		appendStringInfo(es->str, ", rows " INT64_FORMAT ", %s, ",
+						 report->nrows,
+						 report->exhausted ? "exhausted" : "not exhausted");
+		if (report->index != NULL)
+			appendStringInfo(es->str, "index %s, ef %d)",
+							 quote_identifier(report->index), report->ef);
+		else
+			appendStringInfoString(es->str, "exact)");
+	}
+	appendStringInfoChar(es->str, '\n');
+}
+
+/* Role and position are those of the server, the same for its partitions. */
+static const DistSearchReport *
+first_report(DistTopKState *state, DistTopKWorker *worker)
+{
+	return &state->partition[worker->partitions[0]].report;
+}

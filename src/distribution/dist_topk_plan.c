@@ -1,0 +1,498 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_topk_plan.c
+ *	  Offer the distributed top-K scan to the planner.
+ *
+ * For a query that orders one distributed table by a distance and wants the
+ * first few rows, core's own plan reads each foreign partition through a
+ * cursor and merges the streams: one turn after the other, and whole vectors
+ * on the wire.  We offer a scan that asks all workers at once for the columns
+ * needed and the distance.
+ *
+ * It is offered where the sorted relation is built (UPPERREL_ORDERED): a path
+ * added to a partitioned table earlier is thrown away when the planner
+ * distributes the target list over the partitions.  LIMIT and OFFSET stay with
+ * core's Limit node above.
+ *
+ * K is exact only if every row we return reaches that Limit.  So the scan is
+ * offered for a query whose FROM is the one table, with all its conditions
+ * evaluated by the workers, and nothing between the scan and the Limit that
+ * drops or adds rows.  Everything else is core's plan.  Sub-selects, CTEs,
+ * LATERAL and the arms of UNION are queries of their own here, so joins over
+ * them profit as well.
+ *
+ * The distance needs no index to be right: any operator that returns float8
+ * will do.  Whether a worker uses an index is its planner's decision.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/sysattr.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/planner.h"
+#include "optimizer/restrictinfo.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+#include "distribution/dist_deparse.h"
+#include "distribution/dist_topk.h"
+
+/* Cost of one turn to the workers, in the unit of the planner. */
+#define TURN_COST		100.0
+
+/* Values that fit into a call of vecdist.search(), which has 6 other ones. */
+#define MAX_PARAMS		(FUNC_MAX_ARGS - 6)
+
+/* What examine_query finds out. */
+typedef struct TopKQuery
+{
+	Oid			relid;			/* the table */
+	Index		varno;			/* and its index in the range table */
+	List	   *partitions;		/* OIDs of the live leaves */
+	bool		has_foreign;	/* some of them live on a worker */
+	Expr	   *distance;		/* the expression the query orders by */
+	char	   *distance_text;	/* as the workers get it */
+	char	   *filter_text;	/* the conditions, or NULL */
+	List	   *params;			/* of Expr: $1, $2, ... of both texts */
+	List	   *columns;		/* of Var: what is needed besides distance */
+} TopKQuery;
+
+/* CustomPath.custom_private */
+enum
+{
+	PATH_DISTANCE,				/* Expr */
+	PATH_COLUMNS,				/* list of Var */
+	PATH_PARAMS,				/* list of Expr */
+	PATH_PRIVATE				/* custom_private of the plan */
+};
+
+typedef struct ColumnsContext
+{
+	Expr	   *distance;
+	List	   *columns;
+	bool		impossible;		/* found what cannot be shipped */
+} ColumnsContext;
+
+static bool enable_topk = true;
+static create_upper_paths_hook_type prev_upper_paths_hook = NULL;
+
+static void add_topk_path(PlannerInfo *root, UpperRelationKind stage,
+						  RelOptInfo *input_rel, RelOptInfo *output_rel,
+						  void *extra);
+static const char *examine_query(PlannerInfo *root, RelOptInfo *rel,
+								 TopKQuery *query);
+static bool is_base_table(PlannerInfo *root, RelOptInfo *rel);
+static void collect_partitions(PlannerInfo *root, RelOptInfo *rel,
+							   TopKQuery *query);
+static const char *examine_shape(PlannerInfo *root);
+static const char *examine_distance(PlannerInfo *root, TopKQuery *query);
+static const char *deparse_distance(OpExpr *distance, ListCell *vector,
+									TopKQuery *query);
+static const char *examine_filter(RelOptInfo *rel, TopKQuery *query);
+static const char *examine_columns(PlannerInfo *root, TopKQuery *query);
+static bool collect_columns_walker(Node *node, void *context);
+static bool is_vector(Node *operand);
+static void cost_topk_path(CustomPath *path, PlannerInfo *root,
+						   RelOptInfo *input_rel, RelOptInfo *output_rel,
+						   int npartitions);
+static List *plan_private(Oid userid, TopKQuery *query);
+static Plan *make_topk_plan(PlannerInfo *root, RelOptInfo *rel,
+							CustomPath *best_path, List *tlist,
+							List *clauses, List *custom_plans);
+
+static const CustomPathMethods path_methods = {
+	.CustomName = "Distributed Top-K",
+	.PlanCustomPath = make_topk_plan
+};
+
+void
+DistTopKInit(void)
+{
+	DefineCustomBoolVariable("vecdist.enable_topk",
+							 "Enables the planner's use of the distributed top-K scan.",
+							 NULL,
+							 &enable_topk,
+							 true,
+							 PGC_USERSET, GUC_EXPLAIN,
+							 NULL, NULL, NULL);
+
+	RegisterCustomScanMethods(&DistTopKScanMethods);
+	prev_upper_paths_hook = create_upper_paths_hook;
+	create_upper_paths_hook = add_topk_path;
+}
+
+/* create_upper_paths_hook */
+static void
+add_topk_path(PlannerInfo *root, UpperRelationKind stage,
+			  RelOptInfo *input_rel, RelOptInfo *output_rel, void *extra)
+{
+	TopKQuery	query = {0};
+	CustomPath *path;
+	const char *why;
+
+	if (prev_upper_paths_hook)
+		prev_upper_paths_hook(root, stage, input_rel, output_rel, extra);
+
+	if (stage != UPPERREL_ORDERED || !enable_topk ||
+		!is_base_table(root, input_rel))
+		return;
+	query.relid = planner_rt_fetch(input_rel->relid, root)->relid;
+	query.varno = input_rel->relid;
+	collect_partitions(root, input_rel, &query);
+	if (!query.has_foreign)
+		return;
+	why = examine_query(root, input_rel, &query);
+	if (why != NULL)
+	{
+		elog(DEBUG1, "no distributed top-K scan: %s", why);
+		return;
+	}
+
+	path = makeNode(CustomPath);
+	path->path.pathtype = T_CustomScan;
+
+	/*
+	 * As with core's own paths that need no sort here, the parent is the
+	 * table: EXPLAIN finds its name, and core takes care of conditions
+	 * without columns.
+	 */
+	path->path.parent = input_rel;
+	path->path.pathtarget = root->upper_targets[UPPERREL_ORDERED];
+	path->path.pathkeys = root->sort_pathkeys;
+	path->methods = &path_methods;
+	path->custom_private = list_make4(query.distance, query.columns,
+									  query.params,
+									  plan_private(input_rel->userid, &query));
+	cost_topk_path(path, root, input_rel, output_rel,
+				   list_length(query.partitions));
+	add_path(output_rel, &path->path);
+}
+
+/* A table in FROM, partitioned or a foreign partition, and nothing else? */
+static bool
+is_base_table(PlannerInfo *root, RelOptInfo *rel)
+{
+	RangeTblEntry *rte;
+
+	if (rel->reloptkind != RELOPT_BASEREL || rel->rtekind != RTE_RELATION)
+		return false;
+	rte = planner_rt_fetch(rel->relid, root);
+	return rte->tablesample == NULL &&
+		(rte->relkind == RELKIND_FOREIGN_TABLE ||
+		 (rte->relkind == RELKIND_PARTITIONED_TABLE && rte->inh));
+}
+
+/*
+ * Collect the leaves that the planner did not exclude, in the order of their
+ * bounds.
+ */
+static void
+collect_partitions(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
+{
+	RangeTblEntry *rte = planner_rt_fetch(rel->relid, root);
+	int			i = -1;
+
+	check_stack_depth();
+
+	if (IS_DUMMY_REL(rel))
+		return;
+	if (rte->relkind != RELKIND_PARTITIONED_TABLE)
+	{
+		query->partitions = lappend_oid(query->partitions, rte->relid);
+		if (DistIsForeignPartition(rte->relid))
+			query->has_foreign = true;
+		return;
+	}
+	while ((i = bms_next_member(rel->live_parts, i)) >= 0)
+		collect_partitions(root, rel->part_rels[i], query);
+}
+
+/*
+ * Can the scan answer this query?  Fills in *query and returns NULL, or
+ * returns the reason why not.
+ */
+static const char *
+examine_query(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
+{
+	const char *why = examine_shape(root);
+
+	if (why == NULL)
+		why = examine_distance(root, query);
+	if (why == NULL)
+		why = examine_filter(rel, query);
+	if (why == NULL && list_length(query->params) > MAX_PARAMS)
+		why = "the conditions have too many parameters";
+	if (why == NULL)
+		why = examine_columns(root, query);
+	return why;
+}
+
+/* The clauses around the scan. */
+static const char *
+examine_shape(PlannerInfo *root)
+{
+	Query	   *parse = root->parse;
+
+	if (parse->limitCount == NULL ||
+		(IsA(parse->limitCount, Const) &&
+		 ((Const *) parse->limitCount)->constisnull))
+		return "there is no LIMIT";
+	if (parse->limitOption == LIMIT_OPTION_WITH_TIES)
+		return "WITH TIES may need more rows than LIMIT says";
+	if (root->rowMarks != NIL)
+		return "rows are to be locked";
+	if (parse->hasTargetSRFs)
+		return "the select list contains set-returning functions";
+	if (list_length(root->sort_pathkeys) != 1 ||
+		list_length(parse->sortClause) != 1)
+		return "ORDER BY has more than one key";
+	return NULL;
+}
+
+/*
+ * The one key of ORDER BY: an operator that returns float8 from something of
+ * the row and something that is the same for all rows, nearest first.
+ */
+static const char *
+examine_distance(PlannerInfo *root, TopKQuery *query)
+{
+	SortGroupClause *sort = linitial_node(SortGroupClause,
+										  root->parse->sortClause);
+	Node	   *key = get_sortgroupclause_expr(sort, root->processed_tlist);
+	OpExpr	   *distance;
+
+	if (sort->sortop != Float8LessOperator || sort->nulls_first)
+		return "ORDER BY is not by ascending distance";
+	if (!IsA(key, OpExpr) || list_length(((OpExpr *) key)->args) != 2)
+		return "ORDER BY is not by a distance operator";
+
+	query->distance = (Expr *) key;
+	distance = copyObject((OpExpr *) key);
+	if (is_vector(lsecond(distance->args)))
+		return deparse_distance(distance, list_second_cell(distance->args),
+								query);
+	if (is_vector(linitial(distance->args)))
+		return deparse_distance(distance, list_head(distance->args), query);
+	return "no side of the distance operator is the same for all rows";
+}
+
+/*
+ * Make the text of the distance, of which 'vector' is the operand that is the
+ * same for all rows.
+ *
+ * The workers get that one as a parameter even if it is a constant: in the
+ * text it would take several times its size.  So a Param stands in for it
+ * while the text is made.
+ */
+static const char *
+deparse_distance(OpExpr *distance, ListCell *vector, TopKQuery *query)
+{
+	Node	   *value = lfirst(vector);
+	Param	   *param = makeNode(Param);
+	const char *why;
+	ListCell   *lc;
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = 0;			/* the query's own count from 1 */
+	param->paramtype = exprType(value);
+	param->paramtypmod = exprTypmod(value);
+	param->paramcollid = exprCollation(value);
+	param->location = -1;
+	lfirst(vector) = param;
+
+	if (!DistIsShippable((Expr *) distance, query->varno, query->relid, &why))
+		return why;
+	query->distance_text = DistDeparseExpr((Expr *) distance, query->varno,
+										   query->relid, DIST_SEARCH_ALIAS,
+										   &query->params, 1, false);
+	foreach(lc, query->params)
+	{
+		if (equal(lfirst(lc), param))
+			lfirst(lc) = value;
+	}
+	return NULL;
+}
+
+/* Is this operand of the distance the same for all rows of the table? */
+static bool
+is_vector(Node *operand)
+{
+	return !contain_var_clause(operand) &&
+		!contain_volatile_functions(operand) &&
+		!contain_subplans(operand);
+}
+
+/*
+ * The conditions, row security included.  Those of the querying user must not
+ * see rows that row security hides; the worker gets all of them as one WHERE
+ * and may evaluate them in any order.
+ */
+static const char *
+examine_filter(RelOptInfo *rel, TopKQuery *query)
+{
+	List	   *filter = NIL;
+	const char *why;
+	ListCell   *lc;
+
+	foreach(lc, rel->baserestrictinfo)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+
+		if (rinfo->pseudoconstant)
+			continue;			/* core tests it above us */
+		if (!restriction_is_securely_promotable(rinfo, rel))
+			return "a condition could reveal rows that row security hides";
+		if (!DistIsShippable(rinfo->clause, query->varno, query->relid, &why))
+			return why;
+		filter = lappend(filter, rinfo->clause);
+	}
+
+	if (filter != NIL)
+		query->filter_text = DistDeparseExpr(make_ands_explicit(filter),
+											 query->varno, query->relid,
+											 DIST_SEARCH_ALIAS, &query->params, 1,
+											 false);
+	return NULL;
+}
+
+/*
+ * What the select list needs from the table.  The distance itself comes from
+ * the workers, so a column that only serves it stays there.
+ */
+static const char *
+examine_columns(PlannerInfo *root, TopKQuery *query)
+{
+	PathTarget *target = root->upper_targets[UPPERREL_ORDERED];
+	ColumnsContext context = {.distance = query->distance};
+
+	(void) collect_columns_walker((Node *) target->exprs, &context);
+	if (context.impossible)
+		return "the select list needs whole rows or system columns";
+	query->columns = context.columns;
+	return NULL;
+}
+
+/*
+ * Collect the Vars outside of the distance.  Top-down, as setrefs.c looks for
+ * expressions that a node below has computed.
+ */
+static bool
+collect_columns_walker(Node *node, void *arg)
+{
+	ColumnsContext *context = arg;
+
+	if (node == NULL || equal(node, context->distance))
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0)
+	{
+		AttrNumber	attno = ((Var *) node)->varattno;
+
+		if (attno <= 0 && attno != TableOidAttributeNumber)
+			context->impossible = true;
+		context->columns = list_append_unique(context->columns, node);
+		return false;
+	}
+	if (IsA(node, PlaceHolderVar))
+		context->impossible = true;
+	return expression_tree_walker(node, collect_columns_walker, arg);
+}
+
+/*
+ * Whatever core's plans cost, they ask the workers for at least the same rows
+ * in more turns and then throw more of them away, so the scan is made the
+ * cheapest at the number of rows the query wants.  Estimates of remote work
+ * could not say that as surely: they would compare guesses about indexes that
+ * are not here.
+ */
+static void
+cost_topk_path(CustomPath *path, PlannerInfo *root, RelOptInfo *input_rel,
+			   RelOptInfo *output_rel, int npartitions)
+{
+	double		rows = root->limit_tuples > 0 ? root->limit_tuples :
+	input_rel->rows * 0.1;		/* as preprocess_limit() guesses */
+	Cost		total;
+	ListCell   *lc;
+
+	rows = clamp_row_est(Min(rows, input_rel->rows));
+	total = TURN_COST + cpu_tuple_cost * rows * npartitions;
+	foreach(lc, output_rel->pathlist)
+	{
+		Path	   *other = lfirst(lc);
+		double		fraction = other->rows > 0 ?
+		Min(1.0, rows / other->rows) : 1.0;
+		Cost		cost = other->startup_cost +
+		(other->total_cost - other->startup_cost) * fraction;
+
+		/* 0.9: add_path() takes nearly equal costs for equal. */
+		total = Min(total, 0.9 * cost);
+	}
+
+	path->path.rows = rows;
+	path->path.startup_cost = Min(TURN_COST, total);
+	path->path.total_cost = total;
+}
+
+/* What the executor needs besides expressions; see dist_topk.h. */
+static List *
+plan_private(Oid userid, TopKQuery *query)
+{
+	List	   *result = list_make3(list_make1_oid(userid), query->partitions,
+									makeString(query->distance_text));
+
+	if (query->filter_text != NULL)
+		result = lappend(result, makeString(query->filter_text));
+	return result;
+}
+
+/* PlanCustomPath */
+static Plan *
+make_topk_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
+			   List *tlist, List *clauses, List *custom_plans)
+{
+	List	   *private = best_path->custom_private;
+	CustomScan *scan = makeNode(CustomScan);
+	Node	   *limit = root->parse->limitCount;
+	Node	   *offset = root->parse->limitOffset;
+	ListCell   *lc;
+
+	scan->scan.plan.targetlist = tlist;
+	scan->scan.scanrelid = 0;	/* our tuples are not the table's */
+	scan->flags = best_path->flags;
+	scan->methods = &DistTopKScanMethods;
+	scan->custom_private = copyObject(list_nth(private, PATH_PRIVATE));
+
+	/* The scan tuple: the columns needed, then the distance. */
+	foreach(lc, (List *) list_nth(private, PATH_COLUMNS))
+		scan->custom_scan_tlist =
+		lappend(scan->custom_scan_tlist,
+				makeTargetEntry(copyObject(lfirst(lc)),
+								foreach_current_index(lc) + 1,
+								NULL, false));
+	scan->custom_scan_tlist =
+		lappend(scan->custom_scan_tlist,
+				makeTargetEntry(copyObject(list_nth(private, PATH_DISTANCE)),
+								list_length(scan->custom_scan_tlist) + 1,
+								NULL, false));
+
+	if (offset == NULL)
+		offset = (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
+									Int64GetDatum(0), false, FLOAT8PASSBYVAL);
+	scan->custom_exprs = list_concat(list_make2(copyObject(limit),
+												copyObject(offset)),
+									 copyObject(list_nth(private, PATH_PARAMS)));
+	return &scan->scan.plan;
+}
