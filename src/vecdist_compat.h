@@ -28,6 +28,12 @@
 
 #include "fmgr.h"
 
+/* 16 has one function for all kinds of objects. */
+#if PG_VERSION_NUM < 160000
+#define object_ownercheck(classid, objectid, roleid) \
+	((void) (classid), pg_class_ownercheck(objectid, roleid))
+#endif
+
 /* As PG_FUNCTION_INFO_V1, with the function itself exported on 15 as well. */
 #define VECDIST_FUNCTION_INFO_V1(funcname) \
 	extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS); \

@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 
 #include "distribution/dist_connection.h"
+#include "distribution/dist_ddl.h"
 #include "distribution/dist_init.h"
 #include "distribution/dist_topk.h"
 
@@ -67,6 +68,7 @@ DistInit(void)
 							NULL, NULL, NULL);
 
 	DistTopKInit();
+	DistDdlInit();
 }
 
 bool
