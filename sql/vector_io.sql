@@ -128,8 +128,9 @@ SELECT i, CASE WHEN i % 7 > 0 THEN
 FROM generate_series(1, 80) AS i;
 INSERT INTO written VALUES (0, '[-0,1e-45,3.4028235e38]');
 CREATE TABLE read (LIKE written);
-COPY written TO :'file' (FORMAT binary);
-COPY read FROM :'file' (FORMAT binary);
+COPY written TO STDOUT (FORMAT binary) \g :file
+\set copy_in '\\copy read FROM ' :'file' ' (FORMAT binary)'
+:copy_in
 SELECT count(*), count(*) FILTER (WHERE w.v IS NULL) AS nulls,
        count(*) FILTER (WHERE vector_send(w.v) IS DISTINCT FROM vector_send(r.v)) AS different
 FROM written AS w FULL JOIN read AS r USING (id);
