@@ -54,7 +54,11 @@ static Relation open_records(LOCKMODE lockmode);
 static void delete_record(Relation rel, const char *gid);
 
 /* ----------------------------------------------------------------
- * Identifiers: vecdist_<system identifier>_<database>_<xid8>_<n>
+ * Identifiers: vecdist_<system identifier>_<database>_<xid8>_<nonce>_<n>
+ *
+ * The transaction id alone does not make them unique: an id that was assigned
+ * shortly before a crash, and had not reached the disk, is assigned again
+ * afterwards, while a worker still holds what the first one prepared.
  * ----------------------------------------------------------------
  */
 
@@ -66,11 +70,13 @@ DistGidPrefix(void)
 }
 
 void
-DistMakeGid(char *gid, FullTransactionId xid, int n)
+DistMakeGid(char *gid, FullTransactionId xid, uint64 nonce, int n)
 {
-	snprintf(gid, DIST_GID_SIZE, "vecdist_" UINT64_FORMAT "_%u_" UINT64_FORMAT "_%d",
+	snprintf(gid, DIST_GID_SIZE,
+			 "vecdist_" UINT64_FORMAT "_%u_" UINT64_FORMAT "_%08x%08x_%d",
 			 GetSystemIdentifier(), MyDatabaseId,
-			 U64FromFullTransactionId(xid), n);
+			 U64FromFullTransactionId(xid),
+			 (uint32) (nonce >> 32), (uint32) nonce, n);
 }
 
 bool

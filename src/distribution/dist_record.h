@@ -23,8 +23,11 @@ typedef struct DistRecord
 	Oid			serverid;		/* the worker that prepared it */
 } DistRecord;
 
-/* Identifier of the n-th participant of a transaction of this database. */
-extern void DistMakeGid(char *gid, FullTransactionId xid, int n);
+/*
+ * Identifier of the n-th participant of a transaction of this database.
+ * 'nonce' is a random number drawn for the transaction.
+ */
+extern void DistMakeGid(char *gid, FullTransactionId xid, uint64 nonce, int n);
 
 /*
  * Is this the gid of a transaction that this database coordinates?  Then

@@ -257,14 +257,17 @@ static void
 prepare_all(List *conns)
 {
 	FullTransactionId xid = GetTopFullTransactionId();
+	uint64		nonce;
 	int			n = 0;
 	ListCell   *lc;
 
+	if (!pg_strong_random(&nonce, sizeof(nonce)))
+		elog(ERROR, "could not generate random values");
 	foreach(lc, conns)
 	{
 		DistConn   *conn = lfirst(lc);
 
-		DistMakeGid(conn->gid, xid, n++);
+		DistMakeGid(conn->gid, xid, nonce, n++);
 	}
 
 	VD_DEBUG_POINT("dist-before-prepare");
