@@ -62,4 +62,42 @@
 #define VecdistGetGucVariables(num) get_guc_variables(num)
 #endif
 
+/*
+ * Planning and running foreign scans.  The functions that these macros call
+ * are declared in optimizer/pathnode.h, nodes/execnodes.h and miscadmin.h.
+ */
+#if PG_VERSION_NUM >= 180000
+#define VecdistCreateForeignScanPath(root, rel, rows, startup, total, keys, outer) \
+	create_foreignscan_path(root, rel, NULL, rows, 0, startup, total, keys, \
+							outer, NULL, NIL, NIL)
+#elif PG_VERSION_NUM >= 170000
+#define VecdistCreateForeignScanPath(root, rel, rows, startup, total, keys, outer) \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, keys, \
+							outer, NULL, NIL, NIL)
+#else
+#define VecdistCreateForeignScanPath(root, rel, rows, startup, total, keys, outer) \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, keys, \
+							outer, NULL, NIL)
+#endif
+
+/* The role whose privileges a scan of one relation, or an insert, runs with. */
+#if PG_VERSION_NUM >= 160000
+#define VecdistScanUser(plan, estate) \
+	(OidIsValid((plan)->checkAsUser) ? (plan)->checkAsUser : GetUserId())
+#define VecdistInsertUser(rinfo, estate) \
+	ExecGetResultRelCheckAsUser(rinfo, estate)
+#else
+#define VecdistScanUser(plan, estate) \
+	VecdistRangeTableUser(exec_rt_fetch((plan)->scan.scanrelid, estate))
+#define VecdistInsertUser(rinfo, estate) \
+	((rinfo)->ri_RangeTableIndex > 0 ? \
+	 VecdistRangeTableUser(exec_rt_fetch((rinfo)->ri_RangeTableIndex, estate)) : \
+	 (rinfo)->ri_RootResultRelInfo != NULL && \
+	 (rinfo)->ri_RootResultRelInfo->ri_RangeTableIndex > 0 ? \
+	 VecdistRangeTableUser(exec_rt_fetch((rinfo)->ri_RootResultRelInfo->ri_RangeTableIndex, estate)) : \
+	 GetUserId())
+#define VecdistRangeTableUser(rte) \
+	(OidIsValid((rte)->checkAsUser) ? (rte)->checkAsUser : GetUserId())
+#endif
+
 #endif							/* VECDIST_COMPAT_H */

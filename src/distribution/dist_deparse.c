@@ -131,8 +131,13 @@ DistDeparseExpr(Expr *expr, Index varno, Oid relid, const char *alias,
 	/* The relation is the only member of ruleutils' range table. */
 	tree = replace_values_mutator((Node *) expr, &context);
 	nestlevel = DistPushTextSettings();
+
+	/*
+	 * Implicit casts stay implicit: written out they would be explicit ones,
+	 * and varchar(n) would cut a value where an assignment raises an error.
+	 */
 	result = deparse_expression(tree, deparse_context_for(alias, relid),
-								true, true);
+								true, false);
 	AtEOXact_GUC(true, nestlevel);
 
 	*params = context.params;
@@ -308,6 +313,7 @@ node_is_text(Node *node, DeparseContext *context)
 		case T_NullTest:
 		case T_BooleanTest:
 		case T_RelabelType:
+		case T_CoerceToDomain:
 		case T_ArrayCoerceExpr:
 		case T_ArrayExpr:
 		case T_CaseExpr:
@@ -369,29 +375,30 @@ const_is_text(Const *con, DeparseContext *context)
 static bool
 collation_is_visible(Node *node, DeparseContext *context)
 {
+	Expr	   *arg;
+
 	switch (nodeTag(node))
 	{
 		case T_CollateExpr:
 			return collation_is_everywhere(((CollateExpr *) node)->collOid,
 										   context);
 		case T_RelabelType:
+			arg = ((RelabelType *) node)->arg;
+			break;
 		case T_CoerceViaIO:
+			arg = ((CoerceViaIO *) node)->arg;
+			break;
+		case T_CoerceToDomain:
+			arg = ((CoerceToDomain *) node)->arg;
+			break;
 		case T_ArrayCoerceExpr:
-			{
-				Node	   *arg;
-
-				if (IsA(node, RelabelType))
-					arg = (Node *) ((RelabelType *) node)->arg;
-				else if (IsA(node, CoerceViaIO))
-					arg = (Node *) ((CoerceViaIO *) node)->arg;
-				else
-					arg = (Node *) ((ArrayCoerceExpr *) node)->arg;
-				return cast_keeps_collation(exprCollation(node), arg) ||
-					refuse(context, "collation differs from that of the column");
-			}
+			arg = ((ArrayCoerceExpr *) node)->arg;
+			break;
 		default:
 			return true;
 	}
+	return cast_keeps_collation(exprCollation(node), (Node *) arg) ||
+		refuse(context, "collation differs from that of the column");
 }
 
 /*

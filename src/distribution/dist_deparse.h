@@ -26,10 +26,9 @@
  * are values to send.  If not, *why is set to a reason for EXPLAIN (why may
  * be NULL).  Locks: the caller holds one on 'relid'.
  *
- * The answer knows nothing of row security.  Whoever pushes a qual must leave
- * the order of security levels intact: a RestrictInfo may go only if
- * restriction_is_securely_promotable() holds for it, or if every qual of a
- * lower security level goes with it and comes first.
+ * The answer knows nothing of row security.  The worker may evaluate the
+ * quals it gets in any order, so whoever pushes one must make sure that
+ * restriction_is_securely_promotable() holds for its RestrictInfo.
  */
 extern bool DistIsShippable(Expr *expr, Index varno, Oid relid,
 							const char **why);

@@ -11,7 +11,14 @@ CREATE FUNCTION vecdist.vecdist_fdw_validator(text[], oid) RETURNS void
 COMMENT ON FUNCTION vecdist.vecdist_fdw_validator(text[], oid)
     IS 'checks options of servers, user mappings and foreign tables of vecdist_fdw';
 
+CREATE FUNCTION vecdist.vecdist_fdw_handler() RETURNS fdw_handler
+    AS 'MODULE_PATHNAME', 'vecdist_fdw_handler'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vecdist.vecdist_fdw_handler()
+    IS 'foreign data wrapper for partitions on worker servers';
+
 CREATE FOREIGN DATA WRAPPER vecdist_fdw
+    HANDLER vecdist.vecdist_fdw_handler
     VALIDATOR vecdist.vecdist_fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER vecdist_fdw
     IS 'partitions of distributed tables that live on worker servers';

@@ -14,6 +14,7 @@
 
 #include "distribution/dist_connection.h"
 #include "distribution/dist_ddl.h"
+#include "distribution/dist_fdw.h"
 #include "distribution/dist_init.h"
 #include "distribution/dist_topk.h"
 
@@ -67,6 +68,7 @@ DistInit(void)
 							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							NULL, NULL, NULL);
 
+	DistCheckQueryInit();
 	DistTopKInit();
 	DistDdlInit();
 }
