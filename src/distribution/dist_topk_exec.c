@@ -265,7 +265,7 @@ merge(DistTopKState *state)
 	if (!DistMergeCertify(inputs, state->npartitions, state->k,
 						  state->rows, state->nrows, &reason))
 		ereport(ERROR,
-				errcode(ERRCODE_DATA_EXCEPTION),
+				errcode(ERRCODE_DATA_CORRUPTED),
 				errmsg("answer of a distributed search may be incomplete"),
 				errdetail_internal("%s", reason),
 				errhint("Check that all servers run the same version of vecdist, and check the partition's index."));

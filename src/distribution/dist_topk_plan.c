@@ -259,7 +259,7 @@ examine_shape(PlannerInfo *root)
 		return "the select list contains set-returning functions";
 	if (list_length(root->sort_pathkeys) != 1 ||
 		list_length(parse->sortClause) != 1)
-		return "ORDER BY has more than one key";
+		return "ORDER BY does not have exactly one key";
 	return NULL;
 }
 
