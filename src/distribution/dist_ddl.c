@@ -93,6 +93,7 @@ static List *index_list(Oid relid);
 static void drop_objects(Statement *stmt, DropStmt *drop);
 static void drop_here(Statement *stmt, List *targets);
 static List *drop_targets(DropStmt *drop, List **names);
+static void refuse_drop_of_extension(DropStmt *drop);
 static void refuse_drop_of_parts(DropStmt *drop);
 static void grant(Statement *stmt, GrantStmt *grant_stmt);
 static bool is_granted_on(GrantStmt *grant_stmt, Oid relid);
@@ -269,6 +270,8 @@ drop_objects(Statement *stmt, DropStmt *drop)
 	StringInfoData sql;
 	ListCell   *lc;
 
+	if (drop->removeType == OBJECT_EXTENSION)
+		refuse_drop_of_extension(drop);
 	refuse_drop_of_parts(drop);
 	targets = drop_targets(drop, &names);
 	if (targets == NIL)
@@ -339,6 +342,26 @@ drop_targets(DropStmt *drop, List **names)
 		*names = lappend(*names, DistRelationName(relid));
 	}
 	return targets;
+}
+
+/*
+ * DROP EXTENSION would drop the list of distributed tables before the tables,
+ * out of sight of object_access.
+ */
+static void
+refuse_drop_of_extension(DropStmt *drop)
+{
+	List	   *tables = DistListedTables();
+	ListCell   *lc;
+
+	foreach(lc, drop->objects)
+		if (tables != NIL && strcmp(strVal(lfirst(lc)), "vecdist") == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				errmsg("cannot drop extension \"vecdist\" because there are distributed tables"),
+				errdetail("One of them is %s.",
+						  DistRelationName(linitial_oid(tables))),
+				errhint("Drop the distributed tables first."));
 }
 
 /* DROP POLICY, TRIGGER and RULE: their names end with the object's own. */
@@ -656,7 +679,8 @@ relation_dropped(Oid relid, bool is_column)
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("cannot drop partition \"%s\" of distributed table \"%s\"",
 					   get_rel_name(relid), get_rel_name(root)),
-				errhint("Use vecdist.drop_partition, on the coordinator, or drop the table."));
+				errhint("Drop the partition with vecdist.drop_partition, on the coordinator, or all of the table with DROP TABLE %s.",
+						DistRelationName(root)));
 	}
 	if (relid == root && !is_column)
 		DistUnlistTable(root);
