@@ -16,6 +16,7 @@
 #include "types/vector.h"
 #include "vecdist_compat.h"
 #include "vecdist_debug.h"
+#include "vhnsw/vhnsw.h"
 
 PG_MODULE_MAGIC;
 
@@ -26,6 +27,7 @@ _PG_init(void)
 {
 	VecdistDebugInit();
 	VectorInit();
+	VhnswInit();
 	DistInit();
 
 	/* Last: what is still undefined below our prefix is a typing error. */

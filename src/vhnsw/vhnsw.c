@@ -1,0 +1,314 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw.c
+ *	  The vhnsw index access method: handler, options, settings, validation.
+ *
+ * Read README first.  Then, in this order: vhnsw_page.h (what is on disk),
+ * vhnsw_code.c (vectors as codes, bounds), vhnsw_search.c (the beam search),
+ * vhnsw_scan.c, vhnsw_insert.c, vhnsw_build.c, vhnsw_vacuum.c, vhnsw_check.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "access/amvalidate.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
+#include "catalog/pg_opclass.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_type.h"
+#include "commands/progress.h"
+#include "commands/vacuum.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#include "vecdist_compat.h"
+#include "vhnsw/vhnsw.h"
+#include "vhnsw/vhnsw_am.h"
+
+VECDIST_FUNCTION_INFO_V1(vhnswhandler);
+VECDIST_FUNCTION_INFO_V1(vhnsw_l2_metric);
+VECDIST_FUNCTION_INFO_V1(vhnsw_inner_product_metric);
+VECDIST_FUNCTION_INFO_V1(vhnsw_cosine_metric);
+
+int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
+int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
+
+static relopt_kind option_kind;
+
+static const struct config_enum_entry iterative_scan_values[] = {
+	{"off", VHNSW_ITERATIVE_OFF, false},
+	{"relaxed_order", VHNSW_ITERATIVE_RELAXED, false},
+	{"strict_order", VHNSW_ITERATIVE_STRICT, false},
+	{NULL, 0, false}
+};
+
+static bytea *vhnswoptions(Datum reloptions, bool validate);
+static char *vhnswbuildphasename(int64 phase);
+static bool vhnswvalidate(Oid opclass);
+static bool validate_operator(Form_pg_amop operator, const char *family);
+static bool validate_procedure(Form_pg_amproc procedure, const char *family);
+
+/*
+ * VhnswInit
+ *		Called once, when the library is loaded.
+ */
+void
+VhnswInit(void)
+{
+	option_kind = add_reloption_kind();
+	add_int_reloption(option_kind, "m",
+					  "Neighbors chosen for each new element; lists have twice as many places",
+					  VHNSW_DEFAULT_M, VHNSW_MIN_M, VHNSW_MAX_M,
+					  AccessExclusiveLock);
+	add_int_reloption(option_kind, "ef_construction",
+					  "Candidates among which the neighbors of a new element are chosen",
+					  VHNSW_DEFAULT_EF_CONSTRUCTION,
+					  VHNSW_MIN_EF_CONSTRUCTION, VHNSW_MAX_EF_CONSTRUCTION,
+					  AccessExclusiveLock);
+
+	DefineCustomIntVariable("vhnsw.ef_search",
+							"Elements that a search of a vhnsw index settles at least.",
+							"The LIMIT of the query counts if it is larger.",
+							&vhnsw_ef_search,
+							VHNSW_DEFAULT_EF_SEARCH,
+							VHNSW_MIN_EF_SEARCH, VHNSW_MAX_EF_SEARCH,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("vhnsw.iterative_scan",
+							 "How a scan of a vhnsw index goes on when more rows are wanted.",
+							 NULL,
+							 &vhnsw_iterative_scan,
+							 VHNSW_ITERATIVE_STRICT, iterative_scan_values,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("vhnsw");
+
+	VhnswLimitInit();
+}
+
+/* Tells PostgreSQL what the access method can do. */
+Datum
+vhnswhandler(PG_FUNCTION_ARGS)
+{
+	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+
+	am->amstrategies = 0;
+	am->amsupport = VHNSW_NPROCS;
+	am->amcanorderbyop = true;
+	am->amoptionalkey = true;
+	am->amusemaintenanceworkmem = true;
+	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL;
+	am->amkeytype = InvalidOid;
+
+	am->ambuild = vhnswbuild;
+	am->ambuildempty = vhnswbuildempty;
+	am->aminsert = vhnswinsert;
+	am->ambulkdelete = vhnswbulkdelete;
+	am->amvacuumcleanup = vhnswvacuumcleanup;
+	am->amcostestimate = vhnswcostestimate;
+	am->amoptions = vhnswoptions;
+	am->ambuildphasename = vhnswbuildphasename;
+	am->amvalidate = vhnswvalidate;
+	am->ambeginscan = vhnswbeginscan;
+	am->amrescan = vhnswrescan;
+	am->amgettuple = vhnswgettuple;
+	am->amendscan = vhnswendscan;
+
+	PG_RETURN_POINTER(am);
+}
+
+Datum
+vhnsw_l2_metric(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_L2);
+}
+
+Datum
+vhnsw_inner_product_metric(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_INNER_PRODUCT);
+}
+
+Datum
+vhnsw_cosine_metric(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_COSINE);
+}
+
+/* What the operator class of an index measures. */
+VhnswMetric
+VhnswGetMetric(Relation index)
+{
+	FmgrInfo   *procedure = index_getprocinfo(index, 1, VHNSW_METRIC_PROC);
+
+	return DatumGetInt32(FunctionCall0Coll(procedure, InvalidOid));
+}
+
+static bytea *
+vhnswoptions(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {
+		{"m", RELOPT_TYPE_INT, offsetof(VhnswOptions, m)},
+		{"ef_construction", RELOPT_TYPE_INT,
+		offsetof(VhnswOptions, ef_construction)},
+	};
+
+	return (bytea *) build_reloptions(reloptions, validate, option_kind,
+									  sizeof(VhnswOptions), table,
+									  lengthof(table));
+}
+
+static char *
+vhnswbuildphasename(int64 phase)
+{
+	switch (phase)
+	{
+		case PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE:
+			return "initializing";
+		case VHNSW_PHASE_SAMPLE:
+			return "sampling";
+		case VHNSW_PHASE_LOAD:
+			return "loading tuples";
+		case VHNSW_PHASE_LINK:
+			return "linking lists";
+		case VHNSW_PHASE_WRITE:
+			return "writing pages";
+		case VHNSW_PHASE_LOG:
+			return "writing WAL";
+		default:
+			return NULL;
+	}
+}
+
+/*
+ * Check an operator class: one ordering operator that returns float8, and the
+ * function that names the metric.
+ */
+static bool
+vhnswvalidate(Oid opclass)
+{
+	HeapTuple	class_tuple = SearchSysCache1(CLAOID,
+											  ObjectIdGetDatum(opclass));
+	HeapTuple	family_tuple;
+	Form_pg_opclass class;
+	Oid			family;
+	const char *family_name;
+	CatCList   *operators;
+	CatCList   *procedures;
+	bool		has_procedure = false;
+	bool		valid = true;
+
+	if (!HeapTupleIsValid(class_tuple))
+		elog(ERROR, "cache lookup failed for operator class %u", opclass);
+	class = (Form_pg_opclass) GETSTRUCT(class_tuple);
+	family = class->opcfamily;
+	family_tuple = SearchSysCache1(OPFAMILYOID, ObjectIdGetDatum(family));
+	if (!HeapTupleIsValid(family_tuple))
+		elog(ERROR, "cache lookup failed for operator family %u", family);
+	family_name = NameStr(((Form_pg_opfamily) GETSTRUCT(family_tuple))->opfname);
+
+	operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(family));
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		HeapTuple	tuple = &operators->members[i]->tuple;
+
+		valid &= validate_operator((Form_pg_amop) GETSTRUCT(tuple),
+								   family_name);
+	}
+	ReleaseCatCacheList(operators);
+
+	procedures = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(family));
+	for (int i = 0; i < procedures->n_members; i++)
+	{
+		HeapTuple	tuple = &procedures->members[i]->tuple;
+		Form_pg_amproc procedure = (Form_pg_amproc) GETSTRUCT(tuple);
+
+		valid &= validate_procedure(procedure, family_name);
+		if (procedure->amproclefttype == class->opcintype &&
+			procedure->amprocnum == VHNSW_METRIC_PROC)
+			has_procedure = true;
+	}
+	ReleaseCatCacheList(procedures);
+
+	if (!has_procedure)
+	{
+		ereport(INFO,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("operator class \"%s\" of access method vhnsw is missing support function %d",
+					   NameStr(class->opcname), VHNSW_METRIC_PROC));
+		valid = false;
+	}
+	ReleaseSysCache(family_tuple);
+	ReleaseSysCache(class_tuple);
+	return valid;
+}
+
+static bool
+validate_operator(Form_pg_amop operator, const char *family)
+{
+	bool		valid = true;
+
+	if (operator->amopstrategy != 1)
+	{
+		ereport(INFO,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("operator family \"%s\" of access method vhnsw contains operator %s with invalid strategy number %d",
+					   family, format_operator(operator->amopopr),
+					   operator->amopstrategy));
+		valid = false;
+	}
+	if (operator->amoppurpose != AMOP_ORDER ||
+		!opfamily_can_sort_type(operator->amopsortfamily, FLOAT8OID))
+	{
+		ereport(INFO,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("operator family \"%s\" of access method vhnsw contains invalid ORDER BY specification for operator %s",
+					   family, format_operator(operator->amopopr)));
+		valid = false;
+	}
+	if (!check_amop_signature(operator->amopopr, FLOAT8OID,
+							  operator->amoplefttype,
+							  operator->amoprighttype))
+	{
+		ereport(INFO,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("operator family \"%s\" of access method vhnsw contains operator %s with wrong signature",
+					   family, format_operator(operator->amopopr)));
+		valid = false;
+	}
+	return valid;
+}
+
+static bool
+validate_procedure(Form_pg_amproc procedure, const char *family)
+{
+	bool		valid = true;
+
+	if (procedure->amprocnum != VHNSW_METRIC_PROC)
+	{
+		ereport(INFO,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("operator family \"%s\" of access method vhnsw contains function %s with invalid support number %d",
+					   family, format_procedure(procedure->amproc),
+					   procedure->amprocnum));
+		valid = false;
+	}
+	else if (!check_amproc_signature(procedure->amproc, INT4OID, true, 0, 0))
+	{
+		ereport(INFO,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("operator family \"%s\" of access method vhnsw contains function %s with wrong signature for support number %d",
+					   family, format_procedure(procedure->amproc),
+					   procedure->amprocnum));
+		valid = false;
+	}
+	return valid;
+}

@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_build.c
+ *	  CREATE INDEX and REINDEX.
+ *
+ *	1. sample blocks of the heap for the mean
+ *	2. scan the heap into an array of codes
+ *	3. link the elements in memory (vhnsw_graph.c)
+ *	4. write the pages (vhnsw_write.c)
+ *	5. log all pages in one pass
+ *
+ * If the array exceeds maintenance_work_mem, steps 3 and 4 happen in the
+ * middle of 2, and the rest of the heap goes in by page inserts, which are not
+ * logged one by one either.  A crash at any point leaves an index that is not
+ * valid, because the transaction has not committed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/tableam.h"
+#include "access/xloginsert.h"
+#include "catalog/index.h"
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "utils/backend_progress.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "types/vector.h"
+#include "vecdist_debug.h"
+#include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_tids.h"
+#include "vhnsw/vhnsw_write.h"
+
+/* Fixed, so that equal tables give equal indexes. */
+#define ROTATION_SEED UINT64CONST(0x7665636469737401)
+
+/* The mean is learned from at most this many rows and block ranges. */
+#define SAMPLE_ROWS 20000
+#define SAMPLE_RANGES 256
+
+typedef struct BuildState
+{
+	Relation	heap;
+	Relation	index;
+	IndexInfo  *info;
+	VhnswLayout layout;
+	VhnswSpace	space;
+	VhnswQuery	query;			/* reused for every row */
+	VhnswCode  *code;			/* likewise */
+	VhnswGraph *graph;			/* NULL once it is written */
+	VhnswTidArray outside[VHNSW_OUTSIDE_LISTS];
+	double	   *sums;			/* of the sample */
+	int64		sampled;
+	int64		rows;			/* seen by the load callback */
+	double		index_tuples;
+	MemoryContext context;
+	MemoryContext graph_context;	/* deleted when the graph is written */
+	MemoryContext tuple_context;	/* reset for every row */
+} BuildState;
+
+static void begin_build(BuildState *state, Relation heap, Relation index,
+						IndexInfo *info);
+static void learn_mean(BuildState *state);
+static void sample_callback(Relation index, ItemPointer tid, Datum *values,
+							bool *isnull, bool alive, void *arg);
+static void load_callback(Relation index, ItemPointer tid, Datum *values,
+						  bool *isnull, bool alive, void *arg);
+static void load_row(BuildState *state, ItemPointer tid, Datum value,
+					 bool isnull);
+static void write_out(BuildState *state);
+static void report_phase(int phase);
+
+/* Build callback: fill the index from the heap. */
+IndexBuildResult *
+vhnswbuild(Relation heap, Relation index, IndexInfo *info)
+{
+	BuildState	state;
+	IndexBuildResult *result = palloc_object(IndexBuildResult);
+
+	if (RelationGetNumberOfBlocks(index) != 0)
+		elog(ERROR, "index \"%s\" already contains data",
+			 RelationGetRelationName(index));
+
+	begin_build(&state, heap, index, info);
+	learn_mean(&state);
+
+	report_phase(VHNSW_PHASE_LOAD);
+	result->heap_tuples = table_index_build_scan(heap, index, info, true, true,
+												 load_callback, &state, NULL);
+	if (state.graph)
+		write_out(&state);
+	VD_DEBUG_POINT("vhnsw-build-pages");
+
+	if (RelationNeedsWAL(index))
+	{
+		report_phase(VHNSW_PHASE_LOG);
+		log_newpage_range(index, MAIN_FORKNUM, 0,
+						  RelationGetNumberOfBlocks(index), true);
+	}
+	VD_DEBUG_POINT("vhnsw-build-wal");
+
+	result->index_tuples = state.index_tuples;
+	MemoryContextDelete(state.context);
+	return result;
+}
+
+/* Build callback for the init fork of an unlogged index: no rows. */
+void
+vhnswbuildempty(Relation index)
+{
+	BuildState	state;
+	Buffer		buffer;
+	Page		page;
+
+	begin_build(&state, NULL, index, NULL);
+	buffer = VhnswExtend(index, INIT_FORKNUM);
+	page = BufferGetPage(buffer);
+
+	START_CRIT_SECTION();
+	VhnswInitPage(page, VHNSW_PAGE_META, &state.layout);
+	VhnswInitMeta(VhnswPageGetMeta(page), &state.layout, ROTATION_SEED);
+	MarkBufferDirty(buffer);
+	log_newpage_buffer(buffer, true);
+	END_CRIT_SECTION();
+
+	VhnswReleasePage(buffer);
+	MemoryContextDelete(state.context);
+}
+
+static void
+report_phase(int phase)
+{
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, phase);
+}
+
+/* Check the definition of the index and prepare the state. */
+static void
+begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
+{
+	VhnswOptions *options = (VhnswOptions *) index->rd_options;
+	int			dims = TupleDescAttr(index->rd_att, 0)->atttypmod;
+	int			m = options ? options->m : VHNSW_DEFAULT_M;
+	int			efc = options ? options->ef_construction :
+		VHNSW_DEFAULT_EF_CONSTRUCTION;
+	MemoryContext old_context;
+	float	   *signs;
+
+	if (dims < 1)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("column does not have dimensions"),
+				errhint("Declare the column as vector(n), or index an expression cast to vector(n)."));
+	if (dims > VhnswMaxDims(m))
+		ereport(ERROR,
+				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("column cannot have more than %d dimensions for vhnsw index",
+					   VhnswMaxDims(m)),
+				errdetail("With m = %d an element of %d dimensions does not fit a page.",
+						  m, dims),
+				errhint("Index fewer dimensions, or set a smaller m."));
+	if (efc < 2 * m)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("ef_construction must be greater than or equal to 2 * m"),
+				errdetail("ef_construction is %d, m is %d.", efc, m));
+
+	memset(state, 0, sizeof(*state));
+	state->heap = heap;
+	state->index = index;
+	state->info = info;
+	state->context = AllocSetContextCreate(CurrentMemoryContext,
+										   "vhnsw build",
+										   ALLOCSET_DEFAULT_SIZES);
+	state->tuple_context = AllocSetContextCreate(state->context,
+												 "vhnsw build row",
+												 ALLOCSET_DEFAULT_SIZES);
+	state->graph_context = AllocSetContextCreate(state->context,
+												 "vhnsw build graph",
+												 ALLOCSET_DEFAULT_SIZES);
+	VhnswLayoutInit(&state->layout, VhnswGetMetric(index), dims, m, efc);
+
+	old_context = MemoryContextSwitchTo(state->context);
+	signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
+	VhnswRotationSigns(ROTATION_SEED, dims, signs);
+	state->space.metric = state->layout.metric;
+	state->space.dims = dims;
+	state->space.signs = signs;
+	state->query.rotated = palloc_array(float, dims);
+	state->code = palloc(VHNSW_CODE_SIZE(dims));
+	state->graph = VhnswGraphCreate(&state->layout,
+									(uint64) maintenance_work_mem * 1024,
+									state->graph_context);
+	MemoryContextSwitchTo(old_context);
+}
+
+/*
+ * Learn the mean of the vectors (of their directions, for cosine) from blocks
+ * spread evenly over the heap.  A poor sample costs precision, nothing else.
+ */
+static void
+learn_mean(BuildState *state)
+{
+	BlockNumber nblocks = RelationGetNumberOfBlocks(state->heap);
+	int			dims = state->layout.dims;
+	float	   *mean;
+
+	/* Inner products are taken from the origin. */
+	if (state->layout.metric == VHNSW_INNER_PRODUCT || nblocks == 0)
+		return;
+
+	report_phase(VHNSW_PHASE_SAMPLE);
+	state->sums = MemoryContextAllocZero(state->context,
+										 dims * sizeof(double));
+	if (nblocks <= SAMPLE_RANGES)
+		table_index_build_range_scan(state->heap, state->index, state->info,
+									 false, false, false, 0, nblocks,
+									 sample_callback, state, NULL);
+	else
+	{
+		for (int i = 0; i < SAMPLE_RANGES && state->sampled < SAMPLE_ROWS; i++)
+		{
+			BlockNumber blkno = (BlockNumber)
+				((uint64) nblocks * i / SAMPLE_RANGES);
+
+			table_index_build_range_scan(state->heap, state->index,
+										 state->info, false, false, false,
+										 blkno, 1, sample_callback, state,
+										 NULL);
+		}
+	}
+	if (state->sampled == 0)
+		return;
+
+	mean = MemoryContextAlloc(state->context, dims * sizeof(float));
+	for (int i = 0; i < dims; i++)
+		mean[i] = (float) (state->sums[i] / state->sampled);
+	state->space.mean = mean;
+}
+
+static void
+sample_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+				bool alive, void *arg)
+{
+	BuildState *state = arg;
+	MemoryContext old_context;
+	Vector	   *vector;
+
+	if (isnull[0] || state->sampled >= SAMPLE_ROWS)
+		return;
+
+	old_context = MemoryContextSwitchTo(state->tuple_context);
+	vector = DatumGetVector(values[0]);
+	if (VhnswClassify(state->layout.metric, vector->x, vector->dim) ==
+		VHNSW_VECTOR_NORMAL)
+	{
+		double		length = 1;
+
+		if (state->layout.metric == VHNSW_COSINE)
+			length = sqrt(DistanceNormSquared(vector->x, vector->dim));
+		for (int i = 0; i < vector->dim; i++)
+			state->sums[i] += vector->x[i] / length;
+		state->sampled++;
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(state->tuple_context);
+}
+
+static void
+load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+			  bool alive, void *arg)
+{
+	BuildState *state = arg;
+	MemoryContext old_context;
+
+	if (state->graph && VhnswGraphIsFull(state->graph))
+	{
+		ereport(NOTICE,
+				errmsg("graph of index \"%s\" exceeds maintenance_work_mem after %lld rows",
+					   RelationGetRelationName(index),
+					   (long long) state->rows),
+				errdetail("The remaining rows are inserted page by page, which takes longer."),
+				errhint("Increase maintenance_work_mem."));
+		write_out(state);
+		report_phase(VHNSW_PHASE_LOAD);
+	}
+
+	old_context = MemoryContextSwitchTo(state->tuple_context);
+	if (state->graph)
+		load_row(state, tid, values[0], isnull[0]);
+	else
+		VhnswInsertValue(index, values[0], isnull[0], tid, true);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(state->tuple_context);
+
+	state->index_tuples++;
+	state->rows++;
+	if (state->rows % 128 == 0)
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
+									 state->rows);
+}
+
+/* Put one row into the graph, or into a list outside. */
+static void
+load_row(BuildState *state, ItemPointer tid, Datum value, bool isnull)
+{
+	VhnswTidArray *list = NULL;
+	MemoryContext old_context;
+
+	if (isnull)
+		list = &state->outside[VHNSW_LIST_NULL];
+	else
+	{
+		Vector	   *vector = DatumGetVector(value);
+
+		VectorCheckTypmod(state->layout.dims, vector->dim);
+		VhnswQueryInit(&state->query, &state->space, vector->x);
+		if (state->query.vector_class == VHNSW_VECTOR_ZERO)
+			list = &state->outside[VHNSW_LIST_ZERO];
+		else if (state->query.vector_class == VHNSW_VECTOR_EXTREME)
+			list = &state->outside[VHNSW_LIST_EXTREME];
+	}
+
+	old_context = MemoryContextSwitchTo(state->context);
+	if (list)
+		VhnswTidArrayAdd(list, tid);
+	else
+	{
+		VhnswEncode(&state->query, state->code);
+		VhnswGraphAdd(state->graph, state->code, tid);
+	}
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Link what is in memory and write it; later rows are inserted into pages. */
+static void
+write_out(BuildState *state)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(state->graph_context);
+
+	report_phase(VHNSW_PHASE_LINK);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
+								 state->graph->count);
+	VhnswGraphLink(state->graph);
+	report_phase(VHNSW_PHASE_WRITE);
+	VhnswWriteGraph(state->index, state->graph, ROTATION_SEED,
+					state->space.mean, state->outside);
+	MemoryContextSwitchTo(old_context);
+
+	MemoryContextDelete(state->graph_context);
+	state->graph = NULL;
+}

@@ -1,0 +1,610 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_graph.c
+ *	  Link the elements of an index build in memory.
+ *
+ *	1. Elements are linked one by one, in random order: search, select m
+ *	   neighbors, append the back-links.  A list may grow to 1.3 times the
+ *	   degree before it is pruned.
+ *	2. Lists are pruned to the degree, or topped up from the neighbors of
+ *	   their neighbors.
+ *	3. A sweep from the entries attaches what it does not reach.
+ *
+ * See README, section "Build".  The result depends on the input only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/progress.h"
+#include "common/hashfn.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/backend_progress.h"
+#include "utils/memutils.h"
+
+#include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_select.h"
+
+#define LIST_SLACK 1.3
+
+/* Random order without random results. */
+#define ORDER_SEED UINT64CONST(0x76686E7377)
+
+/* How many unreached elements one element may take before others are tried. */
+#define MAX_HOSTED 4
+
+typedef struct CodesEntry
+{
+	uint32		element;		/* hash key: stands for its code */
+	uint32		hash;
+	char		status;
+} CodesEntry;
+
+static uint32 code_hash(const VhnswGraph *graph, uint32 element);
+static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
+
+#define SH_PREFIX codes
+#define SH_ELEMENT_TYPE CodesEntry
+#define SH_KEY_TYPE uint32
+#define SH_KEY element
+#define SH_HASH_KEY(tb, key) code_hash((const VhnswGraph *) (tb)->private_data, key)
+#define SH_EQUAL(tb, a, b) code_equal((const VhnswGraph *) (tb)->private_data, a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) (a)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+/* Core's header has a harmless shadowing. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow=compatible-local"
+#include "lib/simplehash.h"
+#pragma GCC diagnostic pop
+
+/* A place in the pool of a search, nearest first. */
+typedef struct PoolEntry
+{
+	float		distance;
+	uint32		id;
+	bool		expanded;
+} PoolEntry;
+
+typedef struct Pool
+{
+	int			count;
+	int			capacity;
+	PoolEntry  *entries;
+} Pool;
+
+/* Room for one pruning or one selection. */
+typedef struct Workspace
+{
+	Pool		pool;
+	VhnswLink  *candidates;
+	VhnswLink  *selected;
+} Workspace;
+
+static void allocate_lists(VhnswGraph *graph);
+static void shuffle(VhnswGraph *graph);
+static void link_element(VhnswGraph *graph, uint32 position, Workspace *work);
+static void search(VhnswGraph *graph, uint32 id, uint32 nlinked, Pool *pool);
+static bool pool_add(Pool *pool, float distance, uint32 id, int *position);
+static void add_back_link(VhnswGraph *graph, uint32 target, uint32 id,
+						  float distance, Workspace *work);
+static void prune_list(VhnswGraph *graph, uint32 id, Workspace *work);
+static void set_list(VhnswGraph *graph, uint32 id, const VhnswLink *links,
+					 int n);
+static void top_up_list(VhnswGraph *graph, uint32 id, Workspace *work);
+static void attach_unreached(VhnswGraph *graph);
+
+static uint32
+code_hash(const VhnswGraph *graph, uint32 element)
+{
+	return hash_bytes((unsigned char *) VhnswGraphGetCode(graph, element),
+					  graph->code_size);
+}
+
+static bool
+code_equal(const VhnswGraph *graph, uint32 a, uint32 b)
+{
+	return memcmp(VhnswGraphGetCode(graph, a), VhnswGraphGetCode(graph, b),
+				  graph->code_size) == 0;
+}
+
+VhnswGraph *
+VhnswGraphCreate(const VhnswLayout *layout, uint64 memory_limit,
+				 MemoryContext context)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	VhnswGraph *graph = palloc0_object(VhnswGraph);
+
+	graph->context = context;
+	graph->layout = *layout;
+	graph->code_size = VHNSW_CODE_SIZE(layout->dims);
+	graph->memory_limit = memory_limit;
+	graph->list_capacity = Min((int) (layout->degree * LIST_SLACK),
+							   PG_UINT8_MAX - 1);
+	graph->capacity = 1024;
+	graph->codes = palloc(graph->capacity * graph->code_size);
+	graph->tids = palloc_array(ItemPointerData, graph->capacity);
+	graph->duplicates_capacity = 16;
+	graph->duplicates = palloc_array(VhnswDuplicate,
+									 graph->duplicates_capacity);
+	graph->hash = codes_create(context, 1024, graph);
+	MemoryContextSwitchTo(old_context);
+	return graph;
+}
+
+/* Would one more element, with its share of the lists, exceed the limit? */
+bool
+VhnswGraphIsFull(const VhnswGraph *graph)
+{
+	uint64		per_element = graph->code_size + sizeof(ItemPointerData) +
+		3 * sizeof(CodesEntry) +	/* the hash is at most half full */
+		sizeof(uint8) + 2 * sizeof(uint32) +
+		(uint64) graph->list_capacity * (sizeof(uint32) + sizeof(float));
+
+	return (graph->count + 1) * per_element +
+		(uint64) graph->nduplicates * sizeof(VhnswDuplicate) >
+		graph->memory_limit;
+}
+
+/*
+ * VhnswGraphAdd
+ *		Load a code; an element that has it already gets one more TID.
+ */
+void
+VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code, ItemPointer tid)
+{
+	CodesEntry *entry;
+	bool		found;
+
+	if (graph->count == graph->capacity)
+	{
+		graph->capacity *= 2;
+		graph->codes = repalloc_huge(graph->codes,
+									 graph->capacity * graph->code_size);
+		graph->tids = repalloc_huge(graph->tids, graph->capacity *
+									sizeof(ItemPointerData));
+	}
+	memcpy(VhnswGraphGetCode(graph, graph->count), code, graph->code_size);
+	entry = codes_insert(graph->hash, graph->count, &found);
+	if (!found)
+	{
+		graph->tids[graph->count++] = *tid;
+		return;
+	}
+
+	if (graph->nduplicates == graph->duplicates_capacity)
+	{
+		graph->duplicates_capacity *= 2;
+		graph->duplicates = repalloc_huge(graph->duplicates,
+										  graph->duplicates_capacity *
+										  sizeof(VhnswDuplicate));
+	}
+	graph->duplicates[graph->nduplicates].element = entry->element;
+	graph->duplicates[graph->nduplicates++].tid = *tid;
+}
+
+/*
+ * VhnswGraphLink
+ *		Give every element its neighbors, after all have been added.
+ */
+void
+VhnswGraphLink(VhnswGraph *graph)
+{
+	Workspace	work;
+	int			efc = graph->layout.ef_construction;
+	int			degree = graph->layout.degree;
+	int			room = Max(efc + 1, degree * (degree + 1) + 1);
+
+	codes_destroy(graph->hash);
+	graph->hash = NULL;
+	allocate_lists(graph);
+	shuffle(graph);
+	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
+
+	work.pool.capacity = efc;
+	work.pool.entries = palloc_array(PoolEntry, efc + 1);
+	work.candidates = palloc_array(VhnswLink, room);
+	work.selected = palloc_array(VhnswLink, room);
+
+	for (uint32 i = 0; i < graph->count; i++)
+	{
+		link_element(graph, i, &work);
+		if (i % 128 == 0)
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i);
+	}
+	for (uint32 i = 0; i < graph->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (graph->list_counts[i] > degree)
+			prune_list(graph, i, &work);
+	}
+	for (uint32 i = 0; i < graph->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (graph->list_counts[i] < degree)
+			top_up_list(graph, i, &work);
+	}
+	attach_unreached(graph);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
+								 graph->count);
+
+	pfree(work.pool.entries);
+	pfree(work.candidates);
+	pfree(work.selected);
+}
+
+static void
+allocate_lists(VhnswGraph *graph)
+{
+	Size		n = Max(graph->count, 1);
+	Size		places = n * graph->list_capacity;
+
+	graph->list_counts = MemoryContextAllocHuge(graph->context, n);
+	memset(graph->list_counts, 0, n);
+	graph->list_ids = MemoryContextAllocHuge(graph->context,
+											 places * sizeof(uint32));
+	graph->list_distances = MemoryContextAllocHuge(graph->context,
+												   places * sizeof(float));
+	graph->order = MemoryContextAllocHuge(graph->context, n * sizeof(uint32));
+	graph->visited = MemoryContextAllocHuge(graph->context,
+											n * sizeof(uint32));
+	memset(graph->visited, 0, n * sizeof(uint32));
+}
+
+/*
+ * Sorted input would make the first elements, from which searches start, all
+ * lie in one corner.
+ */
+static void
+shuffle(VhnswGraph *graph)
+{
+	pg_prng_state prng;
+
+	pg_prng_seed(&prng, ORDER_SEED);
+	for (uint32 i = 0; i < graph->count; i++)
+	{
+		uint32		j = pg_prng_uint64_range(&prng, 0, i);
+
+		graph->order[i] = graph->order[j];
+		graph->order[j] = i;
+	}
+}
+
+/* Link the element at a position of the order to those before it. */
+static void
+link_element(VhnswGraph *graph, uint32 position, Workspace *work)
+{
+	const VhnswLayout *layout = &graph->layout;
+	uint32		id = graph->order[position];
+	Pool	   *pool = &work->pool;
+	VhnswLink	links[VHNSW_MAX_M];
+	int			n;
+
+	CHECK_FOR_INTERRUPTS();
+	search(graph, id, position, pool);
+	for (int i = 0; i < pool->count; i++)
+	{
+		work->candidates[i].distance = pool->entries[i].distance;
+		work->candidates[i].id = pool->entries[i].id;
+		work->candidates[i].code =
+			VhnswGraphGetCode(graph, pool->entries[i].id);
+	}
+	n = VhnswSelectLinks(layout->metric, layout->dims, work->candidates,
+						 pool->count, layout->m, layout->m, links);
+	set_list(graph, id, links, n);
+	for (int i = 0; i < n; i++)
+		add_back_link(graph, links[i].id, id, links[i].distance, work);
+}
+
+/*
+ * Beam search for the neighborhood of an element among the first 'nlinked' of
+ * the order.  The pool holds the ef_construction nearest, nearest first.
+ */
+static void
+search(VhnswGraph *graph, uint32 id, uint32 nlinked, Pool *pool)
+{
+	VhnswMetric metric = graph->layout.metric;
+	int			dims = graph->layout.dims;
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	uint32		nstarts = Min(graph->nentries, nlinked);
+	uint32		mark = ++graph->visit_mark;
+	int			next = 0;
+	int			position;
+
+	pool->count = 0;
+	for (uint32 i = 0; i < nstarts; i++)
+	{
+		uint32		start = graph->order[i];
+
+		graph->visited[start] = mark;
+		pool_add(pool, VhnswCodeDistance(metric, dims, code,
+										 VhnswGraphGetCode(graph, start)),
+				 start, &position);
+	}
+
+	while (next < pool->count)
+	{
+		PoolEntry  *entry = &pool->entries[next];
+		uint32	   *ids;
+		int			n;
+		int			nearest = next + 1;
+
+		if (entry->expanded)
+		{
+			next++;
+			continue;
+		}
+		entry->expanded = true;
+		ids = VhnswGraphGetIds(graph, entry->id);
+		n = graph->list_counts[entry->id];
+		for (int i = 0; i < n; i++)
+		{
+			if (i + 1 < n)
+				__builtin_prefetch(VhnswGraphGetCode(graph, ids[i + 1]));
+			if (graph->visited[ids[i]] == mark)
+				continue;
+			graph->visited[ids[i]] = mark;
+			if (pool_add(pool,
+						 VhnswCodeDistance(metric, dims, code,
+										   VhnswGraphGetCode(graph, ids[i])),
+						 ids[i], &position))
+				nearest = Min(nearest, position);
+		}
+		next = Min(next + 1, nearest);
+	}
+}
+
+/*
+ * Insert into the sorted pool, unless it is full of nearer elements.
+ * *position becomes the place it took.
+ */
+static bool
+pool_add(Pool *pool, float distance, uint32 id, int *position)
+{
+	int			low = 0;
+	int			high = pool->count;
+
+	if (pool->count == pool->capacity &&
+		distance >= pool->entries[pool->count - 1].distance)
+		return false;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (pool->entries[middle].distance <= distance)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (pool->count < pool->capacity)
+		pool->count++;
+	memmove(&pool->entries[low + 1], &pool->entries[low],
+			(pool->count - 1 - low) * sizeof(PoolEntry));
+	pool->entries[low].distance = distance;
+	pool->entries[low].id = id;
+	pool->entries[low].expanded = false;
+	*position = low;
+	return true;
+}
+
+static void
+add_back_link(VhnswGraph *graph, uint32 target, uint32 id, float distance,
+			  Workspace *work)
+{
+	int			n = graph->list_counts[target];
+
+	VhnswGraphGetIds(graph, target)[n] = id;
+	VhnswGraphGetDistances(graph, target)[n] = distance;
+	graph->list_counts[target]++;
+	if (graph->list_counts[target] == graph->list_capacity)
+		prune_list(graph, target, work);
+}
+
+/* Reduce a list to the degree. */
+static void
+prune_list(VhnswGraph *graph, uint32 id, Workspace *work)
+{
+	const VhnswLayout *layout = &graph->layout;
+	const uint32 *ids = VhnswGraphGetIds(graph, id);
+	const float *distances = VhnswGraphGetDistances(graph, id);
+	int			n = graph->list_counts[id];
+
+	for (int i = 0; i < n; i++)
+	{
+		work->candidates[i].distance = distances[i];
+		work->candidates[i].id = ids[i];
+		work->candidates[i].code = VhnswGraphGetCode(graph, ids[i]);
+	}
+	VhnswSortLinks(work->candidates, n);
+	n = VhnswSelectLinks(layout->metric, layout->dims, work->candidates, n,
+						 layout->degree, layout->degree, work->selected);
+	set_list(graph, id, work->selected, n);
+}
+
+static void
+set_list(VhnswGraph *graph, uint32 id, const VhnswLink *links, int n)
+{
+	uint32	   *ids = VhnswGraphGetIds(graph, id);
+	float	   *distances = VhnswGraphGetDistances(graph, id);
+
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = links[i].id;
+		distances[i] = links[i].distance;
+	}
+	graph->list_counts[id] = n;
+}
+
+/* Fill a list with the nearest of the neighbors' neighbors. */
+static void
+top_up_list(VhnswGraph *graph, uint32 id, Workspace *work)
+{
+	const VhnswLayout *layout = &graph->layout;
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	uint32	   *ids = VhnswGraphGetIds(graph, id);
+	float	   *distances = VhnswGraphGetDistances(graph, id);
+	int			count = graph->list_counts[id];
+	uint32		mark = ++graph->visit_mark;
+	int			n = 0;
+
+	graph->visited[id] = mark;
+	for (int i = 0; i < count; i++)
+		graph->visited[ids[i]] = mark;
+
+	for (int i = 0; i < count; i++)
+	{
+		const uint32 *next_ids = VhnswGraphGetIds(graph, ids[i]);
+		int			next_count = graph->list_counts[ids[i]];
+
+		for (int j = 0; j < next_count; j++)
+		{
+			VhnswLink  *link = &work->candidates[n];
+
+			if (graph->visited[next_ids[j]] == mark)
+				continue;
+			graph->visited[next_ids[j]] = mark;
+			link->id = next_ids[j];
+			link->code = VhnswGraphGetCode(graph, link->id);
+			link->distance = VhnswCodeDistance(layout->metric, layout->dims,
+											   code, link->code);
+			n++;
+		}
+	}
+	VhnswSortLinks(work->candidates, n);
+	for (int i = 0; i < n && count < layout->degree; i++)
+	{
+		ids[count] = work->candidates[i].id;
+		distances[count] = work->candidates[i].distance;
+		count++;
+	}
+	graph->list_counts[id] = count;
+}
+
+/* State of the sweep that attaches what is not reached. */
+typedef struct Sweep
+{
+	VhnswGraph *graph;
+	uint32	   *parents;		/* who reached it: itself for entries */
+	uint8	   *hosted;			/* elements it took from the unreached */
+	uint32	   *queue;			/* all that are reached */
+	uint32		head;
+	uint32		tail;
+} Sweep;
+
+#define NOT_REACHED PG_UINT32_MAX
+
+static void
+sweep_reach(Sweep *sweep, uint32 id, uint32 parent)
+{
+	sweep->parents[id] = parent;
+	sweep->queue[sweep->tail++] = id;
+}
+
+static void
+sweep_run(Sweep *sweep)
+{
+	VhnswGraph *graph = sweep->graph;
+
+	while (sweep->head < sweep->tail)
+	{
+		uint32		id = sweep->queue[sweep->head++];
+		const uint32 *ids = VhnswGraphGetIds(graph, id);
+
+		for (int i = 0; i < graph->list_counts[id]; i++)
+		{
+			if (sweep->parents[ids[i]] == NOT_REACHED)
+				sweep_reach(sweep, ids[i], id);
+		}
+	}
+}
+
+/*
+ * Let 'host' list 'id', in place of its farthest neighbor that it was not the
+ * first to reach, if there is one.
+ */
+static bool
+sweep_attach(Sweep *sweep, uint32 host, uint32 id)
+{
+	VhnswGraph *graph = sweep->graph;
+	uint32	   *ids = VhnswGraphGetIds(graph, host);
+	float	   *distances = VhnswGraphGetDistances(graph, host);
+	int			place = -1;
+
+	if (host == id || sweep->parents[host] == NOT_REACHED)
+		return false;
+	if (graph->list_counts[host] < graph->layout.degree)
+		place = graph->list_counts[host]++;
+	else
+	{
+		for (int i = 0; i < graph->list_counts[host]; i++)
+		{
+			if (sweep->parents[ids[i]] != host &&
+				(place < 0 || distances[i] > distances[place]))
+				place = i;
+		}
+		if (place < 0)
+			return false;
+	}
+	ids[place] = id;
+	distances[place] = VhnswCodeDistance(graph->layout.metric,
+										 graph->layout.dims,
+										 VhnswGraphGetCode(graph, host),
+										 VhnswGraphGetCode(graph, id));
+	sweep->hosted[host]++;
+	sweep_reach(sweep, id, host);
+	return true;
+}
+
+/*
+ * Make every element reachable from the entries.
+ *
+ * What the sweep does not reach is attached to one of its own neighbors, and
+ * if those have taken enough, to the elements reached last, which are
+ * probably as remote as this one.  Since n elements need n - 1 links of the
+ * spanning tree and have degree times n, somebody always has room.
+ */
+static void
+attach_unreached(VhnswGraph *graph)
+{
+	Sweep		sweep;
+	uint32		n = graph->count;
+
+	if (n == 0)
+		return;
+	sweep.graph = graph;
+	sweep.head = sweep.tail = 0;
+	sweep.parents = graph->visited;
+	memset(sweep.parents, 0xFF, n * sizeof(uint32));
+	sweep.queue = MemoryContextAllocHuge(graph->context, n * sizeof(uint32));
+	sweep.hosted = MemoryContextAllocHuge(graph->context, n);
+	memset(sweep.hosted, 0, n);
+
+	for (uint32 i = 0; i < graph->nentries; i++)
+		sweep_reach(&sweep, graph->order[i], graph->order[i]);
+	sweep_run(&sweep);
+
+	for (uint32 id = 0; id < n; id++)
+	{
+		const uint32 *ids = VhnswGraphGetIds(graph, id);
+		bool		attached = false;
+
+		CHECK_FOR_INTERRUPTS();
+		if (sweep.parents[id] != NOT_REACHED)
+			continue;
+		for (int i = 0; i < graph->list_counts[id] && !attached; i++)
+			attached = sweep.hosted[ids[i]] < MAX_HOSTED &&
+				sweep_attach(&sweep, ids[i], id);
+		for (uint32 i = sweep.tail; i > 0 && !attached; i--)
+			attached = sweep_attach(&sweep, sweep.queue[i - 1], id);
+		Assert(attached);
+		sweep_run(&sweep);
+	}
+	pfree(sweep.queue);
+	pfree(sweep.hosted);
+}

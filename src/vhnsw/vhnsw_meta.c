@@ -1,0 +1,491 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_meta.c
+ *	  The metadata chain of an index and its backend-local copy.
+ *
+ * A search starts by comparing its query with the copies of the entries'
+ * codes.  Reading them from the chain each time would cost as many pages as
+ * part of the search, so every backend keeps a copy and compares generations.
+ * A copy that is out of date costs nothing but a detour: what an entry names
+ * is looked at as it is now before it is used.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "vecdist_debug.h"
+#include "vhnsw/vhnsw_meta.h"
+
+#define MIN_ENTRIES 32
+#define MAX_ENTRIES 1024
+#define MEANS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
+
+static void read_meta(Relation index, VhnswMetaPageData *meta);
+static VhnswCache *load_cache(Relation index, const VhnswMetaPageData *meta);
+static void load_mean(Relation index, BlockNumber blkno, float *mean,
+					  int dims);
+static uint32 load_entries(Relation index, VhnswCache *cache);
+static Buffer lock_entry_page(Relation index, VhnswMetaPage meta,
+							  uint32 ordinal, Buffer *last);
+static bool try_add_entry(Relation index, const VhnswLayout *layout,
+						  VhnswElement element, uint8 version,
+						  const VhnswCode *code, Buffer fresh, bool building);
+
+/* Copy and check the metapage. */
+static void
+read_meta(Relation index, VhnswMetaPageData *meta)
+{
+	Buffer		buffer = VhnswGetPage(index, VHNSW_META_BLKNO, VHNSW_PAGE_META,
+									  BUFFER_LOCK_SHARE);
+	VhnswLayout layout;
+
+	memcpy(meta, VhnswPageGetMeta(BufferGetPage(buffer)), sizeof(*meta));
+	VhnswReleasePage(buffer);
+
+	if (meta->magic != VHNSW_MAGIC)
+		VhnswReportCorruption(index, VHNSW_META_BLKNO,
+							  "The metapage has another magic number.");
+	if (meta->version != VHNSW_FORMAT_VERSION)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("index \"%s\" has format version %d, this version of vecdist reads version %d",
+					   RelationGetRelationName(index), meta->version,
+					   VHNSW_FORMAT_VERSION),
+				errhint("REINDEX the index."));
+
+	if (meta->metric < VHNSW_L2 || meta->metric > VHNSW_COSINE ||
+		meta->m < VHNSW_MIN_M || meta->m > VHNSW_MAX_M ||
+		meta->dims < 1 || meta->dims > VhnswMaxDims(meta->m))
+		VhnswReportCorruption(index, VHNSW_META_BLKNO,
+							  "The metapage has impossible parameters.");
+	VhnswLayoutInit(&layout, meta->metric, meta->dims, meta->m,
+					meta->ef_construction);
+	if (meta->degree != layout.degree ||
+		meta->slot_size != layout.slot_size ||
+		meta->slots_per_page != layout.slots_per_page)
+		VhnswReportCorruption(index, VHNSW_META_BLKNO,
+							  "The metapage has impossible parameters.");
+}
+
+/*
+ * VhnswGetCache
+ *		Parameters, mean and entries of an index, up to date.
+ *
+ * Caller holds no content lock.  See VhnswCache for how long the result is
+ * valid.
+ */
+const VhnswCache *
+VhnswGetCache(Relation index)
+{
+	VhnswCache *cache = index->rd_amcache;
+	VhnswMetaPageData meta;
+
+	read_meta(index, &meta);
+	if (cache == NULL || cache->meta.generation != meta.generation)
+	{
+		VhnswCache *fresh = load_cache(index, &meta);
+
+		if (index->rd_amcache)
+			pfree(index->rd_amcache);
+		index->rd_amcache = cache = fresh;
+	}
+	cache->meta = meta;
+	return cache;
+}
+
+/* Read the whole chain into a new chunk. */
+static VhnswCache *
+load_cache(Relation index, const VhnswMetaPageData *meta)
+{
+	VhnswLayout layout;
+	VhnswCache *cache;
+	Size		signs_size;
+	Size		mean_size;
+	float	   *signs;
+	float	   *mean;
+
+	VhnswLayoutInit(&layout, meta->metric, meta->dims, meta->m,
+					meta->ef_construction);
+	signs_size = MAXALIGN(sizeof(float) * VHNSW_ROTATION_ROUNDS * layout.dims);
+	mean_size = MAXALIGN(sizeof(float) * layout.dims);
+
+	cache = MemoryContextAllocZero(index->rd_indexcxt,
+								   MAXALIGN(sizeof(VhnswCache)) +
+								   signs_size + mean_size +
+								   (Size) meta->entry_count *
+								   layout.entry_size);
+	cache->meta = *meta;
+	cache->layout = layout;
+	signs = (float *) ((char *) cache + MAXALIGN(sizeof(VhnswCache)));
+	mean = (float *) ((char *) signs + signs_size);
+	cache->entries = (char *) mean + mean_size;
+
+	VhnswRotationSigns(meta->rotation_seed, layout.dims, signs);
+	if (meta->mean_block != 0)
+		load_mean(index, meta->mean_block, mean, layout.dims);
+
+	cache->space.metric = layout.metric;
+	cache->space.dims = layout.dims;
+	cache->space.signs = signs;
+	cache->space.mean = meta->mean_block != 0 ? mean : NULL;
+	cache->nentries = load_entries(index, cache);
+	return cache;
+}
+
+static void
+load_mean(Relation index, BlockNumber blkno, float *mean, int dims)
+{
+	for (int done = 0; done < dims;)
+	{
+		int			n = Min(dims - done, (int) MEANS_PER_PAGE);
+		Buffer		buffer = VhnswGetPage(index, blkno, VHNSW_PAGE_MEAN,
+										  BUFFER_LOCK_SHARE);
+		Page		page = BufferGetPage(buffer);
+
+		memcpy(mean + done, PageGetContents(page), n * sizeof(float));
+		done += n;
+		blkno = VhnswPageGetOpaque(page)->next;
+		VhnswReleasePage(buffer);
+	}
+}
+
+/*
+ * Copy as many entries as the metapage counted.  Others may change entries
+ * meanwhile: then the generation has changed too, and the next call notices.
+ */
+static uint32
+load_entries(Relation index, VhnswCache *cache)
+{
+	const VhnswLayout *layout = &cache->layout;
+	BlockNumber blkno = cache->meta.entry_block;
+	uint32		done = 0;
+
+	while (done < cache->meta.entry_count && blkno != 0)
+	{
+		uint32		n = Min(cache->meta.entry_count - done,
+							(uint32) layout->entries_per_page);
+		Buffer		buffer = VhnswGetPage(index, blkno, VHNSW_PAGE_ENTRY,
+										  BUFFER_LOCK_SHARE);
+		Page		page = BufferGetPage(buffer);
+
+		memcpy(VhnswCacheGetEntry(cache, done), PageGetContents(page),
+			   (Size) n * layout->entry_size);
+		done += n;
+		blkno = VhnswPageGetOpaque(page)->next;
+		VhnswReleasePage(buffer);
+	}
+	return done;
+}
+
+/* Fill in the metapage of an empty index. */
+void
+VhnswInitMeta(VhnswMetaPage meta, const VhnswLayout *layout, uint64 seed)
+{
+	memset(meta, 0, sizeof(*meta));
+	meta->magic = VHNSW_MAGIC;
+	meta->version = VHNSW_FORMAT_VERSION;
+	meta->metric = layout->metric;
+	meta->own_bits = 8;
+	meta->dims = layout->dims;
+	meta->m = layout->m;
+	meta->ef_construction = layout->ef_construction;
+	meta->degree = layout->degree;
+	meta->slot_size = layout->slot_size;
+	meta->slots_per_page = layout->slots_per_page;
+	meta->rotation_seed = seed;
+	for (int i = 0; i < VHNSW_OUTSIDE_LISTS; i++)
+		ItemPointerSetInvalid(&meta->outside[i]);
+}
+
+/* How many entries an index of this many elements should have. */
+uint32
+VhnswEntryTarget(double elements)
+{
+	return (uint32) Max(MIN_ENTRIES, Min(MAX_ENTRIES, cbrt(elements)));
+}
+
+void
+VhnswFillEntry(const VhnswLayout *layout, VhnswEntry entry,
+			   VhnswElement element, uint8 version, const VhnswCode *code)
+{
+	memset(entry, 0, layout->entry_size);
+	entry->element = element;
+	entry->version = version;
+	entry->scale = code->scale;
+	entry->norm = code->norm;
+	entry->residual = code->residual;
+	memcpy(entry->code, code->code, layout->dims);
+}
+
+/*
+ * Exclusively lock the entry page number 'ordinal' of the chain, which the
+ * metapage lock keeps still.  If the chain is shorter, returns an invalid
+ * buffer, and its last page, if it has any, in *last.
+ */
+static Buffer
+lock_entry_page(Relation index, VhnswMetaPage meta, uint32 ordinal,
+				Buffer *last)
+{
+	BlockNumber blkno = meta->entry_block;
+	BlockNumber previous = 0;
+
+	for (uint32 i = 0; i < ordinal && blkno != 0; i++)
+	{
+		Buffer		buffer = VhnswGetPage(index, blkno, VHNSW_PAGE_ENTRY,
+										  BUFFER_LOCK_SHARE);
+
+		previous = blkno;
+		blkno = VhnswPageGetOpaque(BufferGetPage(buffer))->next;
+		VhnswReleasePage(buffer);
+	}
+	if (blkno != 0)
+		return VhnswGetPage(index, blkno, VHNSW_PAGE_ENTRY,
+							BUFFER_LOCK_EXCLUSIVE);
+	if (previous != 0 && last)
+		*last = VhnswGetPage(index, previous, VHNSW_PAGE_ENTRY,
+							 BUFFER_LOCK_EXCLUSIVE);
+	return InvalidBuffer;
+}
+
+/*
+ * VhnswAddEntry
+ *		Make a new element an entry, if entries are few for the index's size
+ *		or if it must be ('force').
+ *
+ * Caller holds no content lock.  The element is live and cannot be freed
+ * meanwhile (caller holds VHNSW_REPAIR_LOCK, or is building); its slot has the
+ * given version.
+ */
+void
+VhnswAddEntry(Relation index, const VhnswLayout *layout,
+			  VhnswElement element, uint8 version, const VhnswCode *code,
+			  bool force, bool building)
+{
+	double		slots = (double) RelationGetNumberOfBlocks(index) *
+		layout->slots_per_page;
+	VhnswMetaPageData meta;
+	Buffer		fresh = InvalidBuffer;
+
+	read_meta(index, &meta);
+	while (force || meta.entry_count < VhnswEntryTarget(slots))
+	{
+		if (try_add_entry(index, layout, element, version, code, fresh,
+						  building))
+		{
+			VD_DEBUG_POINT("vhnsw-insert-entry");
+			break;
+		}
+
+		/* The chain is full: come back with one more page for it. */
+		if (BufferIsValid(fresh))
+			ReleaseBuffer(fresh);
+		fresh = VhnswExtend(index, MAIN_FORKNUM);
+		VhnswUnlockPage(fresh);
+	}
+	if (BufferIsValid(fresh))
+		ReleaseBuffer(fresh);
+}
+
+/*
+ * Append an entry.  'fresh' is a pinned page for the chain if that is full, or
+ * invalid.  Returns false if another page is needed.
+ *
+ * One record: the metapage, the entry page, and the page before it if the
+ * entry page is new.  A crash leaves nothing unfinished.
+ */
+static bool
+try_add_entry(Relation index, const VhnswLayout *layout,
+			  VhnswElement element, uint8 version, const VhnswCode *code,
+			  Buffer fresh, bool building)
+{
+	uint32		per_page = layout->entries_per_page;
+	Buffer		meta_buffer = VhnswGetPage(index, VHNSW_META_BLKNO,
+										   VHNSW_PAGE_META,
+										   BUFFER_LOCK_EXCLUSIVE);
+	VhnswMetaPage meta = VhnswPageGetMeta(BufferGetPage(meta_buffer));
+	uint32		count = meta->entry_count;
+	Buffer		last = InvalidBuffer;
+	Buffer		buffer;
+	VhnswChange change;
+	Page		page;
+
+	buffer = lock_entry_page(index, meta, count / per_page, &last);
+	if (!BufferIsValid(buffer) && BufferIsValid(fresh))
+	{
+		VhnswLockPage(fresh, BUFFER_LOCK_EXCLUSIVE);
+		if (PageIsNew(BufferGetPage(fresh)))
+			buffer = fresh;
+		else
+			VhnswUnlockPage(fresh); /* somebody found it all zero */
+	}
+
+	if (BufferIsValid(buffer))
+	{
+		VhnswChangeBegin(&change, index, building);
+		meta = VhnswPageGetMeta(VhnswChangePage(&change, meta_buffer));
+		if (buffer == fresh)
+		{
+			BlockNumber blkno = BufferGetBlockNumber(fresh);
+
+			if (BufferIsValid(last))
+				VhnswPageGetOpaque(VhnswChangePage(&change, last))->next = blkno;
+			else
+				meta->entry_block = blkno;
+			page = VhnswChangeNewPage(&change, fresh, VHNSW_PAGE_ENTRY,
+									  layout);
+		}
+		else
+			page = VhnswChangePage(&change, buffer);
+
+		VhnswFillEntry(layout,
+					   VhnswPageGetEntry(layout, page, count % per_page),
+					   element, version, code);
+		meta->entry_count++;
+		meta->generation++;
+		VhnswChangeEnd(&change);
+
+		if (buffer == fresh)
+			VhnswUnlockPage(fresh);
+		else
+			VhnswReleasePage(buffer);
+	}
+	if (BufferIsValid(last))
+		VhnswReleasePage(last);
+	VhnswReleasePage(meta_buffer);
+	return BufferIsValid(buffer);
+}
+
+/*
+ * VhnswReplaceEntry
+ *		Let entry 'number' name another element, if it still names 'old'.
+ *
+ * Caller holds no content lock; 'element' is live and cannot be freed
+ * meanwhile.  Vacuum only: nobody else changes or removes entries.
+ */
+void
+VhnswReplaceEntry(Relation index, const VhnswLayout *layout, uint32 number,
+				  VhnswElement old, VhnswElement element, uint8 version,
+				  const VhnswCode *code)
+{
+	Buffer		meta_buffer;
+	Buffer		buffer;
+	VhnswMetaPage meta;
+	VhnswChange change;
+	Page		page;
+	VhnswEntry	entry;
+
+	meta_buffer = VhnswGetPage(index, VHNSW_META_BLKNO, VHNSW_PAGE_META,
+							   BUFFER_LOCK_EXCLUSIVE);
+	meta = VhnswPageGetMeta(BufferGetPage(meta_buffer));
+	buffer = lock_entry_page(index, meta, number / layout->entries_per_page,
+							 NULL);
+	entry = VhnswPageGetEntry(layout, BufferGetPage(buffer),
+							  number % layout->entries_per_page);
+	if (number < meta->entry_count && entry->element == old)
+	{
+		VhnswChangeBegin(&change, index, false);
+		meta = VhnswPageGetMeta(VhnswChangePage(&change, meta_buffer));
+		page = VhnswChangePage(&change, buffer);
+		entry = VhnswPageGetEntry(layout, page,
+								  number % layout->entries_per_page);
+		VhnswFillEntry(layout, entry, element, version, code);
+		meta->generation++;
+		VhnswChangeEnd(&change);
+	}
+	VhnswReleasePage(buffer);
+	VhnswReleasePage(meta_buffer);
+}
+
+/*
+ * VhnswRemoveEntry
+ *		Remove entry 'number', if it still names 'old'; the last entry takes
+ *		its place.
+ *
+ * Caller holds no content lock.  Vacuum only, as above.  Entry pages that
+ * become empty stay in the chain.
+ */
+void
+VhnswRemoveEntry(Relation index, const VhnswLayout *layout, uint32 number,
+				 VhnswElement old)
+{
+	uint32		per_page = layout->entries_per_page;
+	Buffer		meta_buffer;
+	Buffer		buffer;
+	Buffer		last_buffer;
+	VhnswMetaPage meta;
+	uint32		last;
+
+	meta_buffer = VhnswGetPage(index, VHNSW_META_BLKNO, VHNSW_PAGE_META,
+							   BUFFER_LOCK_EXCLUSIVE);
+	meta = VhnswPageGetMeta(BufferGetPage(meta_buffer));
+	last = meta->entry_count - 1;
+	if (number > last || meta->entry_count == 0)
+	{
+		VhnswReleasePage(meta_buffer);
+		return;
+	}
+	buffer = lock_entry_page(index, meta, number / per_page, NULL);
+	last_buffer = buffer;
+	if (last / per_page != number / per_page)
+		last_buffer = lock_entry_page(index, meta, last / per_page, NULL);
+
+	if (VhnswPageGetEntry(layout, BufferGetPage(buffer),
+						  number % per_page)->element == old)
+	{
+		VhnswChange change;
+		Page		page;
+		Page		last_page;
+		VhnswEntry	last_entry;
+
+		VhnswChangeBegin(&change, index, false);
+		meta = VhnswPageGetMeta(VhnswChangePage(&change, meta_buffer));
+		page = VhnswChangePage(&change, buffer);
+		last_page = page;
+		if (last_buffer != buffer)
+			last_page = VhnswChangePage(&change, last_buffer);
+
+		last_entry = VhnswPageGetEntry(layout, last_page, last % per_page);
+		if (number != last)
+			memcpy(VhnswPageGetEntry(layout, page, number % per_page),
+				   last_entry, layout->entry_size);
+		memset(last_entry, 0, layout->entry_size);
+		meta->entry_count--;
+		meta->generation++;
+		VhnswChangeEnd(&change);
+	}
+	if (last_buffer != buffer)
+		VhnswReleasePage(last_buffer);
+	VhnswReleasePage(buffer);
+	VhnswReleasePage(meta_buffer);
+}
+
+/*
+ * VhnswSetMetaFlag
+ *		Set or clear a flag of the metapage.  Caller holds no content lock.
+ */
+void
+VhnswSetMetaFlag(Relation index, uint32 flag, bool on)
+{
+	Buffer		buffer = VhnswGetPage(index, VHNSW_META_BLKNO, VHNSW_PAGE_META,
+									  BUFFER_LOCK_EXCLUSIVE);
+	VhnswMetaPage meta = VhnswPageGetMeta(BufferGetPage(buffer));
+
+	if (((meta->flags & flag) != 0) != on)
+	{
+		VhnswChange change;
+
+		VhnswChangeBegin(&change, index, false);
+		meta = VhnswPageGetMeta(VhnswChangePage(&change, buffer));
+		if (on)
+			meta->flags |= flag;
+		else
+			meta->flags &= ~flag;
+		VhnswChangeEnd(&change);
+	}
+	VhnswReleasePage(buffer);
+}

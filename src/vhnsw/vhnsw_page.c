@@ -1,0 +1,362 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_page.c
+ *	  Buffer access, WAL and free space of a vhnsw index.
+ *
+ * The only file of vhnsw that calls ReadBuffer and LockBuffer.  Every page
+ * that is handed out has been checked to be of the kind the caller expects.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "storage/freespace.h"
+#include "storage/indexfsm.h"
+#include "storage/lmgr.h"
+#include "storage/smgr.h"
+#include "utils/rel.h"
+
+#include "vhnsw/vhnsw_page.h"
+
+static Buffer read_and_lock(Relation index, BlockNumber blkno, int access,
+							BufferAccessStrategy strategy);
+static int	find_free_slot(const VhnswLayout *layout, Page page);
+static bool try_free_page(Relation index, const VhnswLayout *layout,
+						  BlockNumber blkno, Buffer *buffer, int *slotno);
+
+/*
+ * VhnswLayoutInit
+ *		Derive the places of an index from its parameters.
+ */
+void
+VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims, int m,
+				int ef_construction)
+{
+	layout->metric = metric;
+	layout->dims = dims;
+	layout->m = m;
+	layout->ef_construction = ef_construction;
+	layout->degree = TYPEALIGN(8, 2 * m);
+	layout->code_offset = offsetof(VhnswSlotData, neighbors) +
+		layout->degree * sizeof(VhnswElement);
+	layout->slot_size = layout->code_offset + TYPEALIGN(8, dims);
+	layout->slots_per_page = VHNSW_PAGE_CAPACITY / layout->slot_size;
+	layout->entry_size = offsetof(VhnswEntryData, code) + TYPEALIGN(8, dims);
+	layout->entries_per_page = VHNSW_PAGE_CAPACITY / layout->entry_size;
+}
+
+/* The most dimensions whose slot fits a page. */
+int
+VhnswMaxDims(int m)
+{
+	int			fixed = offsetof(VhnswSlotData, neighbors) +
+		TYPEALIGN(8, 2 * m) * sizeof(VhnswElement);
+
+	return TYPEALIGN_DOWN(8, VHNSW_PAGE_CAPACITY - fixed);
+}
+
+/* Initialize an empty page.  'layout' is needed for slots and entries. */
+void
+VhnswInitPage(Page page, VhnswPageKind kind, const VhnswLayout *layout)
+{
+	VhnswPageOpaque opaque;
+	int			used = 0;
+
+	PageInit(page, BLCKSZ, sizeof(VhnswPageOpaqueData));
+	opaque = VhnswPageGetOpaque(page);
+	opaque->kind = kind;
+	opaque->page_id = VHNSW_PAGE_ID;
+
+	switch (kind)
+	{
+		case VHNSW_PAGE_META:
+			used = sizeof(VhnswMetaPageData);
+			break;
+		case VHNSW_PAGE_MEAN:
+			used = VHNSW_PAGE_CAPACITY;
+			break;
+		case VHNSW_PAGE_ENTRY:
+			used = layout->entries_per_page * layout->entry_size;
+			break;
+		case VHNSW_PAGE_ELEMENT:
+			used = layout->slots_per_page * layout->slot_size;
+			break;
+		case VHNSW_PAGE_TIDS:
+			used = VHNSW_CELLS_PER_PAGE * sizeof(VhnswCellData);
+			break;
+	}
+
+	/* Generic WAL zeroes what lies between pd_lower and pd_upper. */
+	((PageHeader) page)->pd_lower = SizeOfPageHeaderData + used;
+}
+
+bool
+VhnswPageIsKind(Page page, VhnswPageKind kind)
+{
+	return !PageIsNew(page) &&
+		PageGetSpecialSize(page) == sizeof(VhnswPageOpaqueData) &&
+		VhnswPageGetOpaque(page)->page_id == VHNSW_PAGE_ID &&
+		VhnswPageGetOpaque(page)->kind == kind;
+}
+
+void
+VhnswReportCorruption(Relation index, BlockNumber blkno, const char *detail)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_INDEX_CORRUPTED),
+			errmsg("index \"%s\" is damaged at block %u",
+				   RelationGetRelationName(index), blkno),
+			errdetail_internal("%s", detail),
+			errhint("REINDEX the index."));
+}
+
+static Buffer
+read_and_lock(Relation index, BlockNumber blkno, int access,
+			  BufferAccessStrategy strategy)
+{
+	Buffer		buffer = ReadBufferExtended(index, MAIN_FORKNUM, blkno,
+											RBM_NORMAL, strategy);
+
+	LockBuffer(buffer, access);
+	return buffer;
+}
+
+/*
+ * VhnswGetPage
+ *		Pin and lock a page that must be of the given kind.
+ *
+ * 'access' is BUFFER_LOCK_SHARE or BUFFER_LOCK_EXCLUSIVE.  Release with
+ * VhnswReleasePage().
+ */
+Buffer
+VhnswGetPage(Relation index, BlockNumber blkno, VhnswPageKind kind, int access)
+{
+	Buffer		buffer = read_and_lock(index, blkno, access, NULL);
+
+	if (unlikely(!VhnswPageIsKind(BufferGetPage(buffer), kind)))
+		VhnswReportCorruption(index, blkno, "The page is of another kind than its users say.");
+	return buffer;
+}
+
+/* Pin and lock a page of any kind, or one that was never initialized. */
+Buffer
+VhnswGetAnyPage(Relation index, BlockNumber blkno, int access)
+{
+	return read_and_lock(index, blkno, access, NULL);
+}
+
+/* The same for passes over the whole index. */
+Buffer
+VhnswGetPageWithStrategy(Relation index, BlockNumber blkno, int access,
+						 BufferAccessStrategy strategy)
+{
+	return read_and_lock(index, blkno, access, strategy);
+}
+
+/* Lock a page that is pinned; its kind is the caller's business. */
+void
+VhnswLockPage(Buffer buffer, int access)
+{
+	LockBuffer(buffer, access);
+}
+
+/* Give up the lock and keep the pin. */
+void
+VhnswUnlockPage(Buffer buffer)
+{
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+}
+
+void
+VhnswReleasePage(Buffer buffer)
+{
+	UnlockReleaseBuffer(buffer);
+}
+
+/*
+ * VhnswExtend
+ *		Add a page to the index; returns it exclusively locked, all zero.
+ *
+ * Caller holds no content lock.
+ */
+Buffer
+VhnswExtend(Relation index, ForkNumber fork)
+{
+	bool		needs_lock = !RELATION_IS_LOCAL(index);
+	Buffer		buffer;
+
+	/*
+	 * Between adding the page and locking it, vacuum may offer it to others;
+	 * it belongs to whoever finds it all zero.
+	 */
+	for (;;)
+	{
+		if (needs_lock)
+			LockRelationForExtension(index, ExclusiveLock);
+		buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, NULL);
+		if (needs_lock)
+			UnlockRelationForExtension(index, ExclusiveLock);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		if (PageIsNew(BufferGetPage(buffer)))
+			return buffer;
+		UnlockReleaseBuffer(buffer);
+	}
+}
+
+void
+VhnswChangeBegin(VhnswChange *change, Relation index, bool building)
+{
+	change->index = index;
+	change->xlog = building ? NULL : GenericXLogStart(index);
+	change->npages = 0;
+}
+
+static Page
+register_page(VhnswChange *change, Buffer buffer, int flags)
+{
+	Assert(change->npages < MAX_GENERIC_XLOG_PAGES);
+	change->buffers[change->npages++] = buffer;
+	if (change->xlog)
+		return GenericXLogRegisterBuffer(change->xlog, buffer, flags);
+	return BufferGetPage(buffer);
+}
+
+/* Add a page to the change; returns the image to edit. */
+Page
+VhnswChangePage(VhnswChange *change, Buffer buffer)
+{
+	return register_page(change, buffer, 0);
+}
+
+/* Add a page that was never initialized, and initialize it. */
+Page
+VhnswChangeNewPage(VhnswChange *change, Buffer buffer, VhnswPageKind kind,
+				   const VhnswLayout *layout)
+{
+	Page		page = register_page(change, buffer, GENERIC_XLOG_FULL_IMAGE);
+
+	VhnswInitPage(page, kind, layout);
+	return page;
+}
+
+void
+VhnswChangeEnd(VhnswChange *change)
+{
+	if (change->xlog)
+		GenericXLogFinish(change->xlog);
+	else
+	{
+		for (int i = 0; i < change->npages; i++)
+			MarkBufferDirty(change->buffers[i]);
+	}
+	change->xlog = NULL;
+	change->npages = 0;
+}
+
+/* Only for changes whose pages were not edited, if building. */
+void
+VhnswChangeAbort(VhnswChange *change)
+{
+	if (change->xlog)
+		GenericXLogAbort(change->xlog);
+	change->xlog = NULL;
+	change->npages = 0;
+}
+
+/* The first free slot of an element page, or -1. */
+static int
+find_free_slot(const VhnswLayout *layout, Page page)
+{
+	for (int i = 0; i < layout->slots_per_page; i++)
+	{
+		if (VhnswPageGetSlot(layout, page, i)->flags == 0)
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Lock block 'blkno' if it is an element page with a free slot, or was never
+ * initialized.
+ */
+static bool
+try_free_page(Relation index, const VhnswLayout *layout, BlockNumber blkno,
+			  Buffer *buffer, int *slotno)
+{
+	Page		page;
+
+	*buffer = VhnswGetAnyPage(index, blkno, BUFFER_LOCK_EXCLUSIVE);
+	page = BufferGetPage(*buffer);
+	if (PageIsNew(page))
+	{
+		*slotno = 0;
+		return true;
+	}
+	if (VhnswPageIsKind(page, VHNSW_PAGE_ELEMENT))
+	{
+		*slotno = find_free_slot(layout, page);
+		if (*slotno >= 0)
+			return true;
+	}
+	VhnswReleasePage(*buffer);
+	return false;
+}
+
+/*
+ * VhnswGetFreeSlot
+ *		Find a place for a new element.
+ *
+ * Caller holds no content lock.  Returns the page exclusively locked; it may
+ * be a page that was never initialized (PageIsNew), then *slotno is 0.
+ *
+ * Looks at the page this backend used last, at those the free space map
+ * offers, and then extends the index.  A page stays on the map until it is
+ * found full, so that sessions that insert one row do not add a page each.
+ */
+Buffer
+VhnswGetFreeSlot(Relation index, const VhnswLayout *layout, int *slotno)
+{
+	BlockNumber blkno = RelationGetTargetBlock(index);
+	Buffer		buffer;
+
+	if (blkno == InvalidBlockNumber)
+		blkno = GetPageWithFreeSpace(index, BLCKSZ / 2);
+	while (blkno != InvalidBlockNumber)
+	{
+		if (blkno < RelationGetNumberOfBlocks(index) &&
+			try_free_page(index, layout, blkno, &buffer, slotno))
+		{
+			RelationSetTargetBlock(index, blkno);
+			return buffer;
+		}
+		RecordUsedIndexPage(index, blkno);
+		blkno = GetPageWithFreeSpace(index, BLCKSZ / 2);
+	}
+
+	buffer = VhnswExtend(index, MAIN_FORKNUM);
+	blkno = BufferGetBlockNumber(buffer);
+	if (!VhnswBlockIsAddressable(layout, blkno))
+	{
+		VhnswReleasePage(buffer);
+		ereport(ERROR,
+				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("index \"%s\" cannot hold more elements",
+					   RelationGetRelationName(index)),
+				errhint("Partition the table."));
+	}
+	RelationSetTargetBlock(index, blkno);
+	if (layout->slots_per_page > 1)
+		RecordFreeIndexPage(index, blkno);
+	*slotno = 0;
+	return buffer;
+}
+
+/* Tell the free space map how many slots of a page are free. */
+void
+VhnswRecordFreeSlots(Relation index, BlockNumber blkno, int nfree)
+{
+	if (nfree > 0)
+		RecordFreeIndexPage(index, blkno);
+	else
+		RecordUsedIndexPage(index, blkno);
+}

@@ -1,0 +1,372 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_write.c
+ *	  Write the graph of an index build to pages.
+ *
+ * The pages follow each other without gaps: metapage, mean, entries, elements
+ * in the order of loading, TID cells.  So every place is known by arithmetic
+ * before anything is written, and each page is written once.
+ *
+ * Nothing is logged here; the build logs all pages at its end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/rel.h"
+
+#include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_write.h"
+
+#define MEANS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
+
+typedef struct Writer
+{
+	Relation	index;
+	VhnswGraph *graph;
+	const VhnswLayout *layout;
+	const VhnswTidArray *outside;	/* VHNSW_OUTSIDE_LISTS arrays */
+	BlockNumber mean_block;		/* 0 = none */
+	BlockNumber mean_pages;
+	BlockNumber entry_block;
+	BlockNumber entry_pages;
+	BlockNumber element_block;
+	BlockNumber cell_block;
+	uint64		ncells;
+
+	/* the page being written */
+	Buffer		buffer;
+	Page		page;
+
+	/* the cell that comes next */
+	uint64		next_cell;
+} Writer;
+
+static void plan_pages(Writer *writer, bool has_mean);
+static Page begin_page(Writer *writer, VhnswPageKind kind, BlockNumber blkno);
+static void end_page(Writer *writer);
+static void write_meta(Writer *writer, uint64 seed);
+static void write_mean(Writer *writer, const float *mean);
+static void write_entries(Writer *writer);
+static void write_elements(Writer *writer);
+static void write_cells(Writer *writer);
+static void write_list(Writer *writer, uint32 owner,
+					   const ItemPointerData *tids, Size stride, uint32 n);
+static VhnswElement element_number(const Writer *writer, uint32 id);
+static void cell_address(const Writer *writer, uint64 cell,
+						 ItemPointer address);
+static int	compare_duplicates(const void *a, const void *b);
+
+#define CellsFor(ntids) (((ntids) + VHNSW_TIDS_PER_CELL - 1) / VHNSW_TIDS_PER_CELL)
+
+/*
+ * VhnswWriteGraph
+ *		Write a whole index into an empty relation.
+ *
+ * 'mean' may be NULL for zero; 'outside' has an array for each list outside
+ * the graph.
+ */
+void
+VhnswWriteGraph(Relation index, VhnswGraph *graph, uint64 seed,
+				const float *mean, const VhnswTidArray *outside)
+{
+	Writer		writer = {.index = index, .graph = graph,
+		.layout = &graph->layout, .outside = outside};
+
+	qsort(graph->duplicates, graph->nduplicates, sizeof(VhnswDuplicate),
+		  compare_duplicates);
+	plan_pages(&writer, mean != NULL);
+	write_meta(&writer, seed);
+	if (mean)
+		write_mean(&writer, mean);
+	write_entries(&writer);
+	write_elements(&writer);
+	write_cells(&writer);
+}
+
+static int
+compare_duplicates(const void *a, const void *b)
+{
+	const VhnswDuplicate *da = a;
+	const VhnswDuplicate *db = b;
+
+	if (da->element != db->element)
+		return da->element < db->element ? -1 : 1;
+	return ItemPointerCompare(unconstify(ItemPointerData *, &da->tid),
+							  unconstify(ItemPointerData *, &db->tid));
+}
+
+/* How many duplicates, from number 'first' on, have the element of the first. */
+static uint32
+run_length(const VhnswGraph *graph, uint32 first)
+{
+	uint32		end = first;
+
+	while (end < graph->nduplicates &&
+		   graph->duplicates[end].element == graph->duplicates[first].element)
+		end++;
+	return end - first;
+}
+
+static void
+plan_pages(Writer *writer, bool has_mean)
+{
+	const VhnswLayout *layout = writer->layout;
+	VhnswGraph *graph = writer->graph;
+	BlockNumber next = VHNSW_META_BLKNO + 1;
+	uint64		element_pages;
+
+	if (has_mean)
+	{
+		writer->mean_block = next;
+		writer->mean_pages = (layout->dims + MEANS_PER_PAGE - 1) /
+			MEANS_PER_PAGE;
+		next += writer->mean_pages;
+	}
+	writer->entry_block = next;
+	writer->entry_pages =
+		(graph->nentries + layout->entries_per_page - 1) /
+		layout->entries_per_page;
+	next += writer->entry_pages;
+
+	writer->element_block = next;
+	element_pages = ((uint64) graph->count + layout->slots_per_page - 1) /
+		layout->slots_per_page;
+	if (!VhnswBlockIsAddressable(layout, next + element_pages))
+		ereport(ERROR,
+				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("index \"%s\" cannot hold more elements",
+					   RelationGetRelationName(writer->index)),
+				errhint("Partition the table."));
+	writer->cell_block = next + element_pages;
+
+	for (uint32 i = 0; i < graph->nduplicates;)
+	{
+		uint32		n = run_length(graph, i);
+
+		writer->ncells += CellsFor(n);
+		i += n;
+	}
+	for (int i = 0; i < VHNSW_OUTSIDE_LISTS; i++)
+		writer->ncells += CellsFor((uint64) writer->outside[i].count);
+}
+
+/* Start the page 'blkno', which must be the next of the relation. */
+static Page
+begin_page(Writer *writer, VhnswPageKind kind, BlockNumber blkno)
+{
+	CHECK_FOR_INTERRUPTS();
+	writer->buffer = VhnswExtend(writer->index, MAIN_FORKNUM);
+	if (BufferGetBlockNumber(writer->buffer) != blkno)
+		elog(ERROR, "index page %u was written out of order", blkno);
+	writer->page = BufferGetPage(writer->buffer);
+	VhnswInitPage(writer->page, kind, writer->layout);
+	return writer->page;
+}
+
+static void
+end_page(Writer *writer)
+{
+	MarkBufferDirty(writer->buffer);
+	VhnswReleasePage(writer->buffer);
+	writer->buffer = InvalidBuffer;
+}
+
+static VhnswElement
+element_number(const Writer *writer, uint32 id)
+{
+	return VhnswMakeElement(writer->layout, writer->element_block, 0) + id;
+}
+
+static void
+cell_address(const Writer *writer, uint64 cell, ItemPointer address)
+{
+	ItemPointerSet(address,
+				   writer->cell_block + cell / VHNSW_CELLS_PER_PAGE,
+				   cell % VHNSW_CELLS_PER_PAGE + 1);
+}
+
+static void
+write_meta(Writer *writer, uint64 seed)
+{
+	VhnswGraph *graph = writer->graph;
+	Page		page = begin_page(writer, VHNSW_PAGE_META, VHNSW_META_BLKNO);
+	VhnswMetaPage meta = VhnswPageGetMeta(page);
+	uint64		cell = writer->ncells;
+
+	VhnswInitMeta(meta, writer->layout, seed);
+	meta->mean_block = writer->mean_block;
+	meta->entry_block = writer->entry_pages > 0 ? writer->entry_block : 0;
+	meta->entry_count = graph->nentries;
+	meta->elements = graph->count;
+
+	/* The lists outside are written last, in the order of their numbers. */
+	for (int i = VHNSW_OUTSIDE_LISTS - 1; i >= 0; i--)
+	{
+		uint64		n = CellsFor((uint64) writer->outside[i].count);
+
+		cell -= n;
+		if (n > 0)
+			cell_address(writer, cell, &meta->outside[i]);
+	}
+	if (writer->ncells % VHNSW_CELLS_PER_PAGE != 0)
+		meta->free_cells = writer->cell_block +
+			writer->ncells / VHNSW_CELLS_PER_PAGE;
+	end_page(writer);
+}
+
+static void
+write_mean(Writer *writer, const float *mean)
+{
+	int			dims = writer->layout->dims;
+
+	for (BlockNumber i = 0; i < writer->mean_pages; i++)
+	{
+		int			first = i * MEANS_PER_PAGE;
+		Page		page = begin_page(writer, VHNSW_PAGE_MEAN,
+									  writer->mean_block + i);
+
+		memset(PageGetContents(page), 0, VHNSW_PAGE_CAPACITY);
+		memcpy(PageGetContents(page), mean + first,
+			   Min(dims - first, (int) MEANS_PER_PAGE) * sizeof(float));
+		if (i + 1 < writer->mean_pages)
+			VhnswPageGetOpaque(page)->next = writer->mean_block + i + 1;
+		end_page(writer);
+	}
+}
+
+static void
+write_entries(Writer *writer)
+{
+	const VhnswLayout *layout = writer->layout;
+	VhnswGraph *graph = writer->graph;
+	uint32		done = 0;
+
+	for (BlockNumber i = 0; i < writer->entry_pages; i++)
+	{
+		Page		page = begin_page(writer, VHNSW_PAGE_ENTRY,
+									  writer->entry_block + i);
+
+		for (int j = 0;
+			 j < layout->entries_per_page && done < graph->nentries;
+			 j++, done++)
+		{
+			uint32		id = graph->order[done];
+
+			VhnswFillEntry(layout, VhnswPageGetEntry(layout, page, j),
+						   element_number(writer, id), 0,
+						   VhnswGraphGetCode(graph, id));
+		}
+		if (i + 1 < writer->entry_pages)
+			VhnswPageGetOpaque(page)->next = writer->entry_block + i + 1;
+		end_page(writer);
+	}
+}
+
+static void
+fill_slot(Writer *writer, VhnswSlot slot, uint32 id)
+{
+	VhnswGraph *graph = writer->graph;
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	const uint32 *ids = VhnswGraphGetIds(graph, id);
+
+	slot->flags = VHNSW_SLOT_LIVE;
+	slot->nneighbors = graph->list_counts[id];
+	slot->heaptid = graph->tids[id];
+	slot->scale = code->scale;
+	slot->norm = code->norm;
+	slot->residual = code->residual;
+	for (int i = 0; i < slot->nneighbors; i++)
+		slot->neighbors[i] = element_number(writer, ids[i]);
+	memcpy(VhnswSlotGetCode(writer->layout, slot), code->code,
+		   writer->layout->dims);
+}
+
+static void
+write_elements(Writer *writer)
+{
+	const VhnswLayout *layout = writer->layout;
+	VhnswGraph *graph = writer->graph;
+	BlockNumber blkno = writer->element_block;
+	uint32		duplicate = 0;
+	uint64		cell = 0;
+
+	for (uint32 id = 0; id < graph->count;)
+	{
+		Page		page = begin_page(writer, VHNSW_PAGE_ELEMENT, blkno++);
+
+		for (int i = 0; i < layout->slots_per_page && id < graph->count; i++)
+		{
+			VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
+
+			fill_slot(writer, slot, id);
+			if (duplicate < graph->nduplicates &&
+				graph->duplicates[duplicate].element == id)
+			{
+				uint32		n = run_length(graph, duplicate);
+
+				cell_address(writer, cell, &slot->tids);
+				cell += CellsFor(n);
+				duplicate += n;
+			}
+			id++;
+		}
+		end_page(writer);
+	}
+}
+
+static void
+write_cells(Writer *writer)
+{
+	VhnswGraph *graph = writer->graph;
+
+	for (uint32 i = 0; i < graph->nduplicates;)
+	{
+		uint32		n = run_length(graph, i);
+
+		write_list(writer, element_number(writer, graph->duplicates[i].element),
+				   &graph->duplicates[i].tid, sizeof(VhnswDuplicate), n);
+		i += n;
+	}
+	for (int i = 0; i < VHNSW_OUTSIDE_LISTS; i++)
+		write_list(writer, VhnswOutsideOwner(i), writer->outside[i].tids,
+				   sizeof(ItemPointerData), writer->outside[i].count);
+
+	if (BufferIsValid(writer->buffer))
+	{
+		/* The last page is not full. */
+		VhnswPageGetOpaque(writer->page)->flags |= VHNSW_PAGE_HAS_FREE_CELLS;
+		end_page(writer);
+	}
+}
+
+/* Write one list of n TIDs that lie 'stride' bytes apart, as cells. */
+static void
+write_list(Writer *writer, uint32 owner, const ItemPointerData *tids,
+		   Size stride, uint32 n)
+{
+	uint32		ncells = CellsFor(n);
+
+	for (uint32 i = 0; i < ncells; i++)
+	{
+		uint64		number = writer->next_cell++;
+		VhnswCell	cell;
+
+		if (!BufferIsValid(writer->buffer))
+			begin_page(writer, VHNSW_PAGE_TIDS,
+					   writer->cell_block + number / VHNSW_CELLS_PER_PAGE);
+		cell = VhnswPageGetCell(writer->page,
+								number % VHNSW_CELLS_PER_PAGE + 1);
+		cell->owner = owner;
+		cell->sequence = ncells - i;
+		cell->ntids = Min(n - i * VHNSW_TIDS_PER_CELL, VHNSW_TIDS_PER_CELL);
+		for (int j = 0; j < cell->ntids; j++)
+			cell->tids[j] = *(const ItemPointerData *)
+				((const char *) tids + (i * VHNSW_TIDS_PER_CELL + j) * stride);
+		if (i + 1 < ncells)
+			cell_address(writer, number + 1, &cell->next);
+		if (writer->next_cell % VHNSW_CELLS_PER_PAGE == 0)
+			end_page(writer);
+	}
+}

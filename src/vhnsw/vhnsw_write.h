@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_write.h
+ *	  Write the graph of an index build to pages.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_WRITE_H
+#define VHNSW_WRITE_H
+
+#include "postgres.h"
+
+#include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_tids.h"
+
+extern void VhnswWriteGraph(Relation index, VhnswGraph *graph, uint64 seed,
+							const float *mean,
+							const VhnswTidArray *outside);
+
+#endif							/* VHNSW_WRITE_H */
