@@ -193,6 +193,9 @@ check_committable(DistConn *conn)
  * Send COMMIT or PREPARE TRANSACTION to several connections at once, and make
  * sure that this is what the workers did: both quietly become a rollback in a
  * transaction that has failed.
+ *
+ * The wait is bounded by node_timeout, because statement_timeout does not run
+ * during COMMIT and a frozen worker would hold the session for good.
  */
 static void
 end_all(List *conns, bool prepare)
@@ -211,7 +214,7 @@ end_all(List *conns, bool prepare)
 		requests[i].sql = prepare ?
 			psprintf("PREPARE TRANSACTION '%s'", conn->gid) : "COMMIT";
 	}
-	DistExecute(requests, n, -1, 0);
+	DistExecute(requests, n, DistNodeTimeout, 0);
 
 	for (int i = 0; i < n; i++)
 	{
