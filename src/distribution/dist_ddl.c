@@ -37,6 +37,7 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -95,11 +96,13 @@ static void drop_here(Statement *stmt, List *targets);
 static List *drop_targets(DropStmt *drop, List **names);
 static void refuse_drop_of_extension(DropStmt *drop);
 static void refuse_drop_of_parts(DropStmt *drop);
-static void grant(Statement *stmt, GrantStmt *grant_stmt);
-static bool is_granted_on(GrantStmt *grant_stmt, Oid relid);
+static void change_privileges(Statement *stmt, Node *node);
+static bool may_change_privileges(Node *node, Oid relid);
 static TablePrivileges *read_privileges(Oid relid);
-static void send_privileges(TablePrivileges *before);
+static void send_privileges(const char *tag, TablePrivileges *before);
 static bool equal_strings(List *a, List *b);
+static void refuse_local_partition(CreateStmt *create);
+static void refuse_reassign(ReassignOwnedStmt *reassign);
 static void refuse_maintenance(Node *node);
 static void refuse_alter(Node *node);
 static RangeVar *altered_relation(Node *node);
@@ -160,8 +163,15 @@ process_utility(PlannedStmt *pstmt, const char *queryString,
 			drop_objects(&stmt, (DropStmt *) node);
 			return;
 		case T_GrantStmt:
-			grant(&stmt, (GrantStmt *) node);
+		case T_DropOwnedStmt:
+			change_privileges(&stmt, node);
 			return;
+		case T_CreateStmt:
+			refuse_local_partition((CreateStmt *) node);
+			break;
+		case T_ReassignOwnedStmt:
+			refuse_reassign((ReassignOwnedStmt *) node);
+			break;
 		case T_ReindexStmt:
 		case T_ClusterStmt:
 			refuse_maintenance(node);
@@ -386,48 +396,46 @@ refuse_drop_of_parts(DropStmt *drop)
 }
 
 /*
- * GRANT and REVOKE on tables.  The workers get the outcome, not the
- * statement: what it changed here is set anew there, on the table and on the
- * partitions that live there.
+ * GRANT and REVOKE on tables, and DROP OWNED, which revokes.  The workers get
+ * the outcome, not the statement: what it changed here is set anew there, on
+ * the table and on the partitions that live there.
  */
 static void
-grant(Statement *stmt, GrantStmt *grant_stmt)
+change_privileges(Statement *stmt, Node *node)
 {
 	List	   *before = NIL;
 	ListCell   *lc;
 
 	foreach(lc, DistListedTables())
-	{
-		Oid			relid = lfirst_oid(lc);
-
-		if (!is_granted_on(grant_stmt, relid))
-			continue;
-		begin_propagation(grant_stmt->is_grant ? "GRANT" : "REVOKE", relid);
-		before = lappend(before, read_privileges(relid));
-	}
+		if (may_change_privileges(node, lfirst_oid(lc)))
+		before = lappend(before, read_privileges(lfirst_oid(lc)));
 	run_here(stmt);
 	if (before == NIL)
 		return;
 
 	CommandCounterIncrement();
 	foreach(lc, before)
-		send_privileges(lfirst(lc));
+		send_privileges(CreateCommandName(node), lfirst(lc));
 }
 
-/* Is a table among the objects of GRANT or REVOKE? */
+/* Can a statement change the privileges on a table? */
 static bool
-is_granted_on(GrantStmt *grant_stmt, Oid relid)
+may_change_privileges(Node *node, Oid relid)
 {
+	GrantStmt  *grant;
 	ListCell   *lc;
 
-	if (grant_stmt->objtype != OBJECT_TABLE)
+	if (!IsA(node, GrantStmt))
+		return true;
+	grant = (GrantStmt *) node;
+	if (grant->objtype != OBJECT_TABLE)
 		return false;
-	foreach(lc, grant_stmt->objects)
+	foreach(lc, grant->objects)
 	{
-		if (grant_stmt->targtype == ACL_TARGET_OBJECT &&
+		if (grant->targtype == ACL_TARGET_OBJECT &&
 			resolve(lfirst_node(RangeVar, lc)) == relid)
 			return true;
-		if (grant_stmt->targtype == ACL_TARGET_ALL_IN_SCHEMA &&
+		if (grant->targtype == ACL_TARGET_ALL_IN_SCHEMA &&
 			get_namespace_oid(strVal(lfirst(lc)), true) == get_rel_namespace(relid))
 			return true;
 	}
@@ -439,6 +447,7 @@ read_privileges(Oid relid)
 {
 	TablePrivileges *result = palloc(sizeof(TablePrivileges));
 
+	LockRelationOid(relid, AccessShareLock);
 	result->relid = relid;
 	result->grantees = DistPrivilegeGrantees(relid);
 	result->grants = DistPrivilegeStatements(relid, "table", NIL);
@@ -450,7 +459,7 @@ read_privileges(Oid relid)
  * were "before".
  */
 static void
-send_privileges(TablePrivileges *before)
+send_privileges(const char *tag, TablePrivileges *before)
 {
 	TablePrivileges *after = read_privileges(before->relid);
 	List	   *grantees;
@@ -461,6 +470,7 @@ send_privileges(TablePrivileges *before)
 
 	if (equal_strings(before->grants, after->grants))
 		return;
+	begin_propagation(tag, before->relid);
 	if (!object_ownercheck(RelationRelationId, before->relid, GetUserId()))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -503,6 +513,43 @@ equal_strings(List *a, List *b)
 		if (strcmp(lfirst(ca), lfirst(cb)) != 0)
 		return false;
 	return true;
+}
+
+/*
+ * Refuse a partition that would live on the coordinator: workers have no way
+ * to its rows, and a search that a worker answers would silently miss them.
+ */
+static void
+refuse_local_partition(CreateStmt *create)
+{
+	Oid			tableid;
+
+	/* A partition that is partitioned again has no rows. */
+	if (create->partbound == NULL || create->partspec != NULL ||
+		DistLocalWorker() != NULL)
+		return;
+	tableid = listed_table_of(resolve(linitial_node(RangeVar,
+													create->inhRelations)));
+	if (OidIsValid(tableid))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot create a partition of distributed table \"%s\" on the coordinator",
+					   get_rel_name(tableid)),
+				errhint("Use vecdist.create_partition, which creates it on a worker."));
+}
+
+/* Refuse REASSIGN OWNED by which distributed tables change their owner. */
+static void
+refuse_reassign(ReassignOwnedStmt *reassign)
+{
+	ListCell   *table;
+	ListCell   *role;
+
+	foreach(table, DistListedTables())
+		foreach(role, reassign->roles)
+		if (DistRelationOwner(lfirst_oid(table)) ==
+			get_rolespec_oid(lfirst(role), true))
+		refuse_change(lfirst_oid(table), (Node *) reassign);
 }
 
 /*

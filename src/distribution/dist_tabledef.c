@@ -80,6 +80,19 @@ DistRelationName(Oid relid)
 	return quote_qualified_identifier(schema, name);
 }
 
+Oid
+DistRelationOwner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 List *
 DistSchemaStatements(Oid nspid)
 {
@@ -728,9 +741,5 @@ grantee_name(Oid roleid)
 static const char *
 owner_name(Oid relid)
 {
-	Relation	rel = table_open(relid, NoLock);
-	const char *name = grantee_name(rel->rd_rel->relowner);
-
-	table_close(rel, NoLock);
-	return name;
+	return grantee_name(DistRelationOwner(relid));
 }

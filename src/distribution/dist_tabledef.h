@@ -20,6 +20,9 @@
 /* "schema.name" of a relation, quoted. */
 extern char *DistRelationName(Oid relid);
 
+/* Role that owns a relation. */
+extern Oid	DistRelationOwner(Oid relid);
+
 /* CREATE SCHEMA with owner and privileges. */
 extern List *DistSchemaStatements(Oid nspid);
 

@@ -179,6 +179,10 @@ is(everything(), $before, 'ROLLBACK undoes GRANT');
 $coordinator->safe_psql('postgres', 'GRANT SELECT ON s.items TO app WITH GRANT OPTION');
 fails_on($coordinator, 'SET ROLE app; GRANT SELECT ON s.items TO keeper', '(0A000|42501)', '');
 fails_on($w1, 'GRANT ALL ON s.items TO app', '55000', 'on a worker');
+$coordinator->safe_psql('postgres', 'DROP OWNED BY app');
+same_everywhere('DROP OWNED');
+is($w1->safe_psql('postgres', $leaf_acl), '{postgres=arwdDxt/postgres}',
+	'DROP OWNED revokes privileges on partitions');
 
 # ----------------------------------------------------------------------
 # Refused
@@ -211,6 +215,9 @@ foreach my $sql (@refused)
 		'not supported on distributed table "items".*run_on_workers');
 	fails_on($w1, $sql, '0A000', 'Connect to the coordinator', "on a worker: $sql");
 }
+fails_on($coordinator, 'REASSIGN OWNED BY postgres TO keeper', '(0A000|2BP01)', 'items.*run_on_workers');
+fails_on($coordinator, 'CREATE TABLE s.here PARTITION OF s.items FOR VALUES WITH (modulus 4, remainder 0)',
+	'0A000', 'on the coordinator.*create_partition');
 fails_on($coordinator, 'REINDEX TABLE s.items', '0A000', 'on each worker');
 fails_on($coordinator, 'REINDEX INDEX s.items_name_idx', '0A000', 'on each worker');
 fails_on($coordinator, 'CLUSTER s.items USING items_name_idx', '0A000', 'on each worker');
