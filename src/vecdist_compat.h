@@ -100,4 +100,11 @@
 	(OidIsValid((rte)->checkAsUser) ? (rte)->checkAsUser : GetUserId())
 #endif
 
+/* 18 tells vacuum_delay_point() whether ANALYZE is running. */
+#if PG_VERSION_NUM >= 180000
+#define VacuumDelayPoint() vacuum_delay_point(false)
+#else
+#define VacuumDelayPoint() vacuum_delay_point()
+#endif
+
 #endif							/* VECDIST_COMPAT_H */

@@ -1,122 +1,1085 @@
 /*-------------------------------------------------------------------------
  *
  * vhnsw_vacuum.c
- *	  Remove dead heap TIDs.
+ *	  Remove dead heap TIDs, and what they leave behind in the graph.
  *
- * See README, section "Vacuum".  Every TID is offered to the callback; an
- * element left without any becomes a tombstone, which stays part of the graph.
+ * Bulk deletion asks about every TID and turns elements without TIDs into
+ * tombstones, which are still part of the graph.  Cleanup takes them out of
+ * it: it replaces links to them, relinks what only they led to, and frees
+ * their places.  See README, section "Vacuum", for the steps and why they may
+ * stop anywhere.
+ *
+ * Cleanup finds its work by reading the pages, not by what bulk deletion
+ * remembers: so it also completes what an earlier vacuum left, and may run in
+ * another process (parallel vacuum).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "commands/vacuum.h"
-#include "miscadmin.h"
+#include "common/pg_prng.h"
+#include "storage/indexfsm.h"
+#include "storage/lmgr.h"
+#include "utils/float.h"
 #include "utils/rel.h"
 
+#include "vecdist_compat.h"
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_select.h"
 #include "vhnsw/vhnsw_tids.h"
+#include "vhnsw/vhnsw_walk.h"
 
-typedef struct VacuumState
+/* How many neighbors of a tombstone are compared with the base of a link. */
+#define EXAMINED_PER_TOMBSTONE 8
+
+/* How many of those may become its neighbors. */
+#define REPLACEMENTS_PER_TOMBSTONE 3
+
+/*
+ * If most of the graph was deleted, the neighbors of tombstones are tombstones
+ * too.  Then so many of them are looked at before a list is left short.
+ */
+#define MAX_TOMBSTONES_FOLLOWED 64
+
+/* Attempts to change a list that others keep changing. */
+#define MAX_ATTEMPTS 4
+
+/* Fixed, so that vacuum does the same thing each time. */
+#define SAMPLE_SEED UINT64CONST(0x76656E747279)
+
+/* Bulk deletion in progress. */
+typedef struct BulkDelete
 {
-	IndexVacuumInfo *info;
 	Relation	index;
 	VhnswLayout layout;
+	BufferAccessStrategy strategy;
 	IndexBulkDeleteResult *stats;
 	IndexBulkDeleteCallback callback;
 	void	   *callback_state;
-	VhnswElement *with_lists;	/* of one page */
-} VacuumState;
+	bool		flag_set;		/* VHNSW_META_TOMBSTONES is */
+	bool	   *dead;			/* of a page's slots: the slot's own TID is */
+	VhnswElement *with_list;	/* a page's elements with TID lists */
+} BulkDelete;
 
-static void remove_page_tids(VacuumState *state, BlockNumber blkno);
+/* A neighbor list to be written, if it is still what it was. */
+typedef struct ListChange
+{
+	VhnswElement element;
+	uint8		version;
+	int			nold;
+	int			nnew;
+	VhnswElement old_list[VHNSW_MAX_DEGREE];
+	VhnswElement new_list[VHNSW_MAX_DEGREE];
+} ListChange;
 
-/* Vacuum callback: remove the TIDs that 'callback' says are dead. */
+/* Cleanup in progress. */
+typedef struct Cleanup
+{
+	Relation	index;
+	VhnswLayout layout;
+	VhnswWalk  *walk;
+	uint8	   *dead;			/* bits: tombstones noted before the barrier */
+	uint64		ndead_bits;		/* no later place is noted */
+	double		nlive;
+	double		nfree;
+	ListChange *changes;		/* room for those of one page */
+	VhnswSlot	slot;			/* room for the copies of three slots ... */
+	VhnswSlot	host_slot;
+	VhnswSlot	other_slot;
+	VhnswCode  *code;			/* ... and of two codes */
+	VhnswCode  *other_code;
+	VhnswElement *sample;		/* live elements, drawn at random */
+	uint32		nsample;
+	uint32		sample_size;
+	pg_prng_state random;
+} Cleanup;
+
+static bool delete_from_page(BulkDelete *bulk, BlockNumber blkno);
+static int	examine_slots(BulkDelete *bulk, Page page, BlockNumber blkno,
+						  int *ndead, bool *makes_tombstone);
+static void remove_slot_tids(BulkDelete *bulk, Buffer buffer);
+static void note_tombstones(Cleanup *cleanup);
+static void exclude_inserts(Relation index);
+static void repair_lists(Cleanup *cleanup);
+static bool repair_page(Cleanup *cleanup, BlockNumber blkno, bool first_time);
+static bool names_tombstone(const Cleanup *cleanup, VhnswSlot slot);
+static void plan_repair(Cleanup *cleanup, VhnswElement element,
+						VhnswSlot slot, ListChange *change);
+static int	gather_replacements(Cleanup *cleanup, VhnswElement base,
+								const ListChange *change, VhnswLink *links);
+static int	examine_tombstone(Cleanup *cleanup, VhnswElement base,
+							  const ListChange *change, VhnswLink *nearest);
+static bool list_contains(const VhnswElement *list, int n,
+						  VhnswElement element);
+static bool apply_changes(Cleanup *cleanup, BlockNumber blkno,
+						  ListChange *changes, int nchanges);
+static void sample_live(Cleanup *cleanup, VhnswElement element);
+static void replace_entries(Cleanup *cleanup);
+static bool pick_entry(Cleanup *cleanup, VhnswElement *element);
+static void relink_unreached(Cleanup *cleanup);
+static uint64 relink_page(Cleanup *cleanup, BlockNumber blkno);
+static void relink(Cleanup *cleanup, VhnswElement element);
+static VhnswElement choose_host(Cleanup *cleanup, VhnswElement element);
+static bool add_link(Cleanup *cleanup, VhnswElement host,
+					 VhnswElement element);
+static int	farthest_neighbor(Cleanup *cleanup, VhnswSlot slot);
+static bool take_link(Cleanup *cleanup, VhnswElement element,
+					  VhnswElement neighbor);
+static void free_tombstones(Cleanup *cleanup);
+static void free_on_page(Cleanup *cleanup, BlockNumber blkno);
+static void finish_metapage(Cleanup *cleanup);
+
+/* ----------------------------------------------------------------
+ * Bulk deletion
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * vhnswbulkdelete
+ *		Ask the callback about every TID of the index; remove the dead ones.
+ *
+ * Rows inserted meanwhile are not of interest, so the index's length at the
+ * start is enough.
+ */
 IndexBulkDeleteResult *
 vhnswbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 				IndexBulkDeleteCallback callback, void *callback_state)
 {
-	VacuumState state = {.info = info, .index = info->index,
-		.callback = callback, .callback_state = callback_state};
-	BlockNumber nblocks = RelationGetNumberOfBlocks(info->index);
+	Relation	index = info->index;
+	const VhnswCache *cache = VhnswGetCache(index);
+	BulkDelete	bulk = {.index = index,.layout = cache->layout};
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 
 	if (stats == NULL)
 		stats = palloc0_object(IndexBulkDeleteResult);
-	state.stats = stats;
-	state.layout = VhnswGetCache(info->index)->layout;
-	state.with_lists = palloc_array(VhnswElement,
-									state.layout.slots_per_page);
-
+	stats->estimated_count = false;
 	stats->num_index_tuples = 0;
-	stats->num_pages = nblocks;
-	for (int i = 0; i < VHNSW_OUTSIDE_LISTS; i++)
-		VhnswVacuumOutside(info->index, i, stats, callback, callback_state);
-	for (BlockNumber blkno = VHNSW_META_BLKNO + 1; blkno < nblocks; blkno++)
-		remove_page_tids(&state, blkno);
+	bulk.strategy = info->strategy;
+	bulk.stats = stats;
+	bulk.callback = callback;
+	bulk.callback_state = callback_state;
+	bulk.dead = palloc_array(bool, bulk.layout.slots_per_page);
+	bulk.with_list = palloc_array(VhnswElement, bulk.layout.slots_per_page);
+
+	for (BlockNumber blkno = 1; blkno < nblocks; blkno++)
+	{
+		while (!delete_from_page(&bulk, blkno))
+		{
+			VhnswSetMetaFlag(index, VHNSW_META_TOMBSTONES, true);
+			bulk.flag_set = true;
+		}
+	}
+	for (int list = 0; list < VHNSW_OUTSIDE_LISTS; list++)
+		VhnswVacuumOutside(index, list, stats, callback, callback_state);
+
+	pfree(bulk.dead);
+	pfree(bulk.with_list);
 	return stats;
 }
 
-/* Vacuum callback: nothing beyond the numbers. */
-IndexBulkDeleteResult *
-vhnswvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+/*
+ * Remove the dead TIDs of a page's elements, those in their lists included.
+ *
+ * Returns false, having done nothing, if that would make the first tombstone
+ * and the metapage does not say so yet (I10).
+ */
+static bool
+delete_from_page(BulkDelete *bulk, BlockNumber blkno)
 {
-	return stats;
-}
-
-/* Step 1 for one page. */
-static void
-remove_page_tids(VacuumState *state, BlockNumber blkno)
-{
-	const VhnswLayout *layout = &state->layout;
-	VhnswChange change;
 	Buffer		buffer;
 	Page		page;
-	Page		image = NULL;
 	int			nlists = 0;
+	int			ndead = 0;
+	bool		makes_tombstone = false;
 
-	vacuum_delay_point();
-	buffer = VhnswGetPageWithStrategy(state->index, blkno,
-									  BUFFER_LOCK_EXCLUSIVE,
-									  state->info->strategy);
+	VacuumDelayPoint();
+	buffer = VhnswGetPageWithStrategy(bulk->index, blkno,
+									  BUFFER_LOCK_EXCLUSIVE, bulk->strategy);
 	page = BufferGetPage(buffer);
-	for (int i = 0;
-		 VhnswPageIsKind(page, VHNSW_PAGE_ELEMENT) && i < layout->slots_per_page;
-		 i++)
+	if (!PageIsNew(page) && !VhnswPageIsOurs(page))
+		VhnswReportCorruption(bulk->index, blkno,
+							  "The page is not one of a vhnsw index.");
+	if (VhnswPageIsKind(page, VHNSW_PAGE_ELEMENT))
 	{
-		VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
+		nlists = examine_slots(bulk, page, blkno, &ndead, &makes_tombstone);
+		if (makes_tombstone && !bulk->flag_set)
+		{
+			VhnswReleasePage(buffer);
+			return false;
+		}
+		if (ndead > 0)
+			remove_slot_tids(bulk, buffer);
+	}
+	VhnswReleasePage(buffer);
+	if (ndead > 0)
+		VD_DEBUG_POINT("vhnsw-vacuum-tombstones");
 
+	for (int i = 0; i < nlists; i++)
+		VhnswVacuumElementTids(bulk->index, &bulk->layout,
+							   bulk->with_list[i], bulk->stats,
+							   bulk->callback, bulk->callback_state);
+	return true;
+}
+
+/*
+ * Ask about the TIDs in the slots of a locked page.
+ *
+ * Fills bulk->dead and counts it in *ndead, sets *makes_tombstone if an element
+ * will have no TID left, and returns how many elements with lists it put into
+ * bulk->with_list.
+ */
+static int
+examine_slots(BulkDelete *bulk, Page page, BlockNumber blkno, int *ndead,
+			  bool *makes_tombstone)
+{
+	int			nlists = 0;
+	int			nlive = 0;
+
+	for (int i = 0; i < bulk->layout.slots_per_page; i++)
+	{
+		VhnswSlot	slot = VhnswPageGetSlot(&bulk->layout, page, i);
+		bool		has_list = ItemPointerIsValid(&slot->tids);
+
+		bulk->dead[i] = false;
 		if ((slot->flags & VHNSW_SLOT_LIVE) == 0)
 			continue;
-		if (ItemPointerIsValid(&slot->tids))
-			state->with_lists[nlists++] = VhnswMakeElement(layout, blkno, i);
+		if (has_list)
+			bulk->with_list[nlists++] =
+				VhnswMakeElement(&bulk->layout, blkno, i);
 		if (!ItemPointerIsValid(&slot->heaptid))
 			continue;
-		if (!state->callback(&slot->heaptid, state->callback_state))
+		if (bulk->callback(&slot->heaptid, bulk->callback_state))
 		{
-			state->stats->num_index_tuples++;
-			continue;
+			bulk->dead[i] = true;
+			(*ndead)++;
+			if (!has_list)
+				*makes_tombstone = true;
 		}
+		else
+			nlive++;
+	}
 
-		state->stats->tuples_removed++;
-		if (image == NULL)
-		{
-			VhnswChangeBegin(&change, state->index, false);
-			image = VhnswChangePage(&change, buffer);
-		}
-		slot = VhnswPageGetSlot(layout, image, i);
+	/* With tombstones ahead of their flag we come here twice. */
+	if (!*makes_tombstone || bulk->flag_set)
+	{
+		bulk->stats->tuples_removed += *ndead;
+		bulk->stats->num_index_tuples += nlive;
+	}
+	return nlists;
+}
+
+/*
+ * Remove the TIDs marked in bulk->dead.  One record, complete in itself: an
+ * element that has no TID left becomes a tombstone.
+ */
+static void
+remove_slot_tids(BulkDelete *bulk, Buffer buffer)
+{
+	VhnswChange change;
+	Page		page;
+
+	VhnswChangeBegin(&change, bulk->index, false);
+	page = VhnswChangePage(&change, buffer);
+	for (int i = 0; i < bulk->layout.slots_per_page; i++)
+	{
+		VhnswSlot	slot = VhnswPageGetSlot(&bulk->layout, page, i);
+
+		if (!bulk->dead[i])
+			continue;
 		ItemPointerSetInvalid(&slot->heaptid);
 		if (!ItemPointerIsValid(&slot->tids))
 			slot->flags = VHNSW_SLOT_TOMBSTONE;
 	}
-	if (image)
-		VhnswChangeEnd(&change);
-	VhnswReleasePage(buffer);
+	VhnswChangeEnd(&change);
+}
 
-	for (int i = 0; i < nlists; i++)
-		VhnswVacuumElementTids(state->index, layout, state->with_lists[i],
-							   state->stats, state->callback,
-							   state->callback_state);
-	if (image)
-		VD_DEBUG_POINT("vhnsw-vacuum-tombstones");
+/* ----------------------------------------------------------------
+ * Cleanup
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * vhnswvacuumcleanup
+ *		Take tombstones out of the graph and free their places.
+ *
+ * Does nothing if there are none.  A crash, an error or a cancel leaves them
+ * for the next vacuum.
+ */
+IndexBulkDeleteResult *
+vhnswvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+{
+	Relation	index = info->index;
+	const VhnswCache *cache;
+	Cleanup		cleanup = {.index = index};
+
+	if (info->analyze_only)
+		return stats;
+	cache = VhnswGetCache(index);
+	if ((cache->meta.flags & VHNSW_META_TOMBSTONES) == 0)
+	{
+		if (stats)
+			stats->num_pages = RelationGetNumberOfBlocks(index);
+		return stats;
+	}
+	if (stats == NULL)
+	{
+		stats = palloc0_object(IndexBulkDeleteResult);
+		stats->estimated_count = true;
+		stats->num_index_tuples = info->num_heap_tuples;
+	}
+
+	cleanup.layout = cache->layout;
+	cleanup.sample_size = cache->nentries;
+	cleanup.changes = palloc_array(ListChange, cleanup.layout.slots_per_page);
+	cleanup.slot = palloc(cleanup.layout.slot_size);
+	cleanup.host_slot = palloc(cleanup.layout.slot_size);
+	cleanup.other_slot = palloc(cleanup.layout.slot_size);
+	cleanup.code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
+	cleanup.other_code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
+	cleanup.sample = palloc_array(VhnswElement, cleanup.sample_size + 1);
+	pg_prng_seed(&cleanup.random, SAMPLE_SEED);
+
+	/* The length is taken after the barrier, for the lists made before it. */
+	cleanup.walk = VhnswWalkCreate(index, &cleanup.layout, info->strategy);
+	note_tombstones(&cleanup);
+	exclude_inserts(index);
+	VD_DEBUG_POINT("vhnsw-vacuum-barrier");
+	cleanup.walk = VhnswWalkCreate(index, &cleanup.layout, info->strategy);
+
+	repair_lists(&cleanup);
+	replace_entries(&cleanup);
+	relink_unreached(&cleanup);
+	VD_DEBUG_POINT("vhnsw-vacuum-free");
+	free_tombstones(&cleanup);
+	finish_metapage(&cleanup);
+	IndexFreeSpaceMapVacuum(index);
+
+	stats->num_pages = cleanup.walk->nblocks;
+	stats->pages_deleted = 0;
+	stats->pages_free = 0;
+	return stats;
+}
+
+/*
+ * Note which elements are tombstones now.  Only they will be freed: inserts
+ * that are under way may list what becomes one later.
+ */
+static void
+note_tombstones(Cleanup *cleanup)
+{
+	VhnswWalk  *walk = cleanup->walk;
+
+	cleanup->dead = VhnswWalkMakeBits(walk);
+	cleanup->ndead_bits = walk->nplaces;
+	for (BlockNumber blkno = 1; blkno < walk->nblocks; blkno++)
+	{
+		if (!VhnswWalkReadPage(walk, blkno))
+			continue;
+		for (int i = 0; i < walk->layout.slots_per_page; i++)
+		{
+			VhnswSlot	slot = VhnswPageGetSlot(&walk->layout,
+												walk->page.data, i);
+
+			if (slot->flags & VHNSW_SLOT_TOMBSTONE)
+				VhnswSetBit(cleanup->dead,
+							VhnswMakeElement(&walk->layout, blkno, i));
+		}
+	}
+}
+
+/* Wait until every insert that began before now has ended. */
+static void
+exclude_inserts(Relation index)
+{
+	LockPage(index, VHNSW_REPAIR_LOCK, ExclusiveLock);
+	UnlockPage(index, VHNSW_REPAIR_LOCK, ExclusiveLock);
+}
+
+/* Was this element a tombstone when we noted them? */
+static bool
+is_noted(const Cleanup *cleanup, VhnswElement element)
+{
+	return element < cleanup->ndead_bits &&
+		VhnswGetBit(cleanup->dead, element);
+}
+
+/* ----------------------------------------------------------------
+ * Replacing links to tombstones
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Replace the links to noted tombstones in the lists of live elements.  On the
+ * way, count live elements, draw a sample of them, and tell the free space
+ * map about places that are free already.
+ */
+static void
+repair_lists(Cleanup *cleanup)
+{
+	for (BlockNumber blkno = 1; blkno < cleanup->walk->nblocks; blkno++)
+	{
+		bool		first_time = true;
+
+		while (!repair_page(cleanup, blkno, first_time))
+			first_time = false;
+	}
+}
+
+/*
+ * Repair the lists on one page; one record.  Returns false if others changed
+ * one of them meanwhile, so that the page must be looked at again.
+ */
+static bool
+repair_page(Cleanup *cleanup, BlockNumber blkno, bool first_time)
+{
+	VhnswWalk  *walk = cleanup->walk;
+	VhnswLayout *layout = &cleanup->layout;
+	int			nchanges = 0;
+	int			nfree = 0;
+	bool		done = true;
+
+	if (!VhnswWalkReadPage(walk, blkno))
+	{
+		if (walk->page_is_new)
+			VhnswRecordFreeSlots(cleanup->index, blkno,
+								 layout->slots_per_page);
+		return true;
+	}
+	for (int i = 0; i < layout->slots_per_page; i++)
+	{
+		VhnswSlot	slot = VhnswPageGetSlot(layout, walk->page.data, i);
+		VhnswElement element = VhnswMakeElement(layout, blkno, i);
+
+		if (slot->flags == 0)
+			nfree++;
+		if ((slot->flags & VHNSW_SLOT_LIVE) == 0)
+			continue;
+		if (first_time)
+			sample_live(cleanup, element);
+		if (names_tombstone(cleanup, slot))
+			plan_repair(cleanup, element, slot,
+						&cleanup->changes[nchanges++]);
+	}
+	if (nchanges > 0)
+	{
+		done = apply_changes(cleanup, blkno, cleanup->changes, nchanges);
+		VD_DEBUG_POINT("vhnsw-vacuum-repair");
+	}
+	if (first_time)
+	{
+		cleanup->nfree += nfree;
+		VhnswRecordFreeSlots(cleanup->index, blkno, nfree);
+	}
+	return done;
+}
+
+static bool
+names_tombstone(const Cleanup *cleanup, VhnswSlot slot)
+{
+	int			n = VhnswSlotNeighborCount(&cleanup->layout, slot);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (is_noted(cleanup, slot->neighbors[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Decide what an element's list becomes: the neighbors that are alive, and in
+ * the places of the others the nearest that the tombstones list.  Live
+ * neighbors never leave, so nothing loses its last link here.
+ *
+ * The heuristic of VhnswSelectLinks() is not applied: it would need the codes
+ * of all neighbors, a page visit each.
+ */
+static void
+plan_repair(Cleanup *cleanup, VhnswElement element, VhnswSlot slot,
+			ListChange *change)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	VhnswLink	links[MAX_TOMBSTONES_FOLLOWED * REPLACEMENTS_PER_TOMBSTONE];
+	int			nlinks;
+
+	if (slot->nneighbors > layout->degree)
+		VhnswReportCorruption(cleanup->index,
+							  VhnswElementBlock(layout, element),
+							  "A neighbor list is longer than the degree.");
+	change->element = element;
+	change->version = slot->version;
+	change->nold = VhnswSlotNeighborCount(layout, slot);
+	memcpy(change->old_list, slot->neighbors,
+		   change->nold * sizeof(VhnswElement));
+	change->nnew = 0;
+	for (int i = 0; i < change->nold; i++)
+	{
+		if (!is_noted(cleanup, change->old_list[i]))
+			change->new_list[change->nnew++] = change->old_list[i];
+	}
+
+	VhnswSlotCopyCode(layout, slot, cleanup->code);
+	nlinks = gather_replacements(cleanup, element, change, links);
+	VhnswSortLinks(links, nlinks);
+	for (int i = 0; i < nlinks && change->nnew < layout->degree; i++)
+	{
+		if (!list_contains(change->new_list, change->nnew, links[i].id))
+			change->new_list[change->nnew++] = links[i].id;
+	}
+}
+
+/*
+ * Collect live elements near the base from the lists of its tombstones, and
+ * of tombstones behind those while the list would stay shorter than m.
+ *
+ * cleanup->code is the base's code.  'links' has room for
+ * MAX_TOMBSTONES_FOLLOWED * REPLACEMENTS_PER_TOMBSTONE; an element may appear
+ * in it more than once.
+ */
+static int
+gather_replacements(Cleanup *cleanup, VhnswElement base,
+					const ListChange *change, VhnswLink *links)
+{
+	VhnswElement queue[MAX_TOMBSTONES_FOLLOWED];
+	int			queued = 0;
+	int			nlinks = 0;
+
+	for (int i = 0; i < change->nold && queued < lengthof(queue); i++)
+	{
+		if (is_noted(cleanup, change->old_list[i]))
+			queue[queued++] = change->old_list[i];
+	}
+	for (int next = 0; next < queued; next++)
+	{
+		if (!VhnswWalkReadSlot(cleanup->walk, queue[next], cleanup->slot))
+			continue;
+		nlinks += examine_tombstone(cleanup, base, change, &links[nlinks]);
+		if (change->nnew + nlinks >= cleanup->layout.m)
+			continue;
+		for (int i = 0;
+			 i < VhnswSlotNeighborCount(&cleanup->layout, cleanup->slot);
+			 i++)
+		{
+			VhnswElement neighbor = cleanup->slot->neighbors[i];
+
+			if (queued < lengthof(queue) && is_noted(cleanup, neighbor) &&
+				!list_contains(queue, queued, neighbor))
+				queue[queued++] = neighbor;
+		}
+	}
+	return nlinks;
+}
+
+/*
+ * Find the nearest to the base among the first live elements that the
+ * tombstone in cleanup->slot lists.  Returns how many went to 'nearest', at
+ * most REPLACEMENTS_PER_TOMBSTONE.
+ */
+static int
+examine_tombstone(Cleanup *cleanup, VhnswElement base,
+				  const ListChange *change, VhnswLink *nearest)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	VhnswLink	examined[EXAMINED_PER_TOMBSTONE];
+	int			nexamined = 0;
+	int			n;
+
+	for (int i = 0;
+		 i < VhnswSlotNeighborCount(layout, cleanup->slot) &&
+		 nexamined < EXAMINED_PER_TOMBSTONE;
+		 i++)
+	{
+		VhnswElement candidate = cleanup->slot->neighbors[i];
+
+		if (candidate == base || is_noted(cleanup, candidate) ||
+			list_contains(change->new_list, change->nnew, candidate) ||
+			!VhnswWalkReadSlot(cleanup->walk, candidate,
+							   cleanup->other_slot) ||
+			(cleanup->other_slot->flags & VHNSW_SLOT_LIVE) == 0)
+			continue;
+		VhnswSlotCopyCode(layout, cleanup->other_slot, cleanup->other_code);
+		examined[nexamined].id = candidate;
+		examined[nexamined].distance =
+			VhnswCodeDistance(layout->metric, layout->dims, cleanup->code,
+							  cleanup->other_code);
+		examined[nexamined].code = NULL;
+		nexamined++;
+	}
+	VhnswSortLinks(examined, nexamined);
+	n = Min(nexamined, REPLACEMENTS_PER_TOMBSTONE);
+	memcpy(nearest, examined, n * sizeof(VhnswLink));
+	return n;
+}
+
+static bool
+list_contains(const VhnswElement *list, int n, VhnswElement element)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (list[i] == element)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Write the changed lists of one page; one record.
+ *
+ * A list that is no longer what the change was made from is left as it is,
+ * and the result is then false.  Caller holds no content lock.
+ */
+static bool
+apply_changes(Cleanup *cleanup, BlockNumber blkno, ListChange *changes,
+			  int nchanges)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	Buffer		buffer = VhnswGetPage(cleanup->index, blkno,
+									  VHNSW_PAGE_ELEMENT,
+									  BUFFER_LOCK_EXCLUSIVE);
+	Page		page = BufferGetPage(buffer);
+	VhnswChange record;
+	int			nvalid = 0;
+
+	for (int i = 0; i < nchanges; i++)
+	{
+		ListChange *change = &changes[i];
+		VhnswSlot	slot =
+		VhnswPageGetSlot(layout, page,
+						 VhnswElementSlot(layout, change->element));
+
+		if ((slot->flags & VHNSW_SLOT_LIVE) &&
+			slot->version == change->version &&
+			slot->nneighbors == change->nold &&
+			memcmp(slot->neighbors, change->old_list,
+				   change->nold * sizeof(VhnswElement)) == 0)
+			nvalid++;
+		else
+			change->element = VHNSW_NO_ELEMENT;
+	}
+	if (nvalid > 0)
+	{
+		VhnswChangeBegin(&record, cleanup->index, false);
+		page = VhnswChangePage(&record, buffer);
+		for (int i = 0; i < nchanges; i++)
+		{
+			ListChange *change = &changes[i];
+			VhnswSlot	slot;
+
+			if (change->element == VHNSW_NO_ELEMENT)
+				continue;
+			slot = VhnswPageGetSlot(layout, page,
+									VhnswElementSlot(layout, change->element));
+			slot->nneighbors = change->nnew;
+			memset(slot->neighbors, 0, layout->degree * sizeof(VhnswElement));
+			memcpy(slot->neighbors, change->new_list,
+				   change->nnew * sizeof(VhnswElement));
+		}
+		VhnswChangeEnd(&record);
+	}
+	VhnswReleasePage(buffer);
+	return nvalid == nchanges;
+}
+
+/* ----------------------------------------------------------------
+ * Entries
+ * ----------------------------------------------------------------
+ */
+
+/* Count a live element, and draw it for the sample (algorithm R). */
+static void
+sample_live(Cleanup *cleanup, VhnswElement element)
+{
+	cleanup->nlive++;
+	if (cleanup->nsample < cleanup->sample_size)
+		cleanup->sample[cleanup->nsample++] = element;
+	else if (cleanup->sample_size > 0)
+	{
+		uint64		i = pg_prng_uint64_range(&cleanup->random, 0,
+											 (uint64) cleanup->nlive - 1);
+
+		if (i < cleanup->sample_size)
+			cleanup->sample[i] = element;
+	}
+}
+
+/*
+ * Let entries that name noted tombstones name live elements.  From the last to
+ * the first, because removing one moves the last into its place.
+ */
+static void
+replace_entries(Cleanup *cleanup)
+{
+	const VhnswCache *cache = VhnswGetCache(cleanup->index);
+	uint32		n = cache->nentries;
+	VhnswElement *old_entries = palloc_array(VhnswElement, n + 1);
+
+	for (uint32 i = 0; i < n; i++)
+		old_entries[i] = VhnswCacheGetEntry(cache, i)->element;
+
+	for (uint32 i = n; i-- > 0;)
+	{
+		VhnswElement element;
+
+		VacuumDelayPoint();
+		if (!is_noted(cleanup, old_entries[i]))
+			continue;
+		while (pick_entry(cleanup, &element))
+		{
+			if (!list_contains(old_entries, n, element))
+				break;
+		}
+		if (element == VHNSW_NO_ELEMENT)
+			VhnswRemoveEntry(cleanup->index, &cleanup->layout, i,
+							 old_entries[i]);
+		else
+		{
+			VhnswSlotCopyCode(&cleanup->layout, cleanup->slot, cleanup->code);
+			VhnswReplaceEntry(cleanup->index, &cleanup->layout, i,
+							  old_entries[i], element,
+							  cleanup->slot->version, cleanup->code);
+			old_entries[i] = element;
+		}
+	}
+	pfree(old_entries);
+}
+
+/*
+ * Take a live element out of the sample; its slot is copied to cleanup->slot.
+ * False, with VHNSW_NO_ELEMENT, if the sample is used up.
+ */
+static bool
+pick_entry(Cleanup *cleanup, VhnswElement *element)
+{
+	while (cleanup->nsample > 0)
+	{
+		*element = cleanup->sample[--cleanup->nsample];
+		if (VhnswWalkReadSlot(cleanup->walk, *element, cleanup->slot) &&
+			(cleanup->slot->flags & VHNSW_SLOT_LIVE))
+			return true;
+	}
+	*element = VHNSW_NO_ELEMENT;
+	return false;
+}
+
+/* ----------------------------------------------------------------
+ * Relinking what cannot be reached
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Give a link to every live element that cannot be reached from the entries
+ * without passing through tombstones.
+ *
+ * What is behind an unreached element is found by walking on from it, so one
+ * link per lost group is usually enough.
+ */
+static void
+relink_unreached(Cleanup *cleanup)
+{
+	VhnswWalk  *walk = cleanup->walk;
+
+	VhnswWalkStart(walk);
+	VhnswWalkReach(walk);
+	for (BlockNumber blkno = 1; blkno < walk->nblocks; blkno++)
+	{
+		if (relink_page(cleanup, blkno) > 0)
+			VhnswWalkReach(walk);
+	}
+}
+
+/* The same for the elements of one page; returns how many it relinked. */
+static uint64
+relink_page(Cleanup *cleanup, BlockNumber blkno)
+{
+	VhnswWalk  *walk = cleanup->walk;
+	VhnswElement first = VhnswMakeElement(&walk->layout, blkno, 0);
+	VhnswElement *unreached;
+	int			n = 0;
+	bool		complete = true;
+
+	for (int i = 0; i < walk->layout.slots_per_page && complete; i++)
+		complete = VhnswGetBit(walk->reached, first + i);
+	if (complete || !VhnswWalkReadPage(walk, blkno))
+		return 0;
+
+	unreached = palloc_array(VhnswElement, walk->layout.slots_per_page);
+	for (int i = 0; i < walk->layout.slots_per_page; i++)
+	{
+		VhnswSlot	slot = VhnswPageGetSlot(&walk->layout, walk->page.data,
+											i);
+
+		if (!VhnswGetBit(walk->reached, first + i) &&
+			(slot->flags & VHNSW_SLOT_LIVE))
+			unreached[n++] = first + i;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		relink(cleanup, unreached[i]);
+		VhnswSetBit(walk->reached, unreached[i]);
+	}
+	pfree(unreached);
+	return n;
+}
+
+/*
+ * Make a reached element list an unreached one.  If others keep changing the
+ * lists concerned, it is left to the next vacuum.
+ */
+static void
+relink(Cleanup *cleanup, VhnswElement element)
+{
+	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
+	{
+		VhnswElement host = choose_host(cleanup, element);
+
+		if (host == VHNSW_NO_ELEMENT || add_link(cleanup, host, element))
+			return;
+	}
+}
+
+/*
+ * The nearest reached live element that 'element' lists, or else the nearest
+ * entry.
+ */
+static VhnswElement
+choose_host(Cleanup *cleanup, VhnswElement element)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	VhnswElement host = VHNSW_NO_ELEMENT;
+	float		nearest = 0;
+	const VhnswCache *cache;
+
+	if (!VhnswWalkReadSlot(cleanup->walk, element, cleanup->slot))
+		return VHNSW_NO_ELEMENT;
+	VhnswSlotCopyCode(layout, cleanup->slot, cleanup->code);
+	for (int i = 0; i < VhnswSlotNeighborCount(layout, cleanup->slot); i++)
+	{
+		VhnswElement neighbor = cleanup->slot->neighbors[i];
+		float		distance;
+
+		if (!VhnswWalkCovers(cleanup->walk, neighbor) ||
+			!VhnswGetBit(cleanup->walk->reached, neighbor) ||
+			!VhnswWalkReadSlot(cleanup->walk, neighbor,
+							   cleanup->other_slot) ||
+			(cleanup->other_slot->flags & VHNSW_SLOT_LIVE) == 0)
+			continue;
+		VhnswSlotCopyCode(layout, cleanup->other_slot, cleanup->other_code);
+		distance = VhnswCodeDistance(layout->metric, layout->dims,
+									 cleanup->code, cleanup->other_code);
+		if (host == VHNSW_NO_ELEMENT || distance < nearest)
+		{
+			host = neighbor;
+			nearest = distance;
+		}
+	}
+	if (host != VHNSW_NO_ELEMENT)
+		return host;
+
+	cache = VhnswGetCache(cleanup->index);
+	for (uint32 i = 0; i < cache->nentries; i++)
+	{
+		VhnswEntry	entry = VhnswCacheGetEntry(cache, i);
+		float		distance =
+		VhnswCodeDistance(layout->metric, layout->dims, cleanup->code,
+						  VhnswEntryGetCode(entry));
+
+		if (entry->element != element &&
+			(host == VHNSW_NO_ELEMENT || distance < nearest))
+		{
+			host = entry->element;
+			nearest = distance;
+		}
+	}
+	return host;
+}
+
+/*
+ * Let 'host' list 'element', in a free place or else in place of its farthest
+ * neighbor, which 'element' lists from then on.  Two records at most; after
+ * the first, one link too many exists.
+ *
+ * Returns false if others changed the host's list meanwhile.
+ */
+static bool
+add_link(Cleanup *cleanup, VhnswElement host, VhnswElement element)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	ListChange *change = &cleanup->changes[0];
+	VhnswSlot	slot = cleanup->host_slot;
+	int			n;
+
+	if (!VhnswWalkReadSlot(cleanup->walk, host, slot) ||
+		(slot->flags & VHNSW_SLOT_LIVE) == 0)
+		return false;
+	n = VhnswSlotNeighborCount(layout, slot);
+	if (list_contains(slot->neighbors, n, element))
+		return true;
+
+	change->element = host;
+	change->version = slot->version;
+	change->nold = change->nnew = n;
+	memcpy(change->old_list, slot->neighbors, n * sizeof(VhnswElement));
+	memcpy(change->new_list, slot->neighbors, n * sizeof(VhnswElement));
+	if (n < layout->degree)
+		change->new_list[change->nnew++] = element;
+	else
+	{
+		int			farthest = farthest_neighbor(cleanup, slot);
+
+		if (!take_link(cleanup, element, slot->neighbors[farthest]))
+			return false;
+		change->new_list[farthest] = element;
+	}
+	return apply_changes(cleanup, VhnswElementBlock(layout, host), change, 1);
+}
+
+/* Which neighbor in a list is the farthest from the list's owner? */
+static int
+farthest_neighbor(Cleanup *cleanup, VhnswSlot slot)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	int			farthest = 0;
+	float		longest = -get_float4_infinity();
+
+	VhnswSlotCopyCode(layout, slot, cleanup->code);
+	for (int i = 0; i < VhnswSlotNeighborCount(layout, slot); i++)
+	{
+		float		distance;
+
+		if (!VhnswWalkReadSlot(cleanup->walk, slot->neighbors[i],
+							   cleanup->other_slot))
+			continue;
+		VhnswSlotCopyCode(layout, cleanup->other_slot, cleanup->other_code);
+		distance = VhnswCodeDistance(layout->metric, layout->dims,
+									 cleanup->code, cleanup->other_code);
+		if (distance > longest)
+		{
+			longest = distance;
+			farthest = i;
+		}
+	}
+	return farthest;
+}
+
+/*
+ * Let an unreached element list 'neighbor', in a free place or in place of its
+ * last neighbor: nothing that is reached depends on its links.
+ *
+ * Returns false if others changed its list meanwhile.
+ */
+static bool
+take_link(Cleanup *cleanup, VhnswElement element, VhnswElement neighbor)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	ListChange	change;
+	int			n;
+
+	if (neighbor == element ||
+		!VhnswWalkReadSlot(cleanup->walk, element, cleanup->slot))
+		return false;
+	n = VhnswSlotNeighborCount(layout, cleanup->slot);
+	if (list_contains(cleanup->slot->neighbors, n, neighbor))
+		return true;
+
+	change.element = element;
+	change.version = cleanup->slot->version;
+	change.nold = change.nnew = n;
+	memcpy(change.old_list, cleanup->slot->neighbors,
+		   n * sizeof(VhnswElement));
+	memcpy(change.new_list, change.old_list, n * sizeof(VhnswElement));
+	if (n < layout->degree)
+		change.nnew++;
+	change.new_list[change.nnew - 1] = neighbor;
+	return apply_changes(cleanup, VhnswElementBlock(layout, element),
+						 &change, 1);
+}
+
+/* ----------------------------------------------------------------
+ * Freeing places
+ * ----------------------------------------------------------------
+ */
+
+/* Free the noted tombstones: no live element lists them any more. */
+static void
+free_tombstones(Cleanup *cleanup)
+{
+	VhnswWalk  *walk = cleanup->walk;
+
+	for (BlockNumber blkno = 1; blkno < walk->nblocks; blkno++)
+	{
+		VhnswElement first = VhnswMakeElement(&walk->layout, blkno, 0);
+
+		for (int i = 0; i < walk->layout.slots_per_page; i++)
+		{
+			if (is_noted(cleanup, first + i))
+			{
+				free_on_page(cleanup, blkno);
+				break;
+			}
+		}
+	}
+}
+
+/*
+ * Free the noted tombstones of a page; one record.  Readers that hold their
+ * numbers notice the new version.
+ */
+static void
+free_on_page(Cleanup *cleanup, BlockNumber blkno)
+{
+	VhnswLayout *layout = &cleanup->layout;
+	Buffer		buffer;
+	Page		page;
+	VhnswChange change;
+	int			nfree = 0;
+
+	VacuumDelayPoint();
+	buffer = VhnswGetPage(cleanup->index, blkno, VHNSW_PAGE_ELEMENT,
+						  BUFFER_LOCK_EXCLUSIVE);
+	VhnswChangeBegin(&change, cleanup->index, false);
+	page = VhnswChangePage(&change, buffer);
+	for (int i = 0; i < layout->slots_per_page; i++)
+	{
+		VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
+
+		if (is_noted(cleanup, VhnswMakeElement(layout, blkno, i)) &&
+			(slot->flags & VHNSW_SLOT_TOMBSTONE))
+		{
+			slot->flags = 0;
+			slot->version++;
+			slot->nneighbors = 0;
+			cleanup->nfree++;
+		}
+		if (slot->flags == 0)
+			nfree++;
+	}
+	VhnswChangeEnd(&change);
+	VhnswReleasePage(buffer);
+	VhnswRecordFreeSlots(cleanup->index, blkno, nfree);
+	VD_DEBUG_POINT("vhnsw-vacuum-free");
+}
+
+/*
+ * All tombstones are gone: clear the flag, and write down the counts for the
+ * planner.
+ */
+static void
+finish_metapage(Cleanup *cleanup)
+{
+	Buffer		buffer = VhnswGetPage(cleanup->index, VHNSW_META_BLKNO,
+									  VHNSW_PAGE_META, BUFFER_LOCK_EXCLUSIVE);
+	VhnswMetaPage meta;
+	VhnswChange change;
+
+	VhnswChangeBegin(&change, cleanup->index, false);
+	meta = VhnswPageGetMeta(VhnswChangePage(&change, buffer));
+	meta->flags &= ~VHNSW_META_TOMBSTONES;
+	meta->elements = cleanup->nlive;
+	meta->tombstones = 0;
+	meta->free_slots = cleanup->nfree;
+	VhnswChangeEnd(&change);
+	VhnswReleasePage(buffer);
 }

@@ -1,0 +1,256 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_check_heap.c
+ *	  Compare an index with its table.
+ *
+ * Every row that a snapshot sees must stand in the index (I11), with the code
+ * of its vector, and bounds must hold for it (I8).  The snapshot is taken
+ * before the index is read: rows that it sees were in the index by then, and
+ * cannot leave it while the snapshot is held.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "types/vector.h"
+#include "vhnsw/vhnsw_check.h"
+#include "vhnsw/vhnsw_meta.h"
+
+typedef struct HeapCheck
+{
+	VhnswCheck *check;
+	VhnswSpace	space;			/* a copy: the cache may go while we read rows */
+	MemoryContext context;		/* reset for each row */
+	VhnswQuery	query;			/* of this row's vector */
+	VhnswCode  *code;			/* likewise */
+	bool		has_other;		/* is the following valid? */
+	VhnswQuery	other_query;	/* of an earlier row, for its bounds */
+	float	   *other;			/* that row's vector */
+} HeapCheck;
+
+static void copy_space(HeapCheck *state, const VhnswCache *cache);
+static void check_row(Relation index, ItemPointer tid, Datum *values,
+					  bool *isnull, bool alive, void *arg);
+static void check_vector(HeapCheck *state, ItemPointer tid, uint32 owner,
+						 const Vector *vector);
+static void check_code(HeapCheck *state, ItemPointer tid,
+					   VhnswElement element, const Vector *vector);
+static double operator_distance(VhnswMetric metric, const float *a,
+								const float *b, int dims);
+static void report_row(VhnswCheck *check, const char *invariant,
+					   ItemPointer tid, const char *message);
+
+/*
+ * VhnswCheckSnapshot
+ *		A registered snapshot whose rows must be in the index.
+ */
+Snapshot
+VhnswCheckSnapshot(Relation index)
+{
+	Snapshot	snapshot;
+
+	if (!index->rd_index->indisvalid)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("cannot compare index \"%s\" with its table",
+					   RelationGetRelationName(index)),
+				errdetail("The index is not valid."));
+
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+
+	/* A snapshot older than the index may see rows it does not have. */
+	if (IsolationUsesXactSnapshot() && index->rd_index->indcheckxmin &&
+		!TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
+							   snapshot->xmin))
+		ereport(ERROR,
+				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				errmsg("cannot compare index \"%s\" with its table",
+					   RelationGetRelationName(index)),
+				errdetail("The snapshot of this transaction is older than the index."));
+	return snapshot;
+}
+
+/*
+ * VhnswCheckHeap
+ *		Look up every row in the index.  Unregisters the snapshot.
+ */
+void
+VhnswCheckHeap(VhnswCheck *check, Snapshot snapshot)
+{
+	IndexInfo  *info = BuildIndexInfo(check->index);
+	TableScanDesc scan = table_beginscan_strat(check->heap, snapshot, 0, NULL,
+											   true, true);
+	HeapCheck	state = {.check = check};
+	int			dims = check->layout.dims;
+
+	copy_space(&state, VhnswGetCache(check->index));
+	state.context = AllocSetContextCreate(CurrentMemoryContext,
+										  "vhnsw check of a row",
+										  ALLOCSET_DEFAULT_SIZES);
+	state.query.rotated = palloc_array(float, dims);
+	state.other_query.rotated = palloc_array(float, dims);
+	state.other = palloc_array(float, dims);
+	state.code = palloc(VHNSW_CODE_SIZE(dims));
+
+	/* So that the scan accepts an MVCC snapshot. */
+	info->ii_Concurrent = true;
+	info->ii_Unique = false;
+	table_index_build_scan(check->heap, check->index, info, true, false,
+						   check_row, &state, scan);
+	UnregisterSnapshot(snapshot);
+	MemoryContextDelete(state.context);
+}
+
+static void
+copy_space(HeapCheck *state, const VhnswCache *cache)
+{
+	int			dims = cache->layout.dims;
+	float	   *signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
+
+	memcpy(signs, cache->space.signs,
+		   VHNSW_ROTATION_ROUNDS * dims * sizeof(float));
+	state->space = cache->space;
+	state->space.signs = signs;
+	if (cache->space.mean)
+	{
+		float	   *mean = palloc_array(float, dims);
+
+		memcpy(mean, cache->space.mean, dims * sizeof(float));
+		state->space.mean = mean;
+	}
+}
+
+/* Called for each row that the snapshot sees and the index should have. */
+static void
+check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+		  bool alive, void *arg)
+{
+	HeapCheck  *state = arg;
+	VhnswCheck *check = state->check;
+	MemoryContext old_context = MemoryContextSwitchTo(state->context);
+	uint32		owner = VhnswCheckFindTid(check, tid);
+
+	if (owner == 0)
+		report_row(check, "I11", tid, "is not in the index");
+	else if (isnull[0])
+	{
+		if (owner != VhnswOutsideOwner(VHNSW_LIST_NULL))
+			report_row(check, "I11", tid,
+					   "is NULL and not in the list of NULLs");
+	}
+	else
+		check_vector(state, tid, owner, DatumGetVector(values[0]));
+
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(state->context);
+}
+
+/* Is a row where its vector belongs? */
+static void
+check_vector(HeapCheck *state, ItemPointer tid, uint32 owner,
+			 const Vector *vector)
+{
+	VhnswCheck *check = state->check;
+
+	VhnswQueryInit(&state->query, &state->space, vector->x);
+	switch (state->query.vector_class)
+	{
+		case VHNSW_VECTOR_ZERO:
+			if (owner != VhnswOutsideOwner(VHNSW_LIST_ZERO))
+				report_row(check, "I11", tid,
+						   "is zero and not in the list of zero vectors");
+			break;
+		case VHNSW_VECTOR_EXTREME:
+			if (owner != VhnswOutsideOwner(VHNSW_LIST_EXTREME))
+				report_row(check, "I11", tid,
+						   "is extreme and not in the list of extreme vectors");
+			break;
+		case VHNSW_VECTOR_NORMAL:
+			check_code(state, tid, owner, vector);
+			break;
+	}
+}
+
+/*
+ * Does the element have the code of this row's vector, and is its bound right
+ * for an earlier row as the query?
+ */
+static void
+check_code(HeapCheck *state, ItemPointer tid, VhnswElement element,
+		   const Vector *vector)
+{
+	VhnswCheck *check = state->check;
+	VhnswLayout *layout = &check->layout;
+	VhnswSlot	slot = check->slot;
+
+	/* Rows may have come since we looked at the length of the index. */
+	if (!VhnswWalkReadSlot(check->walk, element, slot))
+	{
+		report_row(check, "I11", tid, "is in the index under no element");
+		return;
+	}
+	VhnswEncode(&state->query, state->code);
+	if (memcmp(&slot->scale, &state->code->scale, sizeof(float4)) != 0 ||
+		memcmp(&slot->norm, &state->code->norm, sizeof(float4)) != 0 ||
+		memcmp(&slot->residual, &state->code->residual, sizeof(float4)) != 0 ||
+		memcmp(VhnswSlotGetCode(layout, slot), state->code->code,
+			   layout->dims) != 0)
+	{
+		report_row(check, "I11", tid, "stands at an element with another code");
+		return;
+	}
+
+	if (state->has_other)
+	{
+		double		dot = DistanceDotFloatInt8(state->other_query.rotated,
+											   VhnswSlotGetCode(layout, slot),
+											   layout->dims);
+		double		bound = VhnswLowerBound(&state->other_query, slot->scale,
+											slot->norm, slot->residual, dot);
+
+		if (!(bound <= operator_distance(layout->metric, state->other,
+										 vector->x, layout->dims)))
+			report_row(check, "I8", tid,
+					   "is nearer to another row than its bound");
+	}
+
+	/* The next row is compared with this one. */
+	memcpy(state->other, vector->x, layout->dims * sizeof(float));
+	VhnswQueryInit(&state->other_query, &state->space, state->other);
+	state->has_other = true;
+}
+
+/* What the SQL operator gives. */
+static double
+operator_distance(VhnswMetric metric, const float *a, const float *b, int dims)
+{
+	switch (metric)
+	{
+		case VHNSW_L2:
+			return sqrt(DistanceL2Squared(a, b, dims));
+		case VHNSW_INNER_PRODUCT:
+			return -DistanceInnerProduct(a, b, dims);
+		case VHNSW_COSINE:
+			return DistanceCosine(a, b, dims);
+	}
+	return 0;					/* not reached */
+}
+
+static void
+report_row(VhnswCheck *check, const char *invariant, ItemPointer tid,
+		   const char *message)
+{
+	VhnswCheckReport(check, VHNSW_DAMAGE, invariant, InvalidBlockNumber, -1,
+					 "row (%u,%u) %s", ItemPointerGetBlockNumber(tid),
+					 ItemPointerGetOffsetNumber(tid), message);
+}
