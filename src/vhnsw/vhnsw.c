@@ -34,6 +34,7 @@
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_demand.h"
 
 VECDIST_FUNCTION_INFO_V1(vhnswhandler);
 VECDIST_FUNCTION_INFO_V1(vhnsw_l2_metric);
@@ -91,7 +92,7 @@ VhnswInit(void)
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("vhnsw");
 
-	VhnswLimitInit();
+	VhnswDemandInit();
 }
 
 /* Tells PostgreSQL what the access method can do. */

@@ -79,11 +79,6 @@ extern void vhnswrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 extern bool vhnswgettuple(IndexScanDesc scan, ScanDirection direction);
 extern void vhnswendscan(IndexScanDesc scan);
 
-/* vhnsw_limit.c */
-extern void VhnswLimitInit(void);
-extern struct LimitState *VhnswFindLimit(ScanKey orderbys);
-extern int64 VhnswLimitRows(struct LimitState *limit);
-
 /* vhnsw_vacuum.c */
 extern IndexBulkDeleteResult *vhnswbulkdelete(IndexVacuumInfo *info,
 											  IndexBulkDeleteResult *stats,

@@ -33,6 +33,7 @@
 #include "types/vector.h"
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_demand.h"
 #include "vhnsw/vhnsw_search.h"
 
 VECDIST_FUNCTION_INFO_V1(vhnsw_session_stats);
@@ -50,7 +51,7 @@ typedef enum ScanSource
 typedef struct VhnswScan
 {
 	MemoryContext context;		/* reset at every rescan */
-	struct LimitState *limit;	/* or NULL */
+	VhnswDemand *demand;		/* NULL if nothing is known of it */
 	bool		started;
 	bool		unordered;		/* no key, or a NULL query: any order */
 	VhnswQuery	query;
@@ -73,8 +74,8 @@ typedef struct VhnswScan
 	double		bound;
 
 	double		largest_bound;	/* ever reported */
-	double		passed_bound;	/* largest when a row last passed the LIMIT */
-	int64		passed_rows;	/* the LIMIT's position then */
+	double		passed_bound;	/* largest when a row last passed to the user */
+	uint64		passed;			/* VhnswDemandPassed() then */
 } VhnswScan;
 
 /* Counted since the session began. */
@@ -95,8 +96,9 @@ static bool next_from_list(IndexScanDesc scan, VhnswOutsideList list,
 						   ItemPointer tid);
 static bool next_from_graph(IndexScanDesc scan, ItemPointer tid,
 							double *bound);
-static int64 required_settled(const VhnswScan *state);
+static double required_settled(const VhnswScan *state, double reported);
 static bool sweep_is_due(IndexScanDesc scan);
+static double expected_evaluations(VhnswScan *state);
 static void take_tids(IndexScanDesc scan, VhnswFound *found);
 static void begin_sweep(IndexScanDesc scan);
 static int	collect_page(IndexScanDesc scan, BlockNumber blkno,
@@ -142,7 +144,7 @@ vhnswrescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
 	end_search(state);
 	memset(state, 0, sizeof(*state));
 	state->context = context;
-	state->limit = VhnswFindLimit(orderbys);
+	state->demand = VhnswFindDemand(orderbys);
 }
 
 /* Scan callback. */
@@ -214,8 +216,8 @@ start_scan(IndexScanDesc scan)
 	cache = VhnswGetCache(scan->indexRelation);
 	state->layout = cache->layout;
 	state->passed_bound = state->largest_bound = -get_float8_infinity();
-	state->passed_rows = state->limit ? state->limit->position : 0;
-	state->ef = Max(vhnsw_ef_search, VhnswLimitRows(state->limit));
+	state->ef = Max(vhnsw_ef_search, VhnswDemandRows(state->demand));
+	(void) VhnswDemandPassed(state->demand, &state->passed);
 	state->constant_bound = -get_float8_infinity();
 	state->source = SOURCE_EXTREME;
 
@@ -324,7 +326,7 @@ next_from_graph(IndexScanDesc scan, ItemPointer tid, double *bound)
 
 	for (;;)
 	{
-		int64		required = required_settled(state);
+		int64		required = required_settled(state, state->nreported);
 		VhnswFound *found;
 
 		if (state->next_tid < state->tids.count)
@@ -341,17 +343,21 @@ next_from_graph(IndexScanDesc scan, ItemPointer tid, double *bound)
 			return false;
 		}
 
-		/* Look at the memory now and then on the way to a large LIMIT. */
+		/*
+		 * If the search ends, the sweep reports what is settled and what the
+		 * graph does not reach in one order.  On the way to a large LIMIT we
+		 * look at the memory now and then.
+		 */
 		do
 		{
-			if (sweep_is_due(scan))
+			if (sweep_is_due(scan) ||
+				!VhnswSearchUntil(search,
+								  Min(required, search->nsettled + 256)))
 				return false;
-		} while (VhnswSearchUntil(search, Min(required, search->nsettled + 256)) &&
-				 search->nsettled < required);
+		} while (search->nsettled < required);
 
 		found = VhnswSearchNextFound(search);
-		if (found == NULL)
-			return false;
+		Assert(found != NULL);
 		pairingheap_remove_first(search->settled);
 		found->seen->reported = true;
 		state->nreported++;
@@ -366,15 +372,13 @@ next_from_graph(IndexScanDesc scan, ItemPointer tid, double *bound)
 }
 
 /*
- * How many elements must be settled before one more is reported: ef for the
- * first ef, then a window that grows with what was taken.
+ * How many elements must be settled before one more than 'reported' is
+ * reported: ef for the first ef, then a window that grows with what was taken.
  */
-static int64
-required_settled(const VhnswScan *state)
+static double
+required_settled(const VhnswScan *state, double reported)
 {
-	int64		e = state->nreported;
-
-	return Max(state->ef, Min(3 * e - 2 * state->ef, 2 * e));
+	return Max(state->ef, Min(3 * reported - 2 * state->ef, 2 * reported));
 }
 
 /*
@@ -387,19 +391,43 @@ sweep_is_due(IndexScanDesc scan)
 {
 	VhnswScan  *state = scan->opaque;
 
-	if (state->eighth == 0)
+	if (state->nreported == 0 && state->search->nexpanded == 0)
+	{
 		state->eighth = 1 + (int64)
 			RelationGetNumberOfBlocks(scan->indexRelation) *
 			state->layout.slots_per_page / 8;
-
-	if (state->ef >= state->eighth)
-		return true;
+		if (expected_evaluations(state) >= state->eighth)
+			return true;
+	}
 	if (state->nreported >= state->ef &&
 		state->search->nevaluated >= state->eighth)
 		return true;
 	return state->search->nexpanded >= state->ef &&
 		MemoryContextMemAllocated(state->context, false) >
 		(Size) work_mem * 1024;
+}
+
+/*
+ * How many elements the graph search will probably evaluate, if it is likely
+ * to go on beyond ef; else ef, each of which has to be evaluated at least.
+ */
+static double
+expected_evaluations(VhnswScan *state)
+{
+	double		wanted = VhnswDemandRows(state->demand);
+	double		filtered = VhnswDemandFiltered(state->demand);
+	double		elements = 8.0 * state->eighth;
+	double		rows;
+
+	if (VhnswDemandIsAll(state->demand))
+		return elements;
+	if (wanted < 0 || filtered < 0)
+		return state->ef;
+
+	rows = wanted * elements / Max(filtered, 1);
+	if (rows <= state->ef)
+		return state->ef;
+	return required_settled(state, rows) * state->layout.degree / 2;
 }
 
 /* Remember the TIDs of an element and the bound to report them with. */
@@ -430,15 +458,17 @@ take_tids(IndexScanDesc scan, VhnswFound *found)
 	}
 }
 
-/* What has passed the LIMIT since the last row has been seen by the user. */
+/* Has the user got rows since we were here? */
 static void
 note_passed_rows(VhnswScan *state)
 {
-	if (state->limit == NULL)
+	uint64		passed;
+
+	if (!VhnswDemandPassed(state->demand, &passed))
 		state->passed_bound = state->largest_bound;
-	else if (state->limit->position != state->passed_rows)
+	else if (passed != state->passed)
 	{
-		state->passed_rows = state->limit->position;
+		state->passed = passed;
 		state->passed_bound = state->largest_bound;
 	}
 }

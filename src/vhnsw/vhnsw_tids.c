@@ -65,10 +65,17 @@ static int	count_live_tids(VhnswCell cell, IndexBulkDeleteCallback callback,
 							void *state);
 static void remove_dead_tids(VhnswCell cell, IndexBulkDeleteCallback callback,
 							 void *state);
-static void unlink_cell(ListOwner *owner, ItemPointer dead,
+static void read_cell(Relation index, ItemPointer at, VhnswCell cell);
+static int	vacuum_cell(ListOwner *owner, ItemPointer at, ItemPointer next,
+						IndexBulkDeleteResult *stats,
 						IndexBulkDeleteCallback callback, void *state);
-static void find_predecessor(ListOwner *owner, ItemPointer cell_at,
+static bool unlink_cell(ListOwner *owner, ItemPointer dead, ItemPointer kept,
+						IndexBulkDeleteCallback callback, void *state);
+static void unlink_in_images(ListOwner *owner, VhnswChange *change, Page page,
+							 ItemPointer dead, Page predecessor_page,
 							 ItemPointer predecessor);
+static void find_predecessor(ListOwner *owner, ItemPointer at,
+							 ItemPointer kept, ItemPointer predecessor);
 
 void
 VhnswTidArrayAdd(VhnswTidArray *array, const ItemPointerData *tid)
@@ -440,6 +447,66 @@ read_slot_tids(Relation index, const VhnswLayout *layout,
 	return same;
 }
 
+/* Copy a cell, after checking what a damaged one must not lead to. */
+static void
+read_cell(Relation index, ItemPointer at, VhnswCell cell)
+{
+	BlockNumber blkno = ItemPointerGetBlockNumber(at);
+	OffsetNumber number = ItemPointerGetOffsetNumber(at);
+	Buffer		buffer;
+
+	if (number > VHNSW_CELLS_PER_PAGE)
+		VhnswReportCorruption(index, blkno,
+							  "A TID list leads to a cell that no page has.");
+	buffer = VhnswGetPage(index, blkno, VHNSW_PAGE_TIDS, BUFFER_LOCK_SHARE);
+	*cell = *VhnswPageGetCell(BufferGetPage(buffer), number);
+	VhnswReleasePage(buffer);
+	if (cell->ntids > VHNSW_TIDS_PER_CELL)
+		VhnswReportCorruption(index, blkno,
+							  "A TID cell counts more TIDs than it can hold.");
+}
+
+/* Begin, or begin again, at the head of a list. */
+static void
+walk_from(VhnswCellWalk *walk, ItemPointer head)
+{
+	walk->next = *head;
+	walk->sequence = PG_UINT32_MAX;
+}
+
+/*
+ * Read the next cell of a list.  Returns false if it is not what we expect
+ * because vacuum took it away since we read its place: the caller begins again
+ * at the head.  Cells read before come again then; the caller skips those
+ * whose sequence number is not below walk->done.
+ *
+ * The same obstacle twice is damage, not a race.
+ */
+static bool
+walk_cell(Relation index, VhnswCellWalk *walk, uint32 owner, uint8 version,
+		  VhnswCell cell)
+{
+	CHECK_FOR_INTERRUPTS();
+	read_cell(index, &walk->next, cell);
+	if (cell->owner != owner || cell->version != version ||
+		cell->sequence >= walk->sequence)
+	{
+		if (ItemPointerEquals(&walk->obstacle, &walk->next) &&
+			walk->obstacle_owner == cell->owner &&
+			walk->obstacle_sequence == cell->sequence)
+			VhnswReportCorruption(index,
+								  ItemPointerGetBlockNumber(&walk->next),
+								  "A TID list leads to a cell that is not its own.");
+		walk->obstacle = walk->next;
+		walk->obstacle_owner = cell->owner;
+		walk->obstacle_sequence = cell->sequence;
+		return false;
+	}
+	walk->sequence = cell->sequence;
+	walk->next = cell->next;
+	return true;
+}
+
 /*
  * VhnswReadElementTids
  *		Append all TIDs of an element to 'array'.
@@ -447,9 +514,6 @@ read_slot_tids(Relation index, const VhnswLayout *layout,
  * Returns false if the slot no longer holds the element, that is, if none of
  * its TIDs is of use to anybody; the array then has no meaning.  Holds one
  * share lock at a time, none on entry and exit.
- *
- * If vacuum takes the cell away that we want to read next, we start again at
- * the slot, and skip what we have had by its sequence number.
  */
 bool
 VhnswReadElementTids(Relation index, const VhnswLayout *layout,
@@ -457,46 +521,37 @@ VhnswReadElementTids(Relation index, const VhnswLayout *layout,
 					 const VhnswFingerprint *fingerprint,
 					 VhnswTidArray *array)
 {
-	uint32		sequence = PG_UINT32_MAX;
+	VhnswCellWalk walk = {.done = PG_UINT32_MAX};
 	ItemPointerData heaptid;
-	ItemPointerData next;
+	ItemPointerData head;
+	VhnswCellData cell;
 
 	if (!read_slot_tids(index, layout, element, version, fingerprint,
-						&heaptid, &next))
+						&heaptid, &head))
 		return false;
 	if (ItemPointerIsValid(&heaptid))
 		VhnswTidArrayAdd(array, &heaptid);
 
-	while (ItemPointerIsValid(&next))
+	walk_from(&walk, &head);
+	while (ItemPointerIsValid(&walk.next))
 	{
-		Buffer		buffer;
-		VhnswCellData cell;
-
-		CHECK_FOR_INTERRUPTS();
-		buffer = VhnswGetPage(index, ItemPointerGetBlockNumber(&next),
-							  VHNSW_PAGE_TIDS, BUFFER_LOCK_SHARE);
-		cell = *VhnswPageGetCell(BufferGetPage(buffer),
-								 ItemPointerGetOffsetNumber(&next));
-		VhnswReleasePage(buffer);
-
-		if (cell.owner != element || cell.version != version)
+		if (!walk_cell(index, &walk, element, version, &cell))
 		{
 			if (!read_slot_tids(index, layout, element, version, fingerprint,
-								&heaptid, &next))
+								&heaptid, &head))
 				return false;
+			walk_from(&walk, &head);
 			continue;
 		}
-		if (cell.sequence < sequence)
-		{
-			for (int i = 0; i < cell.ntids; i++)
-				VhnswTidArrayAdd(array, &cell.tids[i]);
-			sequence = cell.sequence;
-		}
-		next = cell.next;
+		if (cell.sequence >= walk.done)
+			continue;
+		for (int i = 0; i < cell.ntids; i++)
+			VhnswTidArrayAdd(array, &cell.tids[i]);
+		walk.done = cell.sequence;
 	}
 
 	return read_slot_tids(index, layout, element, version, fingerprint,
-						  &heaptid, &next);
+						  &heaptid, &head);
 }
 
 void
@@ -506,19 +561,20 @@ VhnswListReaderInit(VhnswListReader *reader, Relation index,
 	memset(reader, 0, sizeof(*reader));
 	reader->index = index;
 	reader->list = list;
-	reader->sequence = PG_UINT32_MAX;
+	reader->walk.done = PG_UINT32_MAX;
 }
 
-/* Set reader->next to the head of its list. */
+/* Let the reader begin at the head of its list. */
 static void
 rewind_reader(VhnswListReader *reader)
 {
 	Buffer		buffer = VhnswGetPage(reader->index, VHNSW_META_BLKNO,
 									  VHNSW_PAGE_META, BUFFER_LOCK_SHARE);
-
-	reader->next =
+	ItemPointerData head =
 		VhnswPageGetMeta(BufferGetPage(buffer))->outside[reader->list];
+
 	VhnswReleasePage(buffer);
+	walk_from(&reader->walk, &head);
 	reader->started = true;
 }
 
@@ -534,39 +590,24 @@ VhnswListReaderNext(VhnswListReader *reader, ItemPointer tid)
 	if (!reader->started)
 		rewind_reader(reader);
 
-	while (reader->position >= reader->ntids)
+	while (reader->position >= reader->cell.ntids)
 	{
-		Buffer		buffer;
-		VhnswCell	cell;
-
-		if (!ItemPointerIsValid(&reader->next))
+		reader->position = reader->cell.ntids = 0;
+		if (!ItemPointerIsValid(&reader->walk.next))
 			return false;
-		CHECK_FOR_INTERRUPTS();
-
-		buffer = VhnswGetPage(reader->index,
-							  ItemPointerGetBlockNumber(&reader->next),
-							  VHNSW_PAGE_TIDS, BUFFER_LOCK_SHARE);
-		cell = VhnswPageGetCell(BufferGetPage(buffer),
-								ItemPointerGetOffsetNumber(&reader->next));
-		if (cell->owner != VhnswOutsideOwner(reader->list))
+		if (!walk_cell(reader->index, &reader->walk,
+					   VhnswOutsideOwner(reader->list), 0, &reader->cell))
 		{
-			/* Vacuum took it away; skip at the head what we have had. */
-			VhnswReleasePage(buffer);
+			reader->cell.ntids = 0;
 			rewind_reader(reader);
-			continue;
 		}
-		reader->position = reader->ntids = 0;
-		if (cell->sequence < reader->sequence)
-		{
-			reader->ntids = cell->ntids;
-			memcpy(reader->tids, cell->tids, sizeof(reader->tids));
-			reader->sequence = cell->sequence;
-		}
-		reader->next = cell->next;
-		VhnswReleasePage(buffer);
+		else if (reader->cell.sequence >= reader->walk.done)
+			reader->cell.ntids = 0;
+		else
+			reader->walk.done = reader->cell.sequence;
 	}
 
-	*tid = reader->tids[reader->position++];
+	*tid = reader->cell.tids[reader->position++];
 	return true;
 }
 
@@ -604,10 +645,12 @@ vacuum_list(ListOwner *owner, IndexBulkDeleteResult *stats,
 			IndexBulkDeleteCallback callback, void *state)
 {
 	ItemPointerData next;
+	ItemPointerData kept;
 
 	lock_owner(owner, false);
 	next = *owner_head(owner, owner_page(owner));
 	unlock_owner(owner);
+	ItemPointerSetInvalid(&kept);
 
 	/*
 	 * Nobody but us takes cells out, so a cell's successor stays where it is
@@ -616,42 +659,55 @@ vacuum_list(ListOwner *owner, IndexBulkDeleteResult *stats,
 	while (ItemPointerIsValid(&next))
 	{
 		ItemPointerData current = next;
-		Buffer		buffer;
-		VhnswCell	cell;
-		int			before;
-		int			after;
+		int			live;
 
 		vacuum_delay_point();
-		buffer = VhnswGetPage(owner->index,
-							  ItemPointerGetBlockNumber(&current),
-							  VHNSW_PAGE_TIDS, BUFFER_LOCK_EXCLUSIVE);
-		cell = VhnswPageGetCell(BufferGetPage(buffer),
-								ItemPointerGetOffsetNumber(&current));
-		if (cell->owner != owner_number(owner))
-			VhnswReportCorruption(owner->index, ItemPointerGetBlockNumber(&current),
-								  "A list leads to a TID cell of another owner.");
-		next = cell->next;
-		before = cell->ntids;
-		after = count_live_tids(cell, callback, state);
-		if (after < before && after > 0)
-		{
-			VhnswChange change;
-			Page		page;
-
-			VhnswChangeBegin(&change, owner->index, false);
-			page = VhnswChangePage(&change, buffer);
-			remove_dead_tids(VhnswPageGetCell(page, ItemPointerGetOffsetNumber(&current)),
-							 callback, state);
-			VhnswChangeEnd(&change);
-		}
-		VhnswReleasePage(buffer);
-
-		if (after == 0)
-			unlink_cell(owner, &current, callback, state);
-		stats->tuples_removed += before - after;
-		stats->num_index_tuples += after;
+		live = vacuum_cell(owner, &current, &next, stats, callback, state);
+		if (live > 0 ||
+			!unlink_cell(owner, &current, &kept, callback, state))
+			kept = current;
 		VD_DEBUG_POINT("vhnsw-tid-cell");
 	}
+}
+
+/*
+ * Remove dead TIDs from a cell, unless all are dead.  Returns the number of
+ * live ones, and the next cell.
+ */
+static int
+vacuum_cell(ListOwner *owner, ItemPointer at, ItemPointer next,
+			IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback,
+			void *state)
+{
+	OffsetNumber number = ItemPointerGetOffsetNumber(at);
+	Buffer		buffer = VhnswGetPage(owner->index,
+									  ItemPointerGetBlockNumber(at),
+									  VHNSW_PAGE_TIDS, BUFFER_LOCK_EXCLUSIVE);
+	VhnswCell	cell = VhnswPageGetCell(BufferGetPage(buffer), number);
+	int			before = cell->ntids;
+	int			live;
+
+	if (number > VHNSW_CELLS_PER_PAGE || before > VHNSW_TIDS_PER_CELL ||
+		cell->owner != owner_number(owner))
+		VhnswReportCorruption(owner->index, ItemPointerGetBlockNumber(at),
+							  "A TID list leads to a cell that is not its own.");
+	*next = cell->next;
+	live = count_live_tids(cell, callback, state);
+	if (live < before && live > 0)
+	{
+		VhnswChange change;
+		Page		page;
+
+		VhnswChangeBegin(&change, owner->index, false);
+		page = VhnswChangePage(&change, buffer);
+		remove_dead_tids(VhnswPageGetCell(page, number), callback, state);
+		VhnswChangeEnd(&change);
+	}
+	VhnswReleasePage(buffer);
+
+	stats->tuples_removed += before - live;
+	stats->num_index_tuples += live;
+	return live;
 }
 
 static int
@@ -683,42 +739,41 @@ remove_dead_tids(VhnswCell cell, IndexBulkDeleteCallback callback, void *state)
 }
 
 /*
- * The cell that leads to 'cell_at', or an invalid pointer if it is the head.
- * The owner is locked, so the list holds still.
+ * The cell that leads to 'at', or an invalid pointer if it is the head.  'kept'
+ * is the cell before it when this vacuum passed, if there was one: then it
+ * still is.  Else 'at' was the head, and only new cells can stand before it.
  */
 static void
-find_predecessor(ListOwner *owner, ItemPointer cell_at,
+find_predecessor(ListOwner *owner, ItemPointer at, ItemPointer kept,
 				 ItemPointer predecessor)
 {
 	ItemPointerData current = *owner_head(owner, owner_page(owner));
+	VhnswCellData cell;
 
-	ItemPointerSetInvalid(predecessor);
-	while (!ItemPointerEquals(&current, cell_at))
+	*predecessor = *kept;
+	if (ItemPointerIsValid(kept))
+		return;
+	while (!ItemPointerEquals(&current, at))
 	{
-		Buffer		buffer;
-
 		if (!ItemPointerIsValid(&current))
-			elog(ERROR, "TID cell is not in the list of its owner");
-		buffer = VhnswGetPage(owner->index,
-							  ItemPointerGetBlockNumber(&current),
-							  VHNSW_PAGE_TIDS, BUFFER_LOCK_SHARE);
+			VhnswReportCorruption(owner->index, ItemPointerGetBlockNumber(at),
+								  "A TID cell is not in the list of its owner.");
+		read_cell(owner->index, &current, &cell);
 		*predecessor = current;
-		current = VhnswPageGetCell(BufferGetPage(buffer),
-								   ItemPointerGetOffsetNumber(&current))->next;
-		VhnswReleasePage(buffer);
+		current = cell.next;
 	}
 }
 
 /*
  * Take a cell whose TIDs are all dead out of its list and free it.  If a TID
- * was added meanwhile, only the dead ones go.
+ * was added meanwhile, only the dead ones go; then returns false.
  *
- * One record of at most four pages: metapage, element page, page of the
- * predecessor, page of the cell.  Complete in itself: an element that loses
- * its last TID becomes a tombstone here.
+ * One record of at most four pages: metapage, element page, page of the cell,
+ * page of its predecessor.  Complete in itself: an element that loses its last
+ * TID becomes a tombstone here.
  */
-static void
-unlink_cell(ListOwner *owner, ItemPointer dead,
+static bool
+unlink_cell(ListOwner *owner, ItemPointer dead, ItemPointer kept,
 			IndexBulkDeleteCallback callback, void *state)
 {
 	OffsetNumber number = ItemPointerGetOffsetNumber(dead);
@@ -726,14 +781,11 @@ unlink_cell(ListOwner *owner, ItemPointer dead,
 	Buffer		predecessor_buffer = InvalidBuffer;
 	Buffer		buffer = InvalidBuffer;
 	VhnswChange change;
-	VhnswMetaPage meta;
-	Page		head_page;
-	Page		predecessor_page = NULL;
 	Page		page;
-	VhnswCell	cell;
+	bool		unlink;
 
 	lock_owner(owner, true);
-	find_predecessor(owner, dead, &predecessor);
+	find_predecessor(owner, dead, kept, &predecessor);
 	if (ItemPointerIsValid(&predecessor))
 	{
 		predecessor_buffer =
@@ -747,59 +799,65 @@ unlink_cell(ListOwner *owner, ItemPointer dead,
 	if (!BufferIsValid(buffer))
 		buffer = VhnswGetPage(owner->index, ItemPointerGetBlockNumber(dead),
 							  VHNSW_PAGE_TIDS, BUFFER_LOCK_EXCLUSIVE);
-	cell = VhnswPageGetCell(BufferGetPage(buffer), number);
+	unlink = count_live_tids(VhnswPageGetCell(BufferGetPage(buffer), number),
+							 callback, state) == 0;
 
 	VhnswChangeBegin(&change, owner->index, false);
-	if (count_live_tids(cell, callback, state) > 0)
-	{
-		page = VhnswChangePage(&change, buffer);
-		remove_dead_tids(VhnswPageGetCell(page, number), callback, state);
-	}
+	page = VhnswChangePage(&change, buffer);
+	if (unlink)
+		unlink_in_images(owner, &change, page, dead,
+						 predecessor_buffer == buffer ? page :
+						 BufferIsValid(predecessor_buffer) ?
+						 VhnswChangePage(&change, predecessor_buffer) : NULL,
+						 &predecessor);
 	else
-	{
-		VhnswPageOpaque opaque;
-
-		head_page = VhnswChangePage(&change, owner->meta_buffer);
-		meta = VhnswPageGetMeta(head_page);
-		if (!owner_is_outside(owner))
-			head_page = VhnswChangePage(&change, owner->element_buffer);
-		page = VhnswChangePage(&change, buffer);
-		if (BufferIsValid(predecessor_buffer))
-			predecessor_page = predecessor_buffer == buffer ? page :
-				VhnswChangePage(&change, predecessor_buffer);
-
-		cell = VhnswPageGetCell(page, number);
-		if (predecessor_page)
-			VhnswPageGetCell(predecessor_page,
-							 ItemPointerGetOffsetNumber(&predecessor))->next = cell->next;
-		else
-			*owner_head(owner, head_page) = cell->next;
-		memset(cell, 0, sizeof(*cell));
-
-		opaque = VhnswPageGetOpaque(page);
-		if ((opaque->flags & VHNSW_PAGE_HAS_FREE_CELLS) == 0)
-		{
-			opaque->flags |= VHNSW_PAGE_HAS_FREE_CELLS;
-			opaque->next = meta->free_cells;
-			meta->free_cells = ItemPointerGetBlockNumber(dead);
-		}
-
-		if (!owner_is_outside(owner))
-		{
-			VhnswSlot	slot = owner_slot(owner, head_page);
-
-			if (!ItemPointerIsValid(&slot->heaptid) &&
-				!ItemPointerIsValid(&slot->tids))
-			{
-				slot->flags = VHNSW_SLOT_TOMBSTONE;
-				meta->flags |= VHNSW_META_TOMBSTONES;
-			}
-		}
-	}
+		remove_dead_tids(VhnswPageGetCell(page, number), callback, state);
 	VhnswChangeEnd(&change);
 
 	if (BufferIsValid(predecessor_buffer) && predecessor_buffer != buffer)
 		VhnswReleasePage(predecessor_buffer);
 	VhnswReleasePage(buffer);
 	unlock_owner(owner);
+	return unlink;
+}
+
+/* The edits of unlink_cell(); adds the metapage and the element page. */
+static void
+unlink_in_images(ListOwner *owner, VhnswChange *change, Page page,
+				 ItemPointer dead, Page predecessor_page,
+				 ItemPointer predecessor)
+{
+	VhnswCell	cell = VhnswPageGetCell(page, ItemPointerGetOffsetNumber(dead));
+	VhnswPageOpaque opaque = VhnswPageGetOpaque(page);
+	Page		head_page = VhnswChangePage(change, owner->meta_buffer);
+	VhnswMetaPage meta = VhnswPageGetMeta(head_page);
+
+	if (!owner_is_outside(owner))
+		head_page = VhnswChangePage(change, owner->element_buffer);
+
+	if (predecessor_page)
+		VhnswPageGetCell(predecessor_page,
+						 ItemPointerGetOffsetNumber(predecessor))->next = cell->next;
+	else
+		*owner_head(owner, head_page) = cell->next;
+	memset(cell, 0, sizeof(*cell));
+
+	if ((opaque->flags & VHNSW_PAGE_HAS_FREE_CELLS) == 0)
+	{
+		opaque->flags |= VHNSW_PAGE_HAS_FREE_CELLS;
+		opaque->next = meta->free_cells;
+		meta->free_cells = ItemPointerGetBlockNumber(dead);
+	}
+
+	if (!owner_is_outside(owner))
+	{
+		VhnswSlot	slot = owner_slot(owner, head_page);
+
+		if (!ItemPointerIsValid(&slot->heaptid) &&
+			!ItemPointerIsValid(&slot->tids))
+		{
+			slot->flags = VHNSW_SLOT_TOMBSTONE;
+			meta->flags |= VHNSW_META_TOMBSTONES;
+		}
+	}
 }

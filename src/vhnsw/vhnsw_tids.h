@@ -31,17 +31,26 @@ typedef struct VhnswFingerprint
 	float		residual;
 } VhnswFingerprint;
 
+/* Reads the cells of a list while vacuum may take some away. */
+typedef struct VhnswCellWalk
+{
+	ItemPointerData next;		/* next cell, invalid at the end */
+	uint32		sequence;		/* of the cell before, since the head */
+	uint32		done;			/* cells down to this number were read */
+	ItemPointerData obstacle;	/* cell that was not what we expected */
+	uint32		obstacle_owner;
+	uint32		obstacle_sequence;
+} VhnswCellWalk;
+
 /* Reads a list outside the graph, a cell at a time. */
 typedef struct VhnswListReader
 {
 	Relation	index;
 	VhnswOutsideList list;
 	bool		started;
-	ItemPointerData next;		/* next cell, invalid at the end */
-	uint32		sequence;		/* of the last cell read */
+	VhnswCellWalk walk;
 	int			position;
-	int			ntids;
-	ItemPointerData tids[VHNSW_TIDS_PER_CELL];
+	VhnswCellData cell;
 } VhnswListReader;
 
 extern void VhnswTidArrayAdd(VhnswTidArray *array, const ItemPointerData *tid);
