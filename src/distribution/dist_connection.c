@@ -179,8 +179,9 @@ DistConnGet(Oid serverid, Oid userid, DistTarget target)
 {
 	DistConn   *conn = NULL;
 
-	if (IsInParallelMode())
-		elog(ERROR, "connections to workers cannot be used in parallel operations");
+	/* The leader of a parallel query may: it alone has the transaction. */
+	if (IsParallelWorker())
+		elog(ERROR, "connections to workers cannot be used in parallel workers");
 	if (DistHop >= MAX_HOPS)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -103,14 +103,13 @@ DistSearchPartition(const DistSearch *search, const char *partition,
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext spi;
 	int			nestlevel = DistSettingsPush(search->settings);
+	SPIPlanPtr	plan;
 	Portal		portal;
 
 	SPI_connect();
-	portal = SPI_cursor_open_with_args(NULL, DistSearchQuery(search, partition),
-									   search->nparams, search->param_types,
-									   search->param_values,
-									   search->param_nulls,
-									   true, CURSOR_OPT_NO_SCROLL);
+	plan = DistSearchPlan(search, DistSearchQuery(search, partition));
+	portal = SPI_cursor_open(NULL, plan, search->param_values,
+							 search->param_nulls, true);
 
 	spi = MemoryContextSwitchTo(caller);
 	report->k = search->k;

@@ -13,6 +13,7 @@
 #include "access/htup.h"
 #include "access/tupdesc.h"
 #include "access/xlogdefs.h"
+#include "executor/spi.h"
 #include "nodes/pg_list.h"
 
 /* What the partition is called in the texts of a search. */
@@ -69,6 +70,13 @@ extern void DistSearchPartition(const DistSearch *search,
 
 /* The query that DistSearchPartition runs. */
 extern char *DistSearchQuery(const DistSearch *search, const char *partition);
+
+/*
+ * The plan for such a query, kept for the next search.  Called with an open
+ * SPI connection and the search's settings in effect.  The result is valid
+ * until the next call.
+ */
+extern SPIPlanPtr DistSearchPlan(const DistSearch *search, const char *query);
 
 /* Reports travel as JSON objects. */
 extern char *DistSearchReportToJson(const DistSearchReport *report);

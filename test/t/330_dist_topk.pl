@@ -14,7 +14,11 @@ use Test::More;
 use VecdistTest;
 
 my $dims    = 6;
-my $cluster = make_cluster(workers => 2, proxies => 1, register => 0);
+my $cluster = make_cluster(
+	workers  => 2,
+	proxies  => 1,
+	register => 0,
+	conf     => 'jit = off');
 my $coordinator = $cluster->coordinator;
 my @servers     = $cluster->servers;
 my $columns =
@@ -425,6 +429,20 @@ SELECT id * 2, tags[1], round((1 / (1 + (embedding <-> '$queries[1]')))::numeric
     (SELECT count(*) FROM reference r WHERE r.cat = t.cat)
     FROM TABLE t $by LIMIT 9
 SQL
+same_output('eight', <<"SQL", 'beside a parallel scan of a local table');
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT count(*), sum(s.id) FROM reference r
+    JOIN (SELECT id FROM TABLE $by LIMIT 20) s ON r.id > s.id
+SQL
+same_output('eight', <<"SQL", 'cursor that outlives its transaction');
+BEGIN;
+DECLARE c CURSOR WITH HOLD FOR SELECT id FROM TABLE $by LIMIT 12;
+FETCH 2 FROM c;
+COMMIT;
+FETCH ALL FROM c;
+SQL
 same_output('eight', "SELECT embedding, tags FROM TABLE $by LIMIT 9",
 	'vectors and arrays are shipped');
 is( $coordinator->safe_psql('postgres',
@@ -548,7 +566,8 @@ SKIP:
 		'ef_search travels');
 	like($how->('SET vhnsw.ef_search = 10;', 33), qr/not exhausted, index \w+, ef 33\)/,
 		'K raises ef');
-	like($how->('SET enable_indexscan = off;', 5), qr/not exhausted, exact\)/,
+	like($how->('SET enable_indexscan = off; SET enable_seqscan = on;', 5),
+		qr/not exhausted, exact\)/,
 		'switches of the planner travel');
 }
 
