@@ -111,8 +111,10 @@ VhnswInsertValue(Relation index, Datum value, bool isnull, ItemPointer tid,
 	context = AllocSetContextCreate(CurrentMemoryContext, "vhnsw insert",
 									ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(context);
-	cache = VhnswGetCache(index);
+
+	/* Detoasting may read catalogs, and so drop the cache: it comes first. */
 	vector = DatumGetVector(value);
+	cache = VhnswGetCache(index);
 	VectorCheckTypmod(cache->layout.dims, vector->dim);
 	query.rotated = palloc_array(float, cache->layout.dims);
 	VhnswQueryInit(&query, &cache->space, vector->x);

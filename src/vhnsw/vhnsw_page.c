@@ -110,13 +110,24 @@ VhnswReportCorruption(Relation index, BlockNumber blkno, const char *detail)
 			errhint("REINDEX the index."));
 }
 
+/*
+ * Block numbers come from pages that may be damaged.  smgr remembers a length
+ * that the index once had; we never truncate, so most blocks are known to
+ * exist without a system call.
+ */
 static Buffer
 read_and_lock(Relation index, BlockNumber blkno, int access,
 			  BufferAccessStrategy strategy)
 {
-	Buffer		buffer = ReadBufferExtended(index, MAIN_FORKNUM, blkno,
-											RBM_NORMAL, strategy);
+	BlockNumber known = RelationGetSmgr(index)->smgr_cached_nblocks[MAIN_FORKNUM];
+	Buffer		buffer;
 
+	if (unlikely(known == InvalidBlockNumber || blkno >= known) &&
+		blkno >= RelationGetNumberOfBlocks(index))
+		VhnswReportCorruption(index, blkno,
+							  "The block is beyond the end of the index.");
+	buffer = ReadBufferExtended(index, MAIN_FORKNUM, blkno, RBM_NORMAL,
+								strategy);
 	LockBuffer(buffer, access);
 	return buffer;
 }

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
+#include "vecdist_compat.h"
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_tids.h"
 
@@ -59,6 +60,7 @@ static bool add_in_new_cell(ListOwner *owner, ItemPointer tid, bool building,
 							uint32 sequence);
 static void add_tid_page(Relation index, bool building);
 static int	find_free_cell(Page page);
+static void note_progress(VhnswCellWalk *walk, VhnswCell cell);
 static void vacuum_list(ListOwner *owner, IndexBulkDeleteResult *stats,
 						IndexBulkDeleteCallback callback, void *state);
 static int	count_live_tids(VhnswCell cell, IndexBulkDeleteCallback callback,
@@ -67,7 +69,7 @@ static void remove_dead_tids(VhnswCell cell, IndexBulkDeleteCallback callback,
 							 void *state);
 static void read_cell(Relation index, ItemPointer at, VhnswCell cell);
 static int	vacuum_cell(ListOwner *owner, ItemPointer at, ItemPointer next,
-						IndexBulkDeleteResult *stats,
+						uint64 *sequence, IndexBulkDeleteResult *stats,
 						IndexBulkDeleteCallback callback, void *state);
 static bool unlink_cell(ListOwner *owner, ItemPointer dead, ItemPointer kept,
 						IndexBulkDeleteCallback callback, void *state);
@@ -480,7 +482,7 @@ walk_from(VhnswCellWalk *walk, ItemPointer head)
  * at the head.  Cells read before come again then; the caller skips those
  * whose sequence number is not below walk->done.
  *
- * The same obstacle twice is damage, not a race.
+ * The same obstacle twice without progress is damage, not a race.
  */
 static bool
 walk_cell(Relation index, VhnswCellWalk *walk, uint32 owner, uint8 version,
@@ -505,6 +507,14 @@ walk_cell(Relation index, VhnswCellWalk *walk, uint32 owner, uint8 version,
 	walk->sequence = cell->sequence;
 	walk->next = cell->next;
 	return true;
+}
+
+/* A cell was read that had not been read before. */
+static void
+note_progress(VhnswCellWalk *walk, VhnswCell cell)
+{
+	walk->done = cell->sequence;
+	ItemPointerSetInvalid(&walk->obstacle);
 }
 
 /*
@@ -547,7 +557,7 @@ VhnswReadElementTids(Relation index, const VhnswLayout *layout,
 			continue;
 		for (int i = 0; i < cell.ntids; i++)
 			VhnswTidArrayAdd(array, &cell.tids[i]);
-		walk.done = cell.sequence;
+		note_progress(&walk, &cell);
 	}
 
 	return read_slot_tids(index, layout, element, version, fingerprint,
@@ -604,7 +614,7 @@ VhnswListReaderNext(VhnswListReader *reader, ItemPointer tid)
 		else if (reader->cell.sequence >= reader->walk.done)
 			reader->cell.ntids = 0;
 		else
-			reader->walk.done = reader->cell.sequence;
+			note_progress(&reader->walk, &reader->cell);
 	}
 
 	*tid = reader->cell.tids[reader->position++];
@@ -646,6 +656,7 @@ vacuum_list(ListOwner *owner, IndexBulkDeleteResult *stats,
 {
 	ItemPointerData next;
 	ItemPointerData kept;
+	uint64		sequence = PG_UINT64_MAX;
 
 	lock_owner(owner, false);
 	next = *owner_head(owner, owner_page(owner));
@@ -661,8 +672,9 @@ vacuum_list(ListOwner *owner, IndexBulkDeleteResult *stats,
 		ItemPointerData current = next;
 		int			live;
 
-		vacuum_delay_point();
-		live = vacuum_cell(owner, &current, &next, stats, callback, state);
+		VacuumDelayPoint();
+		live = vacuum_cell(owner, &current, &next, &sequence, stats, callback,
+						   state);
 		if (live > 0 ||
 			!unlink_cell(owner, &current, &kept, callback, state))
 			kept = current;
@@ -672,12 +684,13 @@ vacuum_list(ListOwner *owner, IndexBulkDeleteResult *stats,
 
 /*
  * Remove dead TIDs from a cell, unless all are dead.  Returns the number of
- * live ones, and the next cell.
+ * live ones, and the next cell.  *sequence is that of the cell before, and
+ * becomes that of this one.
  */
 static int
 vacuum_cell(ListOwner *owner, ItemPointer at, ItemPointer next,
-			IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback,
-			void *state)
+			uint64 *sequence, IndexBulkDeleteResult *stats,
+			IndexBulkDeleteCallback callback, void *state)
 {
 	OffsetNumber number = ItemPointerGetOffsetNumber(at);
 	Buffer		buffer = VhnswGetPage(owner->index,
@@ -688,10 +701,11 @@ vacuum_cell(ListOwner *owner, ItemPointer at, ItemPointer next,
 	int			live;
 
 	if (number > VHNSW_CELLS_PER_PAGE || before > VHNSW_TIDS_PER_CELL ||
-		cell->owner != owner_number(owner))
+		cell->owner != owner_number(owner) || cell->sequence >= *sequence)
 		VhnswReportCorruption(owner->index, ItemPointerGetBlockNumber(at),
 							  "A TID list leads to a cell that is not its own.");
 	*next = cell->next;
+	*sequence = cell->sequence;
 	live = count_live_tids(cell, callback, state);
 	if (live < before && live > 0)
 	{
@@ -748,6 +762,7 @@ find_predecessor(ListOwner *owner, ItemPointer at, ItemPointer kept,
 				 ItemPointer predecessor)
 {
 	ItemPointerData current = *owner_head(owner, owner_page(owner));
+	uint64		sequence = PG_UINT64_MAX;
 	VhnswCellData cell;
 
 	*predecessor = *kept;
@@ -755,10 +770,12 @@ find_predecessor(ListOwner *owner, ItemPointer at, ItemPointer kept,
 		return;
 	while (!ItemPointerEquals(&current, at))
 	{
-		if (!ItemPointerIsValid(&current))
+		if (ItemPointerIsValid(&current))
+			read_cell(owner->index, &current, &cell);
+		if (!ItemPointerIsValid(&current) || cell.sequence >= sequence)
 			VhnswReportCorruption(owner->index, ItemPointerGetBlockNumber(at),
 								  "A TID cell is not in the list of its owner.");
-		read_cell(owner->index, &current, &cell);
+		sequence = cell.sequence;
 		*predecessor = current;
 		current = cell.next;
 	}
