@@ -96,7 +96,7 @@ static bool next_from_list(IndexScanDesc scan, VhnswOutsideList list,
 						   ItemPointer tid);
 static bool next_from_graph(IndexScanDesc scan, ItemPointer tid,
 							double *bound);
-static double required_settled(const VhnswScan *state, double reported);
+static double required_settled(const VhnswScan *state, double number);
 static bool sweep_is_due(IndexScanDesc scan);
 static double expected_evaluations(VhnswScan *state);
 static void take_tids(IndexScanDesc scan, VhnswFound *found);
@@ -326,7 +326,7 @@ next_from_graph(IndexScanDesc scan, ItemPointer tid, double *bound)
 
 	for (;;)
 	{
-		int64		required = required_settled(state, state->nreported);
+		int64		required = required_settled(state, state->nreported + 1);
 		VhnswFound *found;
 
 		if (state->next_tid < state->tids.count)
@@ -372,13 +372,14 @@ next_from_graph(IndexScanDesc scan, ItemPointer tid, double *bound)
 }
 
 /*
- * How many elements must be settled before one more than 'reported' is
- * reported: ef for the first ef, then a window that grows with what was taken.
+ * How many elements must be settled before row 'number' is reported: ef for
+ * the first ef, then a window that grows with what was taken.  Always as many
+ * as 'number', or the graph would look exhausted.
  */
 static double
-required_settled(const VhnswScan *state, double reported)
+required_settled(const VhnswScan *state, double number)
 {
-	return Max(state->ef, Min(3 * reported - 2 * state->ef, 2 * reported));
+	return Max(state->ef, Min(3 * number - 2 * state->ef, 2 * number));
 }
 
 /*
