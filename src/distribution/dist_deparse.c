@@ -261,8 +261,7 @@ node_is_text(Node *node, DeparseContext *context)
 	switch (nodeTag(node))
 	{
 		case T_List:
-		case T_CaseWhen:
-			return true;		/* not expressions of their own */
+			return true;		/* not an expression of its own */
 		case T_Var:
 			return var_is_text((Var *) node, context);
 		case T_Const:
@@ -462,7 +461,7 @@ is_value(Node *node, DeparseContext *context)
 static bool
 is_computable(Node *node, DeparseContext *context)
 {
-	if (context->conditional || IsA(node, List) || IsA(node, CaseWhen))
+	if (context->conditional || IsA(node, List))
 		return false;
 	if (is_not_computable_walker(node, context) ||
 		contain_volatile_functions(node))
@@ -675,7 +674,10 @@ replace_values_mutator(Node *node, void *arg)
 
 	if (node == NULL)
 		return NULL;
-	if (is_value(node, context) || !is_text(node, context))
+
+	/* Lists and WHENs are part of an expression that was found to be text. */
+	if (!IsA(node, List) && !IsA(node, CaseWhen) &&
+		(is_value(node, context) || !is_text(node, context)))
 		return make_param(node, context);
 	if (IsA(node, Var))
 	{
