@@ -36,6 +36,7 @@
 
 #include "distribution/dist_connection.h"
 #include "distribution/dist_deparse.h"
+#include "distribution/dist_fdw.h"
 #include "distribution/dist_init.h"
 #include "distribution/dist_options.h"
 #include "distribution/dist_settings.h"
@@ -246,6 +247,7 @@ search_workers(DistTopKState *state)
 			state->worker[i].ntries = 0;
 		}
 	}
+	DistFlushInserts();
 	message = make_message(state);
 	while (nworkers > 0)
 		nworkers = ask_workers(state, message, workers, nworkers);

@@ -85,7 +85,7 @@ my $listed = join ', ', qw(id val t v c cc n big b s ts tz d iv j ia ta e ea
 sql(qq{
 	INSERT INTO ref ($listed)
 	SELECT i, nullif(i % 17, 0),
-		CASE WHEN i % 5 = 0 THEN NULL ELSE E'te\\\\x\\t\\n\\r''" ' || i END,
+		CASE WHEN i % 5 = 0 THEN NULL ELSE E'text\\\\x\\t\\n\\r''" ' || i END,
 		left(i::text, 5), (i % 100)::text, md5((i % 50)::text), i / 3.0,
 		CASE i % 7 WHEN 0 THEN 'inf' WHEN 1 THEN '-inf' WHEN 2 THEN 'nan'
 			ELSE i / 3.0 END, i % 2 = 0, i % 100,
@@ -119,9 +119,9 @@ same("SELECT id FROM TABLE WHERE $_", "filter: $_") foreach (
 	'id = 5', 'val = 3', 'val IS NULL', 'val IS NOT NULL AND b',
 	'NOT b', 'val = 3 OR id < 100', 'val IS DISTINCT FROM 3',
 	'id IN (1, 2, 3, 9999)', 'id = ANY (ARRAY[4, 5])', 'id <> ALL (ARRAY[4, 5])',
-	'id BETWEEN 100 AND 200', '(val, id) > (5, 1000)', 't LIKE E\'%te\\\\\\\\x%\'',
+	'id BETWEEN 100 AND 200', '(val, id) > (5, 1000)', 't LIKE E\'%ext\\\\\\\\x%\'',
 	q{t ~ '1[0-3]$'}, q{v = '12'}, q{c = '7'}, q{cc < '5'},
-	q{cc = 'abc' COLLATE "C"}, q{t COLLATE "C" < 'te1'}, q{upper(t) LIKE '% 15'},
+	q{cc = 'abc' COLLATE "C"}, q{t COLLATE "C" < 'text1'}, q{upper(t) LIKE '% 15'},
 	q{big = 'inf'}, q{big = 'nan'}, 'n > 500.25', 'f8 > 2000', q{f8 = 'nan'},
 	q{f4 < 2}, q{ts > '2020-02-01 00:00:00+05'}, q{tz = '-infinity'},
 	q{d > date '2003-01-01'}, q{iv < interval '0'}, q{ts > now()},
