@@ -448,6 +448,14 @@ void
 DistExecute(DistRequest *requests, int nrequests, int timeout_ms,
 			int exec_flags)
 {
+	DistExecuteMeanwhile(requests, nrequests, timeout_ms, exec_flags,
+						 NULL, NULL);
+}
+
+void
+DistExecuteMeanwhile(DistRequest *requests, int nrequests, int timeout_ms,
+					 int exec_flags, void (*meanwhile) (void *arg), void *arg)
+{
 	Task	   *tasks = palloc0(nrequests * sizeof(Task));
 	DistConn  **waiting = palloc(nrequests * sizeof(DistConn *));
 	Task	  **waiting_tasks = palloc(nrequests * sizeof(Task *));
@@ -464,6 +472,7 @@ DistExecute(DistRequest *requests, int nrequests, int timeout_ms,
 	for (;;)
 	{
 		int			nwaiting = 0;
+		bool		all_sent = true;
 		TimestampTz deadline = DT_NOEND;
 
 		for (int i = 0; i < nrequests; i++)
@@ -474,8 +483,15 @@ DistExecute(DistRequest *requests, int nrequests, int timeout_ms,
 				continue;
 			if (tasks[i].sent)
 				deadline = Min(deadline, tasks[i].deadline);
+			else
+				all_sent = false;
 			waiting_tasks[nwaiting] = &tasks[i];
 			waiting[nwaiting++] = requests[i].conn;
+		}
+		if (all_sent && meanwhile != NULL)
+		{
+			meanwhile(arg);
+			meanwhile = NULL;
 		}
 		if (nwaiting == 0)
 			break;

@@ -113,6 +113,15 @@ extern DistConn *DistConnGet(Oid serverid, Oid userid, DistTarget target);
 extern void DistExecute(DistRequest *requests, int nrequests, int timeout_ms,
 						int exec_flags);
 
+/*
+ * As DistExecute, and calls meanwhile(arg) once when all statements have been
+ * sent, so that the caller works while the workers do.  It must not use
+ * connections.
+ */
+extern void DistExecuteMeanwhile(DistRequest *requests, int nrequests,
+								 int timeout_ms, int exec_flags,
+								 void (*meanwhile) (void *arg), void *arg);
+
 /* One statement on one connection; result as in DistExecute. */
 extern PGresult *DistExec(DistConn *conn, const char *sql,
 						  const DistParams *params, int flags);

@@ -27,7 +27,9 @@
 #include "vecdist_compat.h"
 
 #define INDEX_SETTING_PREFIX	"vhnsw."
+#define ORDER_SETTING			"vhnsw.iterative_scan"
 
+static const char *value_to_send(const char *name);
 static bool changes_search(const struct config_generic *setting);
 static char *split_setting(const char *setting, const char **value);
 
@@ -43,10 +45,20 @@ DistSettingsToSend(void)
 		if (changes_search(settings[i]))
 			result = lappend(result,
 							 psprintf("%s=%s", settings[i]->name,
-									  GetConfigOption(settings[i]->name,
-													  false, false)));
+									  value_to_send(settings[i]->name)));
 	}
 	return result;
+}
+
+/* The value of a setting in this session, but answers to be merged have order. */
+static const char *
+value_to_send(const char *name)
+{
+	const char *value = GetConfigOption(name, false, false);
+
+	if (strcmp(name, ORDER_SETTING) == 0 && strcmp(value, "relaxed_order") == 0)
+		return "strict_order";
+	return value;
 }
 
 static bool

@@ -85,9 +85,8 @@ static void set_up_column(DistTopKColumn *column, Expr *expr, int index,
 						  EState *estate, StringInfo columns,
 						  StringInfo definitions);
 static char *statement_text(DistTopKState *state, const char *definitions);
-static void search_workers(DistTopKState *state);
 static int	ask_workers(DistTopKState *state, const Message *message,
-						DistTopKWorker **workers, int nworkers);
+						DistTopKWorker **workers, int nworkers, bool first);
 static Message *make_message(DistTopKState *state);
 static const DistParams *address_message(const Message *message,
 										 DistTopKState *state,
@@ -105,7 +104,9 @@ static void read_answer(DistTopKState *state, DistTopKWorker *worker,
 static int	read_int32(PGresult *result, int row, int column);
 static DistMergeKey read_key(PGresult *result, int row);
 static void bad_answer(DistTopKWorker *worker) pg_attribute_noreturn();
-static void search_here(DistTopKState *state, DistTopKWorker *worker);
+static void search_here(void *arg);
+static void search_own_partitions(DistTopKState *state,
+								  DistTopKWorker *worker);
 static void keep_row(HeapTuple tuple, TupleDesc desc, void *arg);
 static Oid	owner_of(Oid relid);
 static Datum shipped_value(DistTopKState *state, const DistMergeRow *row,
@@ -221,23 +222,12 @@ statement_text(DistTopKState *state, const char *definitions)
 void
 DistTopKFetch(DistTopKState *state)
 {
-	state->settings = DistSettingsToSend();
-	search_workers(state);
-	for (int i = 0; i < state->nworkers; i++)
-	{
-		if (!OidIsValid(state->worker[i].serverid))
-			search_here(state, &state->worker[i]);
-	}
-}
-
-/* Search the partitions of all workers, in one turn if none fails. */
-static void
-search_workers(DistTopKState *state)
-{
 	DistTopKWorker **workers;
 	int			nworkers = 0;
 	Message    *message;
+	bool		first = true;
 
+	state->settings = DistSettingsToSend();
 	workers = palloc(sizeof(DistTopKWorker *) * state->nworkers);
 	for (int i = 0; i < state->nworkers; i++)
 	{
@@ -249,19 +239,25 @@ search_workers(DistTopKState *state)
 	}
 	DistFlushInserts();
 	message = make_message(state);
-	while (nworkers > 0)
-		nworkers = ask_workers(state, message, workers, nworkers);
+
+	/* Again only if a server failed and another one may be asked. */
+	do
+	{
+		nworkers = ask_workers(state, message, workers, nworkers, first);
+		first = false;
+	} while (nworkers > 0);
 }
 
 /*
  * Send the message to these workers, and read the answers of those that
  * answer.  Those that did not and have another server to ask are moved to the
  * front of 'workers'; returns their number.  Raises an error for a worker that
- * has not.
+ * has not.  The first time, this server searches its own partitions while the
+ * workers search theirs.
  */
 static int
 ask_workers(DistTopKState *state, const Message *message,
-			DistTopKWorker **workers, int nworkers)
+			DistTopKWorker **workers, int nworkers, bool first)
 {
 	DistRequest *requests = palloc0(sizeof(DistRequest) * nworkers);
 	DistTarget	target = DistReadConsistency == DIST_READ_EVENTUAL ?
@@ -281,7 +277,9 @@ ask_workers(DistTopKState *state, const Message *message,
 		workers[i]->nrequests++;
 	}
 
-	DistExecute(requests, nworkers, DistNodeTimeout, DIST_EXEC_KEEP_GOING);
+	DistExecuteMeanwhile(requests, nworkers, DistNodeTimeout,
+						 DIST_EXEC_KEEP_GOING,
+						 first ? search_here : NULL, state);
 
 	for (int i = 0; i < nworkers; i++)
 	{
@@ -567,6 +565,19 @@ bad_answer(DistTopKWorker *worker)
  * ----------------------------------------------------------------
  */
 
+/* What this server does while the workers search. */
+static void
+search_here(void *arg)
+{
+	DistTopKState *state = arg;
+
+	for (int i = 0; i < state->nworkers; i++)
+	{
+		if (!OidIsValid(state->worker[i].serverid))
+			search_own_partitions(state, &state->worker[i]);
+	}
+}
+
 /*
  * Search partitions on this server, under the query's snapshot.
  *
@@ -576,7 +587,7 @@ bad_answer(DistTopKWorker *worker)
  * let through, so no code of the querying role runs with the owner's rights.
  */
 static void
-search_here(DistTopKState *state, DistTopKWorker *worker)
+search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 {
 	DistSearch	search = {0};
 	Oid			userid;

@@ -556,7 +556,7 @@ like(
 
 SKIP:
 {
-	skip 'no vhnsw', 3 unless $indexed;
+	skip 'no vhnsw', 4 unless $indexed;
 	my $how = sub {
 		my ($set, $k) = @_;
 		return $coordinator->safe_psql('postgres', "SET enable_seqscan = off; $set
@@ -569,6 +569,8 @@ SKIP:
 	like($how->('SET enable_indexscan = off; SET enable_seqscan = on;', 5),
 		qr/not exhausted, exact\)/,
 		'switches of the planner travel');
+	like($how->('SET vhnsw.iterative_scan = relaxed_order;', 500), qr/Merge Certified: yes/,
+		'the merge gets its rows in order');
 }
 
 # Planning and EXPLAIN do not need the workers.
