@@ -1,0 +1,24 @@
+-- vhnsw: a scan that is asked for a few rows more than ef walks on in the
+-- graph; it does not read the whole index.  The executor asks for more than
+-- LIMIT rows, to be sure of their order, so this is every LIMIT >= ef_search.
+CREATE TABLE items AS
+SELECT i AS id, array_agg(sin(i * 12.9898 + j * 78.233 * (i % 89)))::vector(4) AS v
+FROM generate_series(1, 20000) AS i, generate_series(1, 4) AS j GROUP BY i;
+CREATE INDEX ON items USING vhnsw (v vector_l2_ops);
+ANALYZE items;
+
+CREATE FUNCTION search(how_many integer) RETURNS bigint LANGUAGE sql AS $$
+    SELECT count(*) FROM generate_series(1, 20) AS i,
+        LATERAL (SELECT id FROM items
+                 ORDER BY v <-> ARRAY[sin(i), cos(i), sin(2 * i), 0]::vector
+                 LIMIT how_many) AS s
+$$;
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET vhnsw.ef_search = 10;
+SELECT sweeps AS sweeps_before FROM vhnsw_session_stats() \gset
+SELECT search(10), search(20);
+SELECT scans > 0 AS used, sweeps - :sweeps_before AS sweeps FROM vhnsw_session_stats();
+
+DROP FUNCTION search;
+DROP TABLE items;
