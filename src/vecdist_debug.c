@@ -7,7 +7,9 @@
  * at the n-th time (default: the first) this backend passes the point:
  *
  *	error	raise an error
- *	crash	kill -9 this backend, so that the server recovers from WAL
+ *	crash	kill -9 this backend, so that the server recovers from WAL.  What
+ *			this backend has logged is flushed before, so that recovery ends
+ *			with exactly that
  *	wait	wait until advisory lock (29795, 0) is free.  Cancelable, and
  *			isolationtester sees the wait.  Never put where a buffer lock or an
  *			LWLock is held.
@@ -25,6 +27,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -124,7 +127,11 @@ VecdistDebugPoint(const char *name)
 			continue;
 
 		if (strcmp(point->action, "crash") == 0)
+		{
+			if (XactLastRecEnd != 0)
+				XLogFlush(XactLastRecEnd);
 			kill(getpid(), SIGKILL);
+		}
 		else if (strcmp(point->action, "error") == 0)
 			ereport(ERROR,
 					errcode(ERRCODE_INTERNAL_ERROR),
