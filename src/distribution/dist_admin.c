@@ -85,6 +85,11 @@ enum
 	NUM_FACTS
 };
 
+/* Which server is this? */
+static const char *const identity_query =
+"SELECT c.system_identifier, pg_catalog.current_database()"
+" FROM pg_catalog.pg_control_system() c";
+
 /* Is the candidate ready, and free?  Needs our extension there. */
 static const char *const membership_query =
 "SELECT vecdist.is_preloaded(),"
@@ -96,6 +101,7 @@ VECDIST_FUNCTION_INFO_V1(vecdist_add_worker);
 VECDIST_FUNCTION_INFO_V1(vecdist_remove_worker);
 VECDIST_FUNCTION_INFO_V1(vecdist_run_on_workers);
 VECDIST_FUNCTION_INFO_V1(vecdist_define_worker);
+VECDIST_FUNCTION_INFO_V1(vecdist_check_worker);
 VECDIST_FUNCTION_INFO_V1(vecdist_forget_worker);
 VECDIST_FUNCTION_INFO_V1(vecdist_leave_cluster);
 
@@ -110,6 +116,8 @@ static void check_same_fact(const char *name, const char *what,
 							const char *here, const char *there);
 static void check_membership(DistConn *conn, const char *name);
 static void announce_worker(Oid new_worker, List *others);
+static void check_reachable(Oid new_worker, List *others);
+static char *check_worker_call(DistRequest *identity);
 static void send_definition(DistConn *conn, Oid serverid);
 static char *array_as_text(Datum array);
 static void send_tables(Oid new_worker);
@@ -158,6 +166,7 @@ vecdist_add_worker(PG_FUNCTION_ARGS)
 	check_candidate(DistConnGet(serverid, GetUserId(), DIST_TARGET_PRIMARY),
 					args[0]);
 	announce_worker(serverid, others);
+	check_reachable(serverid, others);
 	send_tables(serverid);
 	PG_RETURN_VOID();
 }
@@ -276,6 +285,36 @@ vecdist_define_worker(PG_FUNCTION_ARGS)
 	(void) define_worker(name, PG_GETARG_DATUM(1),
 						 has_mapping ? PG_GETARG_DATUM(2) : (Datum) 0,
 						 has_mapping);
+	PG_RETURN_VOID();
+}
+
+/*
+ * vecdist.check_worker(name, system_identifier, dbname)
+ *
+ * Do the hosts of a worker lead to the same server from here as from the
+ * coordinator?
+ */
+Datum
+vecdist_check_worker(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *system_identifier = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *dbname = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	ForeignServer *server = GetForeignServerByName(name, false);
+	DistRequest request = {.sql = identity_query};
+
+	request.conn = DistConnGet(server->serverid, GetUserId(),
+							   DIST_TARGET_PRIMARY);
+	DistExecute(&request, 1, DistNodeTimeout, 0);
+	if (strcmp(PQgetvalue(request.result, 0, 0), system_identifier) != 0 ||
+		strcmp(PQgetvalue(request.result, 0, 1), dbname) != 0)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("hosts of worker \"%s\" are not the same server everywhere",
+					   name),
+				errdetail("From worker \"%s\" they lead to another one than from the coordinator.",
+						  DistLocalWorker()),
+				errhint("Name hosts by addresses that every server of the cluster can reach."));
 	PG_RETURN_VOID();
 }
 
@@ -538,6 +577,44 @@ announce_worker(Oid new_worker, List *others)
 		send_definition(DistConnGet(other, GetUserId(), DIST_TARGET_PRIMARY),
 						new_worker);
 	}
+}
+
+/*
+ * Have the new worker and each of the others connect to one another: any of
+ * them can be asked for rows of any other.
+ */
+static void
+check_reachable(Oid new_worker, List *others)
+{
+	List	   *all = lcons_oid(new_worker, list_copy(others));
+	int			n = list_length(all);
+	DistRequest *identities = palloc0(sizeof(DistRequest) * n);
+	DistScript *scripts = DistMakeScripts(all);
+
+	for (int i = 0; i < n; i++)
+	{
+		identities[i].conn = scripts[i].conn;
+		identities[i].sql = identity_query;
+	}
+	DistExecute(identities, n, DistNodeTimeout, 0);
+
+	for (int i = 1; i < n; i++)
+	{
+		scripts[0].statements = lappend(scripts[0].statements,
+										check_worker_call(&identities[i]));
+		scripts[i].statements = list_make1(check_worker_call(&identities[0]));
+	}
+	DistRunScripts(scripts, n);
+}
+
+/* A call of check_worker for the worker that answered identity_query. */
+static char *
+check_worker_call(DistRequest *identity)
+{
+	return psprintf("SELECT vecdist.check_worker(%s, %s, %s)",
+					quote_literal_cstr(DistConnWorker(identity->conn)),
+					quote_literal_cstr(PQgetvalue(identity->result, 0, 0)),
+					quote_literal_cstr(PQgetvalue(identity->result, 0, 1)));
 }
 
 /* Have a server define a worker with the options it has here. */

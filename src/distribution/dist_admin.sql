@@ -59,6 +59,13 @@ CREATE FUNCTION vecdist.define_worker(name text, server_options text[],
 COMMENT ON FUNCTION vecdist.define_worker(text, text[], text[])
     IS 'step of add_worker: server and, unless NULL, user mapping on this server';
 
+CREATE FUNCTION vecdist.check_worker(name text, system_identifier text,
+    dbname text) RETURNS void
+    AS 'MODULE_PATHNAME', 'vecdist_check_worker'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION vecdist.check_worker(text, text, text)
+    IS 'step of add_worker: can this server reach a worker?';
+
 CREATE FUNCTION vecdist.forget_worker(name text) RETURNS void
     AS 'MODULE_PATHNAME', 'vecdist_forget_worker'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -98,6 +105,7 @@ REVOKE ALL ON FUNCTION
     vecdist.remove_worker(text, boolean),
     vecdist.run_on_workers(text),
     vecdist.define_worker(text, text[], text[]),
+    vecdist.check_worker(text, text, text),
     vecdist.forget_worker(text),
     vecdist.leave_cluster(),
     vecdist.create_distributed_table(regclass, integer, text[]),

@@ -343,6 +343,20 @@ fails("SELECT vecdist.add_worker('w2', '$hosts{w2}')",
 	'a worker that has a table of the name');
 $w2->safe_psql('postgres', 'DROP TABLE "My Schema"."Items_1"');
 
+# A host that means something else on each server: a socket in its own data
+# directory.
+my $everywhere = '/proc/self/cwd:' . $w2->port;
+my $socket = '.s.PGSQL.' . $w2->port;
+symlink $w2->host . "/$socket", $coordinator->data_dir . "/$socket";
+fails("SELECT vecdist.add_worker('w2', '$everywhere')",
+	'08001', 'remote command on worker "w1"', 'hosts that w1 cannot reach');
+symlink $coordinator->host . '/.s.PGSQL.' . $coordinator->port,
+  $w1->data_dir . "/$socket";
+fails(
+	"SELECT vecdist.add_worker('w2', '$everywhere')", '55000',
+	'hosts of worker "w2" are not the same server everywhere.*From worker "w1"',
+	'hosts that are another server for w1');
+
 $coordinator->safe_psql('postgres',
 	"SELECT vecdist.add_worker('w2', '$hosts{w2}')");
 is($w2->safe_psql('postgres', $definition), $here,
@@ -486,7 +500,7 @@ foreach my $call (
 	"run_on_workers('SELECT 1')", "create_distributed_table('pg_class')",
 	"create_partition('pg_class', 'p', 'DEFAULT', 'w1')",
 	"drop_partition('pg_class')", "define_worker('x', '{}', '{}')",
-	"forget_worker('w1')", 'leave_cluster()')
+	"check_worker('w1', '', '')", "forget_worker('w1')", 'leave_cluster()')
 {
 	fails("SET ROLE app; SELECT vecdist.$call", '42501', 'permission denied',
 		"an ordinary role: $call");
