@@ -718,7 +718,7 @@ check_no_partitions(Oid serverid, const char *name)
 					errmsg("worker \"%s\" holds partitions", name),
 					errdetail("One of them is \"%s\".",
 							  get_rel_name(table->ftrelid)),
-					errhint("The view vecdist.partitions lists them; drop them or their tables first."));
+					errhint("The view vecdist.partitions lists them; drop them with vecdist.drop_partition, or their tables."));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

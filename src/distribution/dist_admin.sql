@@ -94,11 +94,12 @@ CREATE FUNCTION vecdist.create_partition(relation regclass, partition text,
 COMMENT ON FUNCTION vecdist.create_partition(regclass, text, text, text)
     IS 'add a partition of a distributed table, on one worker';
 
-CREATE FUNCTION vecdist.drop_partition(partition regclass) RETURNS void
+CREATE FUNCTION vecdist.drop_partition(partition regclass,
+    force boolean DEFAULT false) RETURNS void
     AS 'MODULE_PATHNAME', 'vecdist_drop_partition'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION vecdist.drop_partition(regclass)
-    IS 'drop a partition of a distributed table, with its rows, on all servers';
+COMMENT ON FUNCTION vecdist.drop_partition(regclass, boolean)
+    IS 'drop a partition of a distributed table, with its rows, on all servers; force: without asking its worker';
 
 REVOKE ALL ON FUNCTION
     vecdist.add_worker(text, text, text, text, text),
@@ -110,7 +111,7 @@ REVOKE ALL ON FUNCTION
     vecdist.leave_cluster(),
     vecdist.create_distributed_table(regclass, integer, text[]),
     vecdist.create_partition(regclass, text, text, text),
-    vecdist.drop_partition(regclass)
+    vecdist.drop_partition(regclass, boolean)
     FROM PUBLIC;
 
 -- What there is

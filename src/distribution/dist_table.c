@@ -171,12 +171,15 @@ vecdist_create_partition(PG_FUNCTION_ARGS)
 }
 
 /*
- * vecdist.drop_partition(partition)
+ * vecdist.drop_partition(partition, force)
+ *
+ * "force" is for a worker that is lost for good with the partition.
  */
 Datum
 vecdist_drop_partition(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
+	bool		force = PG_GETARG_BOOL(1);
 	Oid			root;
 	DistPartition *partition;
 	List	   *workers;
@@ -197,18 +200,17 @@ vecdist_drop_partition(PG_FUNCTION_ARGS)
 	DistRunLocally(list_make1(psprintf("DROP FOREIGN TABLE %s", name)));
 
 	workers = DistWorkers();
+	if (force)
+		workers = list_delete_oid(workers, partition->serverid);
 	scripts = DistMakeScripts(workers);
 	foreach(lc, workers)
 	{
-		bool		home = lfirst_oid(lc) == partition->serverid;
-		char	   *sql;
+		char	   *sql = psprintf("DROP FOREIGN TABLE %s", name);
 
-		if (home)
+		if (lfirst_oid(lc) == partition->serverid)
 			sql = psprintf("DROP TABLE %s",
 						   quote_qualified_identifier(partition->remote_schema,
 													  partition->remote_name));
-		else
-			sql = psprintf("DROP FOREIGN TABLE %s", name);
 		scripts[foreach_current_index(lc)].statements = list_make1(sql);
 	}
 	DistRunScripts(scripts, list_length(workers));

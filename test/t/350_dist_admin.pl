@@ -554,12 +554,31 @@ $coordinator->safe_psql('postgres', "SELECT vecdist.add_worker('w2', '$hosts{w2}
 is($w2->safe_psql('postgres', $ranges), $coordinator->safe_psql('postgres', $ranges),
 	'it can be added again');
 
-# A worker that is gone for good
+# A worker that is gone for good, with its partitions
+$coordinator->safe_psql('postgres', <<'SQL');
+CREATE TABLE lost (id int) PARTITION BY HASH (id);
+SELECT vecdist.create_distributed_table('lost', 2);
+INSERT INTO lost SELECT generate_series(1, 100);
+SQL
 $w2->stop('immediate');
 @servers = ($coordinator, $w1);
-fails("SELECT vecdist.remove_worker('w2')", '08(001|006)', 'w2', 'a worker that does not answer');
-$coordinator->safe_psql('postgres', "SELECT vecdist.remove_worker('w2', force => true)");
-is( $w1->safe_psql('postgres', 'SELECT name FROM vecdist.workers'), 'w1',
+fails("SELECT vecdist.remove_worker('w2', force => true)",
+	'55006', 'holds partitions', 'a lost worker with partitions');
+fails("SELECT vecdist.drop_partition('lost_1')",
+	'08(001|006)', 'w2', 'a partition whose worker does not answer');
+$coordinator->safe_psql('postgres',
+	"SELECT vecdist.drop_partition('lost_1', force => true)");
+fails("SELECT vecdist.remove_worker('w2')",
+	'08(001|006)', 'w2', 'a worker that does not answer');
+$coordinator->safe_psql('postgres', <<'SQL');
+SELECT vecdist.remove_worker('w2', force => true);
+SELECT vecdist.create_partition('lost', 'lost_1', 'FOR VALUES WITH (modulus 2, remainder 1)', 'w1');
+INSERT INTO lost SELECT generate_series(1, 100);
+SQL
+is( $w1->safe_psql('postgres', 'SELECT name, partitions FROM vecdist.workers'),
+	$coordinator->safe_psql('postgres', 'SELECT name, partitions FROM vecdist.workers'),
 	'force removes a lost worker');
+is( $w1->safe_psql('postgres', 'SELECT count(DISTINCT id) FROM lost'),
+	100, 'a lost partition can be replaced');
 
 done_testing();

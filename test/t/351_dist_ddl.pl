@@ -251,6 +251,39 @@ like(state_of($w1), qr/extra/, 'the column is there');
 fails_on($coordinator, 'ALTER TABLE s.items DROP COLUMN extra', '0A000', 'run_on_workers',
 	'the setting is back');
 
+# Row-level security and hosts, as the documents tell.
+$coordinator->safe_psql('postgres', <<'SQL');
+BEGIN;
+SET LOCAL vecdist.enable_ddl_propagation = off;
+CREATE POLICY own ON s.items USING (name = current_user);
+ALTER TABLE s.items ENABLE ROW LEVEL SECURITY;
+SELECT vecdist.run_on_workers($$
+	CREATE POLICY own ON s.items USING (name = current_user);
+	ALTER TABLE s.items ENABLE ROW LEVEL SECURITY;
+	DO $do$
+	DECLARE
+		leaf regclass;
+	BEGIN
+		FOR leaf IN SELECT partition FROM vecdist.partitions WHERE relation = 's.items'::regclass AND bytes IS NOT NULL LOOP
+			EXECUTE format('CREATE POLICY own ON %s USING (name = current_user)', leaf);
+			EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', leaf);
+		END LOOP;
+	END $do$
+$$);
+COMMIT;
+SQL
+is($_->safe_psql('postgres', q{SELECT count(*) FROM pg_policy}), 3,
+	'policies on ' . $_->name) foreach $w1, $w2;
+my $more_hosts = $cluster->hosts('w1') . ',127.0.0.1:1';
+$coordinator->safe_psql('postgres', <<"SQL");
+BEGIN;
+ALTER SERVER w1 OPTIONS (SET hosts '$more_hosts');
+SELECT vecdist.run_on_workers(\$\$ALTER SERVER w1 OPTIONS (SET hosts '$more_hosts')\$\$);
+COMMIT;
+SQL
+is( $_->safe_psql('postgres', q{SELECT hosts FROM vecdist.workers WHERE name = 'w1'}),
+	$more_hosts, 'hosts changed on ' . $_->name) foreach @servers;
+
 # ----------------------------------------------------------------------
 # DROP TABLE
 # ----------------------------------------------------------------------
