@@ -158,11 +158,17 @@ def explain(args):
     setting = "SET vecdist.read_consistency = 'eventual';" if args.eventual else ""
     shown = re.sub(r"'\[.*?\]'", "'[...]'", statement)
     print(f"EXPLAIN (ANALYZE, COSTS OFF) {shown};")
-    for row in psql(
-        f"SET vhnsw.ef_search = {EF_SEARCH}; {setting}"
-        f"EXPLAIN (ANALYZE, COSTS OFF) {statement};"
-    ):
-        print("    " + re.sub(r"'\[[^']*\]'", "'[...]'", "\t".join(row)))
+    plan = [
+        re.sub(r"'\[[^']*\]'", "'[...]'", "\t".join(row))
+        for row in psql(
+            f"SET vhnsw.ef_search = {EF_SEARCH}; {setting}"
+            f"EXPLAIN (ANALYZE, COSTS OFF) {statement};"
+        )
+    ]
+    for line in plan:
+        print("    " + line)
+    if not any("Merge Certified: yes" in line for line in plan):
+        sys.exit("the merge is not certified")
 
 
 def recall(args):

@@ -55,9 +55,10 @@ class Embedding:
         )
         self.svd = TruncatedSVD(DIMENSIONS, n_iter=4, random_state=0)
         self.svd.fit(self.tfidf.fit_transform(texts))
-        # The first components are about the most common words; weighing them
-        # down lets the rarer and more telling ones speak.
-        self.weights = 1 / numpy.sqrt(self.svd.singular_values_)
+        # The first components are about the most common words.  Giving all
+        # components the same variance lets the more telling ones speak: of
+        # the first five answers to 25 phrases 39 % instead of 35 % were apt.
+        self.weights = 1 / self.svd.singular_values_
 
     def vectors(self, texts):
         """Return one row of float32 per text, of length one (or zero)."""

@@ -1,6 +1,7 @@
-# The helpers of the other tests do what they say: a frozen server does not
-# answer and a thawed one does, a killed one comes back, standbys follow, and
-# the proxy counts, delays, cuts, stalls and refuses.
+# The helpers of the other tests do what they say: workers are known to the
+# coordinator by their proxies, a frozen server does not answer and a thawed one
+# does, a killed one comes back, standbys follow, and the proxy counts, delays,
+# cuts, stalls and refuses.
 
 use strict;
 use warnings;
@@ -9,11 +10,17 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use VecdistTest;
 
-my $cluster =
-  make_cluster(workers => 1, standbys => 1, proxies => 1, register => 0);
+my $cluster = make_cluster(workers => 1, standbys => 1, proxies => 1);
 my $primary = $cluster->worker('w1');
 my $standby = $cluster->standby('w1');
 my $proxy   = $cluster->proxy($primary);
+
+is( $cluster->coordinator->safe_psql(
+		'postgres', 'SELECT name, hosts FROM vecdist.workers'),
+	'w1|' . join(',', map { '127.0.0.1:' . $cluster->proxy($_)->port }
+		  ($primary, $standby)),
+	'the coordinator knows the worker');
+$proxy->reset_stats;
 
 # ----------------------------------------------------------------------
 # Data, references, standbys
