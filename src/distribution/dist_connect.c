@@ -28,6 +28,9 @@
 
 #include "distribution/dist_connection_private.h"
 
+/* A host that takes longer than this to accept us is not the first choice. */
+#define SLOW_HOST_MS 250
+
 static void try_next_host(DistConn *conn);
 static bool start_host(DistConn *conn, DistServerHost *host);
 static PGconn *start_libpq(DistConn *conn, DistServerHost *host);
@@ -86,6 +89,26 @@ DistConnectTimeout(DistConn *conn)
 }
 
 /*
+ * DistConnectAbandon
+ *		CONNECTING -> CLOSED, if somebody has waited and given up.
+ *
+ * The next statement begins afresh, with its own node_timeout; with another
+ * host if this one was slow, or a statement_timeout shorter than the host's
+ * share would never get past it.
+ */
+void
+DistConnectAbandon(DistConn *conn)
+{
+	Assert(conn->state == DIST_CONN_CONNECTING);
+	if (conn->connect_start == 0)
+		return;
+	if (TimestampDifferenceExceeds(conn->connect_start, GetCurrentTimestamp(),
+								   SLOW_HOST_MS))
+		conn->hosts[conn->host].failed = true;
+	DistConnClose(conn);
+}
+
+/*
  * Put the host that worked last, or for reads any host, first, and those that
  * failed the last time at the end.
  */
@@ -121,7 +144,7 @@ try_next_host(DistConn *conn)
 		if (start_host(conn, &conn->hosts[conn->host]))
 		{
 			conn->state = DIST_CONN_CONNECTING;
-			conn->connect_deadline = 0;
+			conn->connect_start = 0;
 			return;
 		}
 		conn->hosts[conn->host].failed = true;

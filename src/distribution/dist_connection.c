@@ -366,10 +366,13 @@ DistConnWait(DistConn **conns, int nconns, TimestampTz deadline, bool *ready)
 		{
 			items[i].events = conn->polling == PGRES_POLLING_READING ?
 				WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
-			if (conn->connect_deadline == 0)
+			if (conn->connect_start == 0)
+			{
+				conn->connect_start = now;
 				conn->connect_deadline =
 					TimestampTzPlusMilliseconds(now,
 												Max(DistNodeTimeout / conn->nhosts, 1));
+			}
 			deadline = Min(deadline, conn->connect_deadline);
 		}
 		else

@@ -17,7 +17,8 @@
  *
  *	CLOSED -> CONNECTING		DistConnectStart
  *	CONNECTING -> IDLE			DistConnectAdvance: a server of the right role
- *	CONNECTING -> CLOSED		DistConnectAdvance: no host is left
+ *	CONNECTING -> CLOSED		DistConnectAdvance: no host is left;
+ *								DistConnectAbandon: nobody waits any more
  *	IDLE -> BUSY				DistExchangeStart
  *	BUSY -> IDLE				DistExchangeAdvance: the last result was taken
  *	IDLE, BUSY -> BROKEN		DistConnLost, while a remote transaction is open
@@ -98,7 +99,9 @@ struct DistConn
 	int		   *order;			/* hosts in the order to be tried */
 	int			norder_next;	/* index in "order" of the next to try */
 	PostgresPollingStatusType polling;	/* what libpq waits for */
-	TimestampTz connect_deadline;	/* of this host; 0: nobody waited yet */
+	TimestampTz connect_start;	/* since when somebody waits for this host; 0:
+								 * nobody has waited yet */
+	TimestampTz connect_deadline;	/* until when; valid with connect_start */
 
 	/* the exchange, while BUSY */
 	bool		pipelined;		/* extended protocol in pipeline mode */
@@ -153,6 +156,7 @@ extern void DistConnRaiseFailure(DistConn *conn, const char *sql)
 extern void DistConnectStart(DistConn *conn);
 extern void DistConnectAdvance(DistConn *conn);
 extern void DistConnectTimeout(DistConn *conn);
+extern void DistConnectAbandon(DistConn *conn);
 extern void DistConnClose(DistConn *conn);
 extern void DistConnLost(DistConn *conn, const char *reason);
 extern bool DistConnIsAlive(DistConn *conn);

@@ -408,6 +408,8 @@ forget_transaction(void)
 		DistConn   *conn = lfirst(lc);
 
 		conn->finish = NULL;
+		if (conn->state == DIST_CONN_CONNECTING)
+			DistConnectAbandon(conn);
 		conn->gid[0] = '\0';
 		conn->prepared_xact = false;
 		if (conn->state == DIST_CONN_BROKEN || conn->state == DIST_CONN_BUSY ||
@@ -488,6 +490,8 @@ subxact_aborted(int level)
 
 		if (conn->state == DIST_CONN_BROKEN && conn->begin_level >= level)
 			DistConnClose(conn);
+		else if (conn->state == DIST_CONN_CONNECTING)
+			DistConnectAbandon(conn);
 	}
 }
 
