@@ -36,6 +36,7 @@ static HTAB *plans = NULL;		/* of PlanEntry */
 static MemoryContext plan_texts = NULL; /* holds PlanEntry.text */
 static uint64 uses = 0;
 
+static int	plan_options(const DistSearch *search);
 static char *identifying_text(const DistSearch *search, const char *query);
 static void make_room(void);
 static void forget_plan(PlanEntry *entry);
@@ -72,7 +73,7 @@ DistSearchPlan(const DistSearch *search, const char *query)
 	make_room();
 
 	plan = SPI_prepare_cursor(query, search->nparams, search->param_types,
-							  CURSOR_OPT_NO_SCROLL);
+							  plan_options(search));
 	if (plan == NULL)
 		elog(ERROR, "could not prepare a search: %s",
 			 SPI_result_code_string(SPI_result));
@@ -87,6 +88,19 @@ DistSearchPlan(const DistSearch *search, const char *query)
 	entry->last_use = ++uses;
 	SPI_keepplan(plan);
 	return plan;
+}
+
+/*
+ * A query vector does not change the plan.  If it is the only parameter there
+ * is one plan from the first search on, so that rows with equal distances
+ * come in the same order each time.  Values in a filter may matter: core
+ * decides after some searches.
+ */
+static int
+plan_options(const DistSearch *search)
+{
+	return CURSOR_OPT_NO_SCROLL |
+		(search->nparams == 1 ? CURSOR_OPT_GENERIC_PLAN : 0);
 }
 
 /*

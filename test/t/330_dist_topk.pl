@@ -299,6 +299,46 @@ SELECT count(*), count(*) FILTER (WHERE d = 'NaN') FROM
     (SELECT embedding <=> '$zero' AS d FROM TABLE
      ORDER BY embedding <=> '$zero' LIMIT 1042) s
 SQL
+# Rows with zero vectors on both workers, among others.
+create_table('zeros', 'HASH (id)', hash_partitions('zeros', 3, 'w1', 'w2'));
+fill_table('zeros');
+on_all_workers(<<"SQL");
+DO \$\$
+DECLARE leaf regclass;
+BEGIN
+    FOR leaf IN SELECT relid FROM pg_partition_tree('zeros') t
+        JOIN pg_class c ON c.oid = t.relid WHERE isleaf AND relkind = 'r'
+    LOOP
+        EXECUTE format('UPDATE %s SET embedding = ''$zero'' WHERE id %% 4 = 0', leaf);
+        IF $indexed > 0 THEN
+            EXECUTE format('CREATE INDEX ON %s USING vhnsw (embedding vector_cosine_ops)', leaf);
+        END IF;
+    END LOOP;
+END
+\$\$;
+SQL
+$_->safe_psql('postgres', <<"SQL") foreach $coordinator;
+CREATE TABLE reference_zeros AS SELECT id, cat, tags,
+    CASE WHEN id % 4 = 0 THEN '$zero' ELSE embedding END AS embedding FROM reference;
+SQL
+same_topk(
+	topk($coordinator, 'zeros', $queries[0], 500,
+		operator => '<=>', set => \%exact, where => 'id <= 1000'),
+	exact_topk($coordinator, 'reference_zeros', $queries[0], 500,
+		operator => '<=>', where => 'id <= 1000'),
+	'rows before those of distance NaN');
+is( $coordinator->safe_psql('postgres',
+		"SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n
+		 FROM (SELECT embedding <=> '$queries[0]' AS d FROM zeros
+		       ORDER BY embedding <=> '$queries[0]' LIMIT 1043) s
+		 GROUP BY d = 'NaN' ORDER BY d = 'NaN') s"),
+	$coordinator->safe_psql('postgres',
+		"SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n
+		 FROM (SELECT embedding <=> '$queries[0]' AS d FROM reference_zeros
+		       ORDER BY embedding <=> '$queries[0]' LIMIT 1043) s
+		 GROUP BY d = 'NaN' ORDER BY d = 'NaN') s"),
+	'numbers, NaN, NULL, in this order');
+
 same_output('eight', <<"SQL", 'operands in the other order');
 SELECT id FROM TABLE ORDER BY '$queries[2]' <-> embedding LIMIT 15
 SQL
@@ -325,6 +365,12 @@ foreach my $kind (sort keys %filter)
 ok( uses_scan("SELECT id FROM eight WHERE cat < 10 AND id <> (SELECT 18)
     ORDER BY embedding <-> '$queries[0]' LIMIT 5"),
 	'filters do not prevent the scan');
+
+# The neighbors of the query all fail the filter.
+my $far = join ' AND ', 'cat IS NOT NULL',
+  map { "id <> $_->[0]" } @{ exact_topk($coordinator, 'reference', $queries[0], 80) };
+same_search($coordinator, 'eight', $queries[0], 30,
+	'filter: all neighbors fail', where => $far);
 
 # The nearest rows are dead but not vacuumed, and nearer ones not committed.
 my $near = join ',',
@@ -377,6 +423,18 @@ SQL
 same_output('eight', "SELECT id FROM TABLE $by LIMIT (SELECT 4) OFFSET (SELECT 2)",
 	'LIMIT and OFFSET from sub-selects');
 same_output('eight', "SELECT id FROM TABLE $by LIMIT 0", 'LIMIT 0');
+is( join(',', map { @{ rows($coordinator, "SELECT id FROM eight $by LIMIT 9 OFFSET $_") } }
+			map { 9 * $_ } 0 .. 7),
+	join(',', @{ rows($coordinator, "SELECT id FROM eight $by LIMIT 72") }),
+	'pages: no row twice, none missing');
+
+# Whatever ef is, there are as many rows as exist.
+is( $coordinator->safe_psql('postgres',
+		"SELECT count(*) FROM (SELECT id FROM eight $by LIMIT $_) s"),
+	$coordinator->safe_psql('postgres',
+		"SELECT count(*) FROM (SELECT id FROM reference $by LIMIT $_) s"),
+	"as many rows as exist: LIMIT $_")
+  foreach 1, 10, 40, 41, 100, 1001, 5000;
 same_output('eight', "SELECT id FROM TABLE $by LIMIT 3 OFFSET 2000",
 	'OFFSET beyond the end');
 same_output('eight', <<"SQL", 'the query vector from a sub-select');
@@ -556,7 +614,7 @@ like(
 
 SKIP:
 {
-	skip 'no vhnsw', 4 unless $indexed;
+	skip 'no vhnsw', 6 unless $indexed;
 	my $how = sub {
 		my ($set, $k) = @_;
 		return $coordinator->safe_psql('postgres', "SET enable_seqscan = off; $set
@@ -571,6 +629,12 @@ SKIP:
 		'switches of the planner travel');
 	like($how->('SET vhnsw.iterative_scan = relaxed_order;', 500), qr/Merge Certified: yes/,
 		'the merge gets its rows in order');
+
+	# A partition without its index is searched all the same.
+	$cluster->worker('w1')->safe_psql('postgres', 'DROP INDEX eight_2_embedding_idx');
+	like($how->('', 5), qr/Partition: eight_2 \(.*, exact\)\n.*Partition: eight_4 \(.*, index/,
+		'a partition without index is searched exactly');
+	same_search($coordinator, 'eight', $queries[0], 20, 'and the answer is the same');
 }
 
 # Planning and EXPLAIN do not need the workers.
