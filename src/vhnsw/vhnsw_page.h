@@ -62,8 +62,12 @@ typedef VhnswPageOpaqueData *VhnswPageOpaque;
 
 #define VHNSW_PAGE_HAS_FREE_CELLS 0x01
 
-#define VhnswPageGetOpaque(page) \
-	((VhnswPageOpaque) PageGetSpecialPointer(page))
+/* Functions, because core's macros may evaluate their argument twice. */
+static inline VhnswPageOpaque
+VhnswPageGetOpaque(Page page)
+{
+	return (VhnswPageOpaque) PageGetSpecialPointer(page);
+}
 
 StaticAssertDecl(sizeof(VhnswPageOpaqueData) == 16,
 				 "special area is part of the on-disk format");
@@ -134,7 +138,11 @@ StaticAssertDecl(offsetof(VhnswMetaPageData, elements) == 96,
 StaticAssertDecl(sizeof(VhnswMetaPageData) == 160,
 				 "metapage is part of the on-disk format");
 
-#define VhnswPageGetMeta(page) ((VhnswMetaPage) PageGetContents(page))
+static inline VhnswMetaPage
+VhnswPageGetMeta(Page page)
+{
+	return (VhnswMetaPage) PageGetContents(page);
+}
 
 /* One element, or a free place for one. */
 typedef struct VhnswSlotData
@@ -196,8 +204,11 @@ StaticAssertDecl(sizeof(VhnswCellData) == 64,
 #define VHNSW_CELLS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(VhnswCellData))
 
 /* Cells are addressed like heap tuples; the first of a page is 1. */
-#define VhnswPageGetCell(page, number) \
-	((VhnswCell) PageGetContents(page) + ((number) - 1))
+static inline VhnswCell
+VhnswPageGetCell(Page page, OffsetNumber number)
+{
+	return (VhnswCell) PageGetContents(page) + (number - 1);
+}
 
 /* The constants of one index that the format derives places from. */
 typedef struct VhnswLayout
@@ -226,16 +237,27 @@ typedef struct VhnswLayout
 	(((uint64) (blkno) + 1) * (layout)->slots_per_page <= \
 	 PG_UINT32_MAX - VHNSW_OUTSIDE_LISTS)
 
-#define VhnswPageGetSlot(layout, page, slotno) \
-	((VhnswSlot) (PageGetContents(page) + \
-				  (Size) (slotno) * (layout)->slot_size))
-#define VhnswSlotGetCode(layout, slot) \
-	((int8 *) ((char *) (slot) + (layout)->code_offset))
-#define VhnswPageGetEntry(layout, page, number) \
-	((VhnswEntry) (PageGetContents(page) + \
-				   (Size) (number) * (layout)->entry_size))
+static inline VhnswSlot
+VhnswPageGetSlot(const VhnswLayout *layout, Page page, int slotno)
+{
+	return (VhnswSlot) (PageGetContents(page) +
+						(Size) slotno * layout->slot_size);
+}
 
-/* Largest m whose degree the slot can count, see VHNSW_SLOT nneighbors. */
+static inline int8 *
+VhnswSlotGetCode(const VhnswLayout *layout, VhnswSlot slot)
+{
+	return (int8 *) ((char *) slot + layout->code_offset);
+}
+
+static inline VhnswEntry
+VhnswPageGetEntry(const VhnswLayout *layout, Page page, int number)
+{
+	return (VhnswEntry) (PageGetContents(page) +
+						 (Size) number * layout->entry_size);
+}
+
+/* The slot counts neighbors in one byte. */
 #define VHNSW_MIN_M 2
 #define VHNSW_MAX_M 100
 #define VHNSW_MAX_DEGREE 200
