@@ -111,6 +111,10 @@ load_cache(Relation index, const VhnswMetaPageData *meta)
 
 	VhnswLayoutInit(&layout, meta->metric, meta->dims, meta->m,
 					meta->ef_construction);
+	if (meta->entry_count > (uint64) RelationGetNumberOfBlocks(index) *
+		layout.entries_per_page)
+		VhnswReportCorruption(index, VHNSW_META_BLKNO,
+							  "The metapage counts more entries than the index has room for.");
 	signs_size = MAXALIGN(sizeof(float) * VHNSW_ROTATION_ROUNDS * layout.dims);
 	mean_size = MAXALIGN(sizeof(float) * layout.dims);
 

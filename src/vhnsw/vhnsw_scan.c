@@ -450,7 +450,7 @@ take_tids(IndexScanDesc scan, VhnswFound *found)
 			state->tids.count = 0;
 		MemoryContextSwitchTo(old_context);
 	}
-	else
+	else if (ItemPointerIsValid(&found->heaptid))
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(state->context);
 

@@ -466,6 +466,12 @@ read_cell(Relation index, ItemPointer at, VhnswCell cell)
 	if (cell->ntids > VHNSW_TIDS_PER_CELL)
 		VhnswReportCorruption(index, blkno,
 							  "A TID cell counts more TIDs than it can hold.");
+	for (int i = 0; i < cell->ntids; i++)
+	{
+		if (!ItemPointerIsValid(&cell->tids[i]))
+			VhnswReportCorruption(index, blkno,
+								  "A TID cell has a TID that is not valid.");
+	}
 }
 
 /* Begin, or begin again, at the head of a list. */
