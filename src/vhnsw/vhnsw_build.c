@@ -147,7 +147,7 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	int			dims = TupleDescAttr(index->rd_att, 0)->atttypmod;
 	int			m = options ? options->m : VHNSW_DEFAULT_M;
 	int			efc = options ? options->ef_construction :
-		VHNSW_DEFAULT_EF_CONSTRUCTION;
+	VHNSW_DEFAULT_EF_CONSTRUCTION;
 	MemoryContext old_context;
 	float	   *signs;
 
@@ -226,7 +226,7 @@ learn_mean(BuildState *state)
 		for (int i = 0; i < SAMPLE_RANGES && state->sampled < SAMPLE_ROWS; i++)
 		{
 			BlockNumber blkno = (BlockNumber)
-				((uint64) nblocks * i / SAMPLE_RANGES);
+			((uint64) nblocks * i / SAMPLE_RANGES);
 
 			table_index_build_range_scan(state->heap, state->index,
 										 state->info, false, false, false,

@@ -288,8 +288,8 @@ VhnswLowerBound(const VhnswQuery *query, double scale, double norm,
 	known = sqrt(known_squared);
 
 	/*
-	 * Relative errors hold for normal numbers.  Below, they are some 1e-45 for
-	 * each component, which this covers.
+	 * Relative errors hold for normal numbers.  Below, they are some 1e-45
+	 * for each component, which this covers.
 	 */
 	length = query->norm + SMALLEST_NORM;
 	dot_error = DISTANCE_RELATIVE_ERROR * length * known;
@@ -314,7 +314,7 @@ VhnswLowerBound(const VhnswQuery *query, double scale, double norm,
 	else
 	{
 		double		square = query->norm_squared +
-			norm_squared * (1 - stored) - 2 * product;
+		norm_squared * (1 - stored) - 2 * product;
 		double		distance;
 
 		if (square <= 0)
@@ -328,7 +328,7 @@ VhnswLowerBound(const VhnswQuery *query, double scale, double norm,
 		{
 			/* 1 - cos; the operator divides a sum by the root of two. */
 			double		bound = distance * distance / 2 -
-				3 * DISTANCE_RELATIVE_ERROR;
+			3 * DISTANCE_RELATIVE_ERROR;
 
 			return Max(bound, 0);
 		}

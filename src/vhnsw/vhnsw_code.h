@@ -84,7 +84,7 @@ VhnswCodeDistance(VhnswMetric metric, int dims,
 				  const VhnswCode *a, const VhnswCode *b)
 {
 	float		product = a->scale * b->scale *
-		(float) DistanceDotInt8(a->code, b->code, dims);
+	(float) DistanceDotInt8(a->code, b->code, dims);
 
 	if (metric == VHNSW_INNER_PRODUCT)
 		return -product;

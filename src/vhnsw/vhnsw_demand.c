@@ -104,7 +104,7 @@ static void
 demand_executor_start(QueryDesc *query, int eflags)
 {
 	Executor	executor = {0};
-	Above		above = {.top = true, .in_order = true};
+	Above		above = {.top = true,.in_order = true};
 
 	if (previous_executor_start)
 		previous_executor_start(query, eflags);

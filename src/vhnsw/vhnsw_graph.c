@@ -142,9 +142,9 @@ bool
 VhnswGraphIsFull(const VhnswGraph *graph)
 {
 	uint64		per_element = graph->code_size + sizeof(ItemPointerData) +
-		3 * sizeof(CodesEntry) +	/* the hash is at most half full */
-		sizeof(uint8) + 2 * sizeof(uint32) +
-		(uint64) graph->list_capacity * (sizeof(uint32) + sizeof(float));
+	3 * sizeof(CodesEntry) +	/* the hash is at most half full */
+	sizeof(uint8) + 2 * sizeof(uint32) +
+	(uint64) graph->list_capacity * (sizeof(uint32) + sizeof(float));
 
 	return (graph->count + 1) * per_element +
 		(uint64) graph->nduplicates * sizeof(VhnswDuplicate) >

@@ -271,7 +271,7 @@ VhnswAddEntry(Relation index, const VhnswLayout *layout,
 			  bool force, bool building)
 {
 	double		slots = (double) RelationGetNumberOfBlocks(index) *
-		layout->slots_per_page;
+	layout->slots_per_page;
 	VhnswMetaPageData meta;
 	Buffer		fresh = InvalidBuffer;
 

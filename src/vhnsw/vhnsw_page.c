@@ -50,7 +50,7 @@ int
 VhnswMaxDims(int m)
 {
 	int			fixed = offsetof(VhnswSlotData, neighbors) +
-		TYPEALIGN(8, 2 * m) * sizeof(VhnswElement);
+	TYPEALIGN(8, 2 * m) * sizeof(VhnswElement);
 
 	return TYPEALIGN_DOWN(8, VHNSW_PAGE_CAPACITY - fixed);
 }

@@ -384,8 +384,8 @@ settle(VhnswSearch *search)
 	while (!pairingheap_is_empty(search->unsettled))
 	{
 		VhnswFound *found =
-			pairingheap_container(VhnswFound, link,
-								  pairingheap_first(search->unsettled));
+		pairingheap_container(VhnswFound, link,
+							  pairingheap_first(search->unsettled));
 
 		if (found->estimate > nearest)
 			break;

@@ -46,7 +46,7 @@ VhnswSelectLinks(VhnswMetric metric, int dims, const VhnswLink *candidates,
 {
 	bool		stack_taken[1024];
 	bool	   *taken = n <= lengthof(stack_taken) ?
-		stack_taken : palloc_array(bool, n);
+	stack_taken : palloc_array(bool, n);
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)

@@ -194,8 +194,8 @@ VhnswAddTidToElement(Relation index, const VhnswLayout *layout,
 					 VhnswElement element, uint8 version,
 					 const VhnswCode *code, ItemPointer tid, bool building)
 {
-	ListOwner	owner = {.index = index, .layout = layout,
-		.element = element, .version = version, .code = code};
+	ListOwner	owner = {.index = index,.layout = layout,
+	.element = element,.version = version,.code = code};
 	bool		found;
 
 	add_tid(&owner, tid, building, &found);
@@ -207,7 +207,7 @@ void
 VhnswAddTidOutside(Relation index, VhnswOutsideList list, ItemPointer tid,
 				   bool building)
 {
-	ListOwner	owner = {.index = index, .list = list};
+	ListOwner	owner = {.index = index,.list = list};
 	bool		found;
 
 	add_tid(&owner, tid, building, &found);
@@ -587,7 +587,7 @@ rewind_reader(VhnswListReader *reader)
 	Buffer		buffer = VhnswGetPage(reader->index, VHNSW_META_BLKNO,
 									  VHNSW_PAGE_META, BUFFER_LOCK_SHARE);
 	ItemPointerData head =
-		VhnswPageGetMeta(BufferGetPage(buffer))->outside[reader->list];
+	VhnswPageGetMeta(BufferGetPage(buffer))->outside[reader->list];
 
 	VhnswReleasePage(buffer);
 	walk_from(&reader->walk, &head);
@@ -639,8 +639,8 @@ VhnswVacuumElementTids(Relation index, const VhnswLayout *layout,
 					   VhnswElement element, IndexBulkDeleteResult *stats,
 					   IndexBulkDeleteCallback callback, void *callback_state)
 {
-	ListOwner	owner = {.index = index, .layout = layout,
-		.element = element};
+	ListOwner	owner = {.index = index,.layout = layout,
+	.element = element};
 
 	vacuum_list(&owner, stats, callback, callback_state);
 }
@@ -651,7 +651,7 @@ VhnswVacuumOutside(Relation index, VhnswOutsideList list,
 				   IndexBulkDeleteResult *stats,
 				   IndexBulkDeleteCallback callback, void *callback_state)
 {
-	ListOwner	owner = {.index = index, .list = list};
+	ListOwner	owner = {.index = index,.list = list};
 
 	vacuum_list(&owner, stats, callback, callback_state);
 }

@@ -71,8 +71,8 @@ void
 VhnswWriteGraph(Relation index, VhnswGraph *graph, uint64 seed,
 				const float *mean, const VhnswTidArray *outside)
 {
-	Writer		writer = {.index = index, .graph = graph,
-		.layout = &graph->layout, .outside = outside};
+	Writer		writer = {.index = index,.graph = graph,
+	.layout = &graph->layout,.outside = outside};
 
 	qsort(graph->duplicates, graph->nduplicates, sizeof(VhnswDuplicate),
 		  compare_duplicates);
