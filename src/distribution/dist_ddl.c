@@ -110,6 +110,7 @@ static void refuse_change(Oid tableid, Node *node);
 static void begin_propagation(const char *tag, Oid relid);
 static Oid	resolve(RangeVar *name);
 static Oid	listed_table_of(Oid relid);
+static bool is_distributed_parent(Oid relid);
 static void object_access(ObjectAccessType access, Oid class_id,
 						  Oid object_id, int sub_id, void *arg);
 static void relation_dropped(Oid relid, bool is_column);
@@ -217,7 +218,7 @@ create_index(Statement *stmt, IndexStmt *index)
 	Oid			indexid;
 
 	/* Core has its own words for CONCURRENTLY on a partitioned table. */
-	if (!OidIsValid(relid) || !DistTableIsListed(relid) || index->concurrent)
+	if (!is_distributed_parent(relid) || index->concurrent)
 	{
 		run_here(stmt);
 		return;
@@ -341,12 +342,11 @@ drop_targets(DropStmt *drop, List **names)
 	foreach(lc, drop->objects)
 	{
 		Oid			relid = resolve(makeRangeVarFromNameList(lfirst(lc)));
-		Oid			tableid = relid;
 
-		if (OidIsValid(relid) && drop->removeType == OBJECT_INDEX)
-			tableid = get_rel_relkind(relid) == RELKIND_PARTITIONED_INDEX ?
-				IndexGetRelation(relid, true) : InvalidOid;
-		if (!OidIsValid(tableid) || !DistTableIsListed(tableid))
+		if (!OidIsValid(relid))
+			continue;
+		if (drop->removeType == OBJECT_TABLE ? !DistTableIsListed(relid) :
+			!is_distributed_parent(IndexGetRelation(relid, true)))
 			continue;
 		targets = lappend_oid(targets, relid);
 		*names = lappend(*names, DistRelationName(relid));
@@ -682,6 +682,18 @@ listed_table_of(Oid relid)
 	if (relkind == RELKIND_INDEX || relkind == RELKIND_PARTITIONED_INDEX)
 		relid = IndexGetRelation(relid, true);
 	return OidIsValid(relid) ? DistListedRoot(relid) : InvalidOid;
+}
+
+/*
+ * Is a relation a distributed table, or a partition of one that is
+ * partitioned again?  Both exist as such on all servers.
+ */
+static bool
+is_distributed_parent(Oid relid)
+{
+	return OidIsValid(relid) &&
+		get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE &&
+		OidIsValid(DistListedRoot(relid));
 }
 
 static void

@@ -335,6 +335,102 @@ DROP TABLE s.local;
 SQL
 
 # ----------------------------------------------------------------------
+# Partitions that are partitioned again, made by plain SQL
+# ----------------------------------------------------------------------
+
+$coordinator->safe_psql('postgres', <<'SQL');
+CREATE TABLE s.tree (a int, b int) PARTITION BY LIST (a);
+SELECT vecdist.create_distributed_table('s.tree');
+SQL
+$_->safe_psql('postgres',
+	'CREATE TABLE s.tree_1 PARTITION OF s.tree FOR VALUES IN (1) PARTITION BY RANGE (b)')
+  foreach @servers;
+$w2->safe_psql('postgres',
+	'CREATE TABLE s.tree_1_1 PARTITION OF s.tree_1 FOR VALUES FROM (0) TO (10)');
+$_->safe_psql('postgres',
+	'CREATE FOREIGN TABLE s.tree_1_1 PARTITION OF s.tree_1 FOR VALUES FROM (0) TO (10) SERVER w2')
+  foreach $coordinator, $w1;
+$coordinator->safe_psql('postgres',
+	'CREATE INDEX ON s.tree (a); CREATE INDEX ON s.tree_1 (b)');
+same_everywhere('indexes on two levels');
+is( $w2->safe_psql('postgres',
+		q{SELECT count(*) FROM pg_index WHERE indrelid = 's.tree_1_1'::regclass}),
+	2, 'the partition has both');
+fails_on($coordinator, 'DROP TABLE s.tree_1', '0A000', 'DROP TABLE s.tree');
+$coordinator->safe_psql('postgres', 'DROP INDEX s.tree_1_b_idx');
+same_everywhere('DROP INDEX on the second level');
+
+# ----------------------------------------------------------------------
+# One transaction for everything
+# ----------------------------------------------------------------------
+
+is( $coordinator->safe_psql('postgres', <<'SQL'), "100\n50\n50", 'definition, rows and search in one transaction');
+BEGIN;
+CREATE TABLE s.one (id int, v vector(2)) PARTITION BY HASH (id);
+DO $$ BEGIN PERFORM vecdist.create_distributed_table('s.one', 4); END $$;
+INSERT INTO s.one SELECT i, ARRAY[i, i]::real[]::vector FROM generate_series(1, 100) i;
+CREATE INDEX ON s.one (id);
+SELECT count(*) FROM s.one;
+DELETE FROM s.one WHERE id > 50;
+SELECT count(*) FROM s.one;
+COMMIT;
+SELECT count(*) FROM s.one;
+SQL
+same_everywhere('definition and rows in one transaction');
+$before = everything();
+$coordinator->psql('postgres', <<'SQL');
+BEGIN;
+INSERT INTO s.one VALUES (1000, '[1,1]');
+DROP TABLE s.one;
+CREATE TABLE s.one (id int) PARTITION BY HASH (id);
+DO $$ BEGIN PERFORM vecdist.create_distributed_table('s.one', 2); END $$;
+ROLLBACK;
+SQL
+is(everything(), $before, 'ROLLBACK undoes dropping and creating again');
+is($w2->safe_psql('postgres', 'SELECT count(*) FROM s.one'), 50, 'rows are as before');
+
+# ----------------------------------------------------------------------
+# Sessions at the same time
+# ----------------------------------------------------------------------
+
+# A session in the middle of creating a table keeps workers from coming and
+# going; a session that changes a table waits for one that writes into it.
+my $session = $coordinator->background_psql('postgres');
+sub waits_for_lock
+{
+	my ($application) = @_;
+	return $coordinator->poll_query_until('postgres',
+		qq{SELECT count(*) = 1 FROM pg_stat_activity
+			WHERE application_name = '$application' AND wait_event_type = 'Lock'});
+}
+$session->query_safe(q{BEGIN; CREATE TABLE s.slow (id int) PARTITION BY HASH (id)});
+$session->query_safe(q{SELECT vecdist.create_distributed_table('s.slow', 2)});
+my $other = $coordinator->background_psql('postgres');
+$other->query_safe(q{SET application_name = 'remover'});
+$other->query_until(qr/start/, "\\echo start\nSELECT vecdist.remove_worker('w2');\n");
+ok(waits_for_lock('remover'), 'remove_worker waits for create_distributed_table');
+$session->query_safe('COMMIT');
+$other->quit;
+same_everywhere('a table created while a worker was to be removed');
+
+# ----------------------------------------------------------------------
+# A worker that does not answer
+# ----------------------------------------------------------------------
+
+$w2->stop('immediate');
+foreach my $sql ('CREATE INDEX ON s.one (id)', 'DROP TABLE s.one', 'DROP INDEX s.one_id_idx',
+	'GRANT ALL ON s.one TO app', q{SELECT vecdist.run_on_workers('CREATE TABLE s.x ()')},
+	q{SELECT vecdist.create_partition('s.tree', 'tree_2', 'FOR VALUES IN (2)', 'w1')})
+{
+	my $here = state_of($coordinator) . state_of($w1);
+	my (undef, undef, $errors) =
+	  $coordinator->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	like($errors, qr/ERROR:  08(001|006): .*w2/s, "without w2: $sql");
+	is(state_of($coordinator) . state_of($w1), $here, 'and nothing is changed');
+}
+$w2->start;
+
+# ----------------------------------------------------------------------
 # Crashes
 # ----------------------------------------------------------------------
 
