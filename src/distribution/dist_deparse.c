@@ -101,6 +101,7 @@ static bool object_is_everywhere(Oid classid, Oid objid);
 static bool is_reg_type(Oid typid);
 static bool enters_condition(Node *node);
 static Node *replace_values_mutator(Node *node, void *context);
+static bool is_extension_constant(Node *node);
 static Node *make_param(Node *value, DeparseContext *context);
 static bool refuse(DeparseContext *context, const char *why);
 
@@ -677,7 +678,8 @@ replace_values_mutator(Node *node, void *arg)
 
 	/* Lists and WHENs are part of an expression that was found to be text. */
 	if (!IsA(node, List) && !IsA(node, CaseWhen) &&
-		(is_value(node, context) || !is_text(node, context)))
+		(is_value(node, context) || !is_text(node, context) ||
+		 is_extension_constant(node)))
 		return make_param(node, context);
 	if (IsA(node, Var))
 	{
@@ -691,6 +693,19 @@ replace_values_mutator(Node *node, void *arg)
 	result = expression_tree_mutator(node, replace_values_mutator, context);
 	context->conditional = save_conditional;
 	return result;
+}
+
+/*
+ * Is this a constant that had better travel as a value, in binary?  The text
+ * of a vector is several times its size, and makes every query another one.
+ */
+static bool
+is_extension_constant(Node *node)
+{
+	Const	   *con = (Const *) node;
+
+	return IsA(node, Const) && !con->constisnull && con->constlen == -1 &&
+		con->consttype >= FirstNormalObjectId;
 }
 
 /* The Param that stands for 'value', which is added to the list if new. */

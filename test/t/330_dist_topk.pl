@@ -355,6 +355,7 @@ my %filter = (
 	'NULL'      => 'cat IS NULL OR cat = 3',
 	'an array'  => q{tags && ARRAY['t1']},
 	'the query' => 'id <> (SELECT 18)',
+	'distances' => "embedding <-> '$queries[0]' < 0.9 AND embedding <-> '$queries[1]' > 0.4",
 	'stable'    => 'id < extract(epoch FROM now())',
 	'volatile'  => 'id + random() >= 500');
 foreach my $kind (sort keys %filter)
@@ -362,6 +363,12 @@ foreach my $kind (sort keys %filter)
 	same_search($coordinator, 'eight', $vectors->[17], 50, "filter: $kind",
 		where => $filter{$kind});
 }
+like(
+	$coordinator->safe_psql('postgres',
+		"EXPLAIN SELECT id FROM eight WHERE embedding <-> '$queries[0]' < 0.5
+		 ORDER BY embedding <-> '$queries[0]' LIMIT 5"),
+	qr/Remote Filter: \(\(t\.embedding OPERATOR\(public\.<->\) \$1\) < /,
+	'the query vector is sent once');
 ok( uses_scan("SELECT id FROM eight WHERE cat < 10 AND id <> (SELECT 18)
     ORDER BY embedding <-> '$queries[0]' LIMIT 5"),
 	'filters do not prevent the scan');
