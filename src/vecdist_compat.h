@@ -27,6 +27,10 @@
 #endif
 
 #include "fmgr.h"
+#if PG_VERSION_NUM >= 180000
+#include "nodes/pathnodes.h"
+#include "optimizer/paths.h"
+#endif
 
 /* 16 has one function for all kinds of objects. */
 #if PG_VERSION_NUM < 160000
@@ -78,6 +82,29 @@
 #define VecdistCreateForeignScanPath(root, rel, rows, startup, total, keys, outer) \
 	create_foreignscan_path(root, rel, NULL, rows, startup, total, keys, \
 							outer, NULL, NIL)
+#endif
+
+/*
+ * Visit the members of an equivalence class that belong to 'relids'.  From 18
+ * on those of partitions are kept apart.
+ */
+#if PG_VERSION_NUM >= 180000
+#define VecdistForeachMember(lc, ec, relids) \
+	foreach(lc, VecdistMembers(ec, relids))
+static inline List *
+VecdistMembers(EquivalenceClass *ec, Relids relids)
+{
+	EquivalenceMemberIterator it;
+	EquivalenceMember *em;
+	List	   *result = NIL;
+
+	setup_eclass_member_iterator(&it, ec, relids);
+	while ((em = eclass_member_iterator_next(&it)) != NULL)
+		result = lappend(result, em);
+	return result;
+}
+#else
+#define VecdistForeachMember(lc, ec, relids) foreach(lc, (ec)->ec_members)
 #endif
 
 /* The role whose privileges a scan of one relation, or an insert, runs with. */

@@ -8,9 +8,10 @@
  * without asking the worker: row counts from ANALYZE, and indexes from the
  * partitioned table above the leaf, which has the same ones on every server.
  *
- * Two kinds of paths are offered for each leaf: a plain one, and one for each
- * set of other relations whose values, sent as parameters, let the worker use
- * an index.  Row security: see may_push().
+ * Three kinds of paths are offered for each leaf: a plain one, one in the order
+ * that the query wants, and one for each set of other relations whose values,
+ * sent as parameters, let the worker use an index.  Row security: see
+ * may_push().
  *
  *-------------------------------------------------------------------------
  */
@@ -18,13 +19,16 @@
 
 #include <math.h>
 
+#include "access/amapi.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
@@ -37,6 +41,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "distribution/dist_deparse.h"
 #include "distribution/dist_fdw.h"
@@ -44,9 +49,11 @@
 
 /*
  * Costs in the planner's unit, of which one is about ten microseconds here:
- * a round trip in a local network, and a byte read from a socket and parsed.
+ * a round trip in a local network, a row read from a socket, and each byte of
+ * it.
  */
 #define TURN_COST			50.0
+#define ROW_COST			0.05
 #define BYTE_COST			0.0003
 
 /* A partition never analyzed counts as this many rows. */
@@ -63,7 +70,9 @@ typedef struct RelPlan
 	List	   *remote_conds;	/* of RestrictInfo: the worker checks them */
 	List	   *local_conds;	/* of RestrictInfo: checked here */
 	Bitmapset  *attrs_used;		/* needed here, offset as in pull_varattnos */
-	Bitmapset  *index_attrs;	/* leading columns of indexes; no offset */
+	Bitmapset  *index_attrs;	/* leading columns of indexes that find and
+								 * (btree) order values; no offset */
+	Bitmapset  *distance_attrs; /* columns of indexes that order by distance */
 	QualCost	local_cost;		/* of the local quals, per row */
 } RelPlan;
 
@@ -72,6 +81,7 @@ typedef struct ScanEstimate
 {
 	double		rows;			/* after all quals */
 	double		fetched;		/* rows that travel */
+	Cost		worker_cost;	/* of finding them; part of total_cost */
 	Cost		startup_cost;
 	Cost		total_cost;
 } ScanEstimate;
@@ -89,9 +99,11 @@ VECDIST_FUNCTION_INFO_V1(vecdist_fdw_handler);
 static void get_rel_size(PlannerInfo *root, RelOptInfo *baserel,
 						 Oid foreigntableid);
 static bool may_push(RestrictInfo *rinfo, RelOptInfo *baserel, Oid relid);
-static Bitmapset *find_index_attrs(Oid relid);
+static void find_indexes(RelPlan *plan, Oid relid);
 static void get_paths(PlannerInfo *root, RelOptInfo *baserel,
 					  Oid foreigntableid);
+static bool order_is_pushable(PlannerInfo *root, RelOptInfo *baserel);
+static Expr *find_sort_expr(PathKey *pathkey, RelOptInfo *baserel);
 static List *find_parameterizations(PlannerInfo *root, RelOptInfo *baserel);
 static List *add_parameterization(List *outer_sets, RelOptInfo *baserel,
 								  RestrictInfo *rinfo);
@@ -101,16 +113,22 @@ static bool member_callback(PlannerInfo *root, RelOptInfo *rel,
 static bool uses_index(RestrictInfo *rinfo, RelOptInfo *baserel);
 static void estimate_scan(PlannerInfo *root, RelOptInfo *baserel,
 						  ParamPathInfo *param_info, ScanEstimate *result);
+static void add_order_cost(PlannerInfo *root, RelOptInfo *baserel,
+						   ScanEstimate *estimate);
 static void add_path_for(PlannerInfo *root, RelOptInfo *baserel,
-						 Relids required_outer);
+						 Relids required_outer, List *pathkeys);
 static ForeignScan *get_plan(PlannerInfo *root, RelOptInfo *baserel,
 							 Oid foreigntableid, ForeignPath *best_path,
 							 List *tlist, List *scan_clauses,
 							 Plan *outer_plan);
 static List *append_columns(StringInfo buf, Oid relid, Bitmapset *attrs);
+static void append_order(StringInfo buf, List *pathkeys, RelOptInfo *baserel,
+						 List **params);
 static bool append_row_lock(StringInfo buf, PlannerInfo *root,
 							RelOptInfo *baserel);
-static int	rows_to_fetch_at_once(ForeignPath *path);
+static int	scan_flags(PlannerInfo *root, ForeignPath *path);
+static int	rows_to_fetch_at_once(ForeignPath *path, int flags);
+static int	distance_from_parent(PlannerInfo *root, RelOptInfo *baserel);
 
 /*
  * vecdist_fdw_handler
@@ -165,7 +183,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid)
 
 	baserel->fdw_private = plan;
 	plan->partition = DistGetPartition(foreigntableid);
-	plan->index_attrs = find_index_attrs(foreigntableid);
+	find_indexes(plan, foreigntableid);
 
 	foreach(lc, baserel->baserestrictinfo)
 	{
@@ -210,18 +228,17 @@ may_push(RestrictInfo *rinfo, RelOptInfo *baserel, Oid relid)
 }
 
 /*
- * The columns of a leaf that lead a btree or hash index on a partitioned
- * table above it.  The worker's partition has all of these indexes.
+ * The columns of a leaf that lead an index on a partitioned table above it.
+ * The worker's partition has all of these indexes.
  */
-static Bitmapset *
-find_index_attrs(Oid relid)
+static void
+find_indexes(RelPlan *plan, Oid relid)
 {
-	Bitmapset  *result = NULL;
 	List	   *ancestors;
 	ListCell   *lc;
 
 	if (!get_rel_relispartition(relid))
-		return NULL;
+		return;
 
 	ancestors = get_partition_ancestors(relid);
 	foreach(lc, ancestors)
@@ -235,17 +252,23 @@ find_index_attrs(Oid relid)
 			AttrNumber	attnum = index->rd_index->indkey.values[0];
 			Oid			am = index->rd_rel->relam;
 
-			if (attnum > 0 && (am == BTREE_AM_OID || am == HASH_AM_OID) &&
-				heap_attisnull(index->rd_indextuple,
-							   Anum_pg_index_indpred, NULL))
-				result = bms_add_member(result,
-										get_attnum(relid,
-												   get_attname(lfirst_oid(lc), attnum, false)));
+			if (attnum > 0 &&
+				heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred,
+							   NULL))
+			{
+				attnum = get_attnum(relid, get_attname(lfirst_oid(lc), attnum,
+													   false));
+				if (am == BTREE_AM_OID || am == HASH_AM_OID)
+					plan->index_attrs = bms_add_member(plan->index_attrs,
+													   attnum);
+				else if (index->rd_indam->amcanorderbyop)
+					plan->distance_attrs = bms_add_member(plan->distance_attrs,
+														  attnum);
+			}
 			index_close(index, AccessShareLock);
 		}
 		table_close(parent, AccessShareLock);
 	}
-	return result;
 }
 
 static void
@@ -253,9 +276,65 @@ get_paths(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid)
 {
 	ListCell   *lc;
 
-	add_path_for(root, baserel, baserel->lateral_relids);
+	add_path_for(root, baserel, baserel->lateral_relids, NIL);
+	if (order_is_pushable(root, baserel))
+		add_path_for(root, baserel, baserel->lateral_relids,
+					 root->query_pathkeys);
 	foreach(lc, find_parameterizations(root, baserel))
-		add_path_for(root, baserel, (Relids) lfirst(lc));
+		add_path_for(root, baserel, (Relids) lfirst(lc), NIL);
+}
+
+/*
+ * Can the worker return its rows in the order that the query wants?
+ */
+static bool
+order_is_pushable(PlannerInfo *root, RelOptInfo *baserel)
+{
+	ListCell   *lc;
+
+	foreach(lc, root->query_pathkeys)
+		if (find_sort_expr(lfirst_node(PathKey, lc), baserel) == NULL)
+		return false;
+	return root->query_pathkeys != NIL;
+}
+
+/*
+ * The expression over the relation's columns that a path key sorts by, or NULL
+ * if there is none or the worker may sort it differently.
+ *
+ * The order has to be that of the type's default operators, so that ASC and
+ * DESC name it.  Strings are ordered by the database's collation, which
+ * add_worker() has compared, or by bytes.
+ */
+static Expr *
+find_sort_expr(PathKey *pathkey, RelOptInfo *baserel)
+{
+	EquivalenceClass *ec = pathkey->pk_eclass;
+	RelPlan    *plan = (RelPlan *) baserel->fdw_private;
+	ListCell   *lc;
+
+	if (ec->ec_has_volatile)
+		return NULL;
+	if (OidIsValid(ec->ec_collation) &&
+		ec->ec_collation != DEFAULT_COLLATION_OID &&
+		ec->ec_collation != C_COLLATION_OID &&
+		ec->ec_collation != POSIX_COLLATION_OID)
+		return NULL;
+
+	VecdistForeachMember(lc, ec, baserel->relids)
+	{
+		EquivalenceMember *em = lfirst(lc);
+		TypeCacheEntry *type;
+
+		if (em->em_is_const || !bms_equal(em->em_relids, baserel->relids))
+			continue;
+		type = lookup_type_cache(em->em_datatype, TYPECACHE_BTREE_OPFAMILY);
+		if (pathkey->pk_opfamily == type->btree_opf &&
+			DistIsShippable(em->em_expr, baserel->relid,
+							plan->partition->relid, NULL))
+			return em->em_expr;
+	}
+	return NULL;
 }
 
 /*
@@ -421,19 +500,57 @@ estimate_scan(PlannerInfo *root, RelOptInfo *baserel,
 	}
 	cost_qual_eval(&remote_cost, remote, root);
 	run_cost += scanned * (cpu_tuple_cost + remote_cost.per_tuple);
+	result->worker_cost = run_cost;
 
 	/* On the way, and here. */
 	run_cost += result->fetched *
-		(cpu_tuple_cost + BYTE_COST * baserel->reltarget->width +
-		 plan->local_cost.per_tuple);
+		(ROW_COST + BYTE_COST * baserel->reltarget->width +
+		 cpu_tuple_cost + plan->local_cost.per_tuple);
 	result->startup_cost = TURN_COST + remote_cost.startup +
 		plan->local_cost.startup + baserel->reltarget->cost.startup;
 	result->total_cost = result->startup_cost + run_cost +
 		baserel->reltarget->cost.per_tuple * result->rows;
 }
 
+/*
+ * Add what it costs the worker to return the rows in the query's order.  With
+ * an index on the first key they come at once, but by a longer way.
+ */
 static void
-add_path_for(PlannerInfo *root, RelOptInfo *baserel, Relids required_outer)
+add_order_cost(PlannerInfo *root, RelOptInfo *baserel, ScanEstimate *estimate)
+{
+	RelPlan    *plan = (RelPlan *) baserel->fdw_private;
+	Node	   *key = (Node *) find_sort_expr(linitial_node(PathKey, root->query_pathkeys),
+											  baserel);
+	bool		indexed = IsA(key, Var) &&
+	bms_is_member(((Var *) key)->varattno, plan->index_attrs);
+
+	if (IsA(key, OpExpr))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((OpExpr *) key)->args)
+			if (IsA(lfirst(lc), Var) &&
+				bms_is_member(((Var *) lfirst(lc))->varattno,
+							  plan->distance_attrs))
+			indexed = true;
+	}
+
+	if (indexed)
+		estimate->total_cost += 0.5 * estimate->worker_cost;
+	else
+	{
+		Cost		sort_cost = 2.0 * cpu_operator_cost * estimate->fetched *
+		log2(Max(estimate->fetched, 2.0));
+
+		estimate->startup_cost += estimate->worker_cost + sort_cost;
+		estimate->total_cost += sort_cost;
+	}
+}
+
+static void
+add_path_for(PlannerInfo *root, RelOptInfo *baserel, Relids required_outer,
+			 List *pathkeys)
 {
 	ParamPathInfo *param_info = NULL;
 	ScanEstimate estimate;
@@ -442,10 +559,12 @@ add_path_for(PlannerInfo *root, RelOptInfo *baserel, Relids required_outer)
 	if (!bms_is_empty(required_outer))
 		param_info = get_baserel_parampathinfo(root, baserel, required_outer);
 	estimate_scan(root, baserel, param_info, &estimate);
+	if (pathkeys != NIL)
+		add_order_cost(root, baserel, &estimate);
 	path = VecdistCreateForeignScanPath(root, baserel, estimate.rows,
 										estimate.startup_cost,
 										estimate.total_cost,
-										NIL, required_outer);
+										pathkeys, required_outer);
 	path->fdw_private = list_make1(makeFloat(psprintf("%.0f",
 													  estimate.fetched)));
 	add_path(baserel, (Path *) path);
@@ -465,8 +584,7 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	List	   *local = NIL;
 	List	   *params = NIL;
 	List	   *attnums;
-	bool		locks_rows;
-	int			fetch_all;
+	int			flags;
 	StringInfoData sql;
 	ListCell   *lc;
 
@@ -494,13 +612,15 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 	DistAppendRemoteName(&sql, plan->partition);
 	appendStringInfoString(&sql, " " DIST_ALIAS);
 	DistAppendWhere(&sql, remote, baserel->relid, foreigntableid, &params);
-	locks_rows = append_row_lock(&sql, root, baserel);
-	fetch_all = locks_rows ? 0 : rows_to_fetch_at_once(best_path);
+	append_order(&sql, best_path->path.pathkeys, baserel, &params);
+	flags = append_row_lock(&sql, root, baserel) ? DIST_SCAN_LOCKS_ROWS :
+		scan_flags(root, best_path);
 
 	return make_foreignscan(tlist, local, baserel->relid, params,
-							list_make4(makeString(sql.data), attnums,
-									   makeInteger(fetch_all),
-									   makeBoolean(locks_rows)),
+							list_make5(makeString(sql.data), attnums,
+									   makeInteger(rows_to_fetch_at_once(best_path, flags)),
+									   makeInteger(flags),
+									   makeInteger(distance_from_parent(root, baserel))),
 							NIL, remote, outer_plan);
 }
 
@@ -564,6 +684,32 @@ append_columns(StringInfo buf, Oid relid, Bitmapset *attrs)
 	return attnums;
 }
 
+/* Append ORDER BY with the keys of a path. */
+static void
+append_order(StringInfo buf, List *pathkeys, RelOptInfo *baserel,
+			 List **params)
+{
+	RelPlan    *plan = (RelPlan *) baserel->fdw_private;
+	const char *separator = " ORDER BY ";
+	ListCell   *lc;
+
+	foreach(lc, pathkeys)
+	{
+		PathKey    *pathkey = lfirst_node(PathKey, lc);
+		Expr	   *expr = find_sort_expr(pathkey, baserel);
+
+		/* Never a bare constant: the worker would take it for a position. */
+		appendStringInfo(buf, "%s(%s) %s NULLS %s", separator,
+						 DistDeparseExpr(expr, baserel->relid,
+										 plan->partition->relid, DIST_ALIAS,
+										 params, 1, true),
+						 pathkey->pk_strategy == BTLessStrategyNumber ?
+						 "ASC" : "DESC",
+						 pathkey->pk_nulls_first ? "FIRST" : "LAST");
+		separator = ", ";
+	}
+}
+
 /*
  * Append FOR UPDATE and its kind if the query asks for it on this relation.
  */
@@ -598,17 +744,44 @@ append_row_lock(StringInfo buf, PlannerInfo *root, RelOptInfo *baserel)
 	return true;
 }
 
+/* Flags of a scan that locks no rows; see dist_fdw.h. */
+static int
+scan_flags(PlannerInfo *root, ForeignPath *path)
+{
+	int			flags = 0;
+
+	if (root->tuple_fraction <= 0.0)
+		flags |= DIST_SCAN_ALL_ROWS | DIST_SCAN_TOGETHER;
+	if (path->path.pathkeys != NIL)
+		flags |= DIST_SCAN_TOGETHER;
+	return flags;
+}
+
 /*
  * How many rows to ask for in a single turn: twice what we expect, so that an
  * estimate somewhat too low does not cost a second try.  0 if the answer is
  * too large for that.
  */
 static int
-rows_to_fetch_at_once(ForeignPath *path)
+rows_to_fetch_at_once(ForeignPath *path, int flags)
 {
 	double		rows = floatVal(linitial(path->fdw_private));
 	int			width = Max(path->path.pathtarget->width, 1);
 	double		limit = Min(FETCH_ALL_ROWS, FETCH_ALL_BYTES / width);
 
-	return rows * 2.0 <= limit ? (int) Max(limit, 1.0) : 0;
+	if ((flags & DIST_SCAN_LOCKS_ROWS) != 0 || rows * 2.0 > limit)
+		return 0;
+	return (int) Max(limit, 1.0);
+}
+
+/* How far after its partitioned table a leaf stands in the range table. */
+static int
+distance_from_parent(PlannerInfo *root, RelOptInfo *baserel)
+{
+	Index		rti = baserel->relid;
+
+	while (root->append_rel_array != NULL &&
+		   root->append_rel_array[rti] != NULL)
+		rti = root->append_rel_array[rti]->parent_relid;
+	return (int) baserel->relid - (int) rti;
 }

@@ -26,8 +26,14 @@ enum DistScanPrivate
 	DIST_SCAN_ATTNUMS,			/* IntList: the attributes it returns */
 	DIST_SCAN_FETCH_ALL,		/* Integer: rows worth asking for at once,
 								 * without a cursor; 0 = use a cursor */
-	DIST_SCAN_LOCKS_ROWS		/* Boolean: has a FOR UPDATE or the like */
+	DIST_SCAN_FLAGS,			/* Integer: as below */
+	DIST_SCAN_PARENT			/* Integer: range table index of the leaf less
+								 * that of the table it belongs to */
 };
+
+#define DIST_SCAN_LOCKS_ROWS	0x01	/* has a FOR UPDATE or the like */
+#define DIST_SCAN_ALL_ROWS		0x02	/* all rows are wanted */
+#define DIST_SCAN_TOGETHER		0x04	/* so are rows of all other leaves */
 
 /* Alias of the remote table in the statements we write. */
 #define DIST_ALIAS "t"

@@ -162,6 +162,23 @@ same("SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'sql_standard';
 	SELECT id, ts, tz, d, iv, f8, rc, ea FROM TABLE
 	WHERE d <= '05/02/2000' AND iv < interval '1 day'", 'formats of the session');
 
+# Order: the same rows in the same places.
+foreach my $order ('id', 'id DESC', 'val, id', 'val DESC NULLS LAST, id DESC',
+	'val NULLS FIRST, -id', 't, id', 't DESC, id', 'cc, id', 'c, v, id',
+	't COLLATE "C" DESC, id', 'big, id', 'f8 DESC, id', 'e DESC, id', 'tz, id',
+	'b, s DESC, id', 'vec <-> \'[3,1,2]\', id', 'id + 0 DESC', 'upper(t), id',
+	'iv, id', 'ts::date DESC, id', 'random() * 0, id')
+{
+	foreach my $rest ('', 'OFFSET 3 LIMIT 10', 'FETCH FIRST 4 ROWS WITH TIES')
+	{
+		my $query = "SELECT id, val FROM %s WHERE id > 0 ORDER BY $order $rest";
+		my ($items, $ref) = map { sql(sprintf $query, $_) } 'items', 'ref';
+		is($items, $ref, "ORDER BY $order $rest");
+	}
+}
+same('SELECT x.id FROM TABLE x JOIN TABLE y USING (id) WHERE y.val = 3
+	ORDER BY x.id DESC LIMIT 5', 'order below a join');
+
 # ----------------------------------------------------------------------
 # What is pushed
 # ----------------------------------------------------------------------
@@ -190,6 +207,10 @@ foreach my $filter ('random() < 2', 'e::text = \'ok\'', 'tableoid > 0',
 		"not pushed: $filter");
 	same("SELECT id FROM TABLE WHERE $filter") unless $filter =~ /items/;
 }
+
+like(plan_of('SELECT id FROM items ORDER BY val DESC, id LIMIT 5'),
+	qr/Merge Append.*ORDER BY \(t\.val\) DESC NULLS FIRST, \(t\.id\) ASC NULLS LAST$/ms,
+	'order is pushed');
 
 # A condition that must not raise an error protects what is below it.
 same(q{SELECT id FROM TABLE WHERE CASE WHEN 'x' = 'y' THEN d > 'x'::text::date
