@@ -5,10 +5,10 @@ PG_CONFIG ?= pg_config
 PGXS_MAKE = $(MAKE) --no-print-directory -f Makefile.pgxs PG_CONFIG=$(PG_CONFIG)
 
 all install uninstall distclean installcheck installdirs:
-	$(PGXS_MAKE) $@
+	+$(PGXS_MAKE) $@
 
 clean: demo-stop
-	$(PGXS_MAKE) $@
+	+$(PGXS_MAKE) $@
 	rm -rf build
 
 # Builds for tests and tools live below build/ and leave the tree clean.
