@@ -253,6 +253,9 @@ vecdist_run_on_workers(PG_FUNCTION_ARGS)
 		requests[i].conn = scripts[i].conn;
 		requests[i].sql = llast(statements);
 		requests[i].flags = DIST_REQ_WRITE;
+
+		/* The statements may be SET, SET ROLE, LISTEN and the like. */
+		DistConnRetire(scripts[i].conn);
 	}
 	DistRunScripts(scripts, nworkers);
 	DistExecute(requests, nworkers, -1, 0);

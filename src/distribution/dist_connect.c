@@ -120,7 +120,7 @@ order_hosts(DistConn *conn)
 
 	/* Backends that do not care which server answers spread over all. */
 	if (first < 0)
-		first = conn->key.target == DIST_TARGET_ANY ?
+		first = conn->target == DIST_TARGET_ANY ?
 			MyProcPid % conn->nhosts : 0;
 
 	for (int failed = 0; failed <= 1; failed++)
@@ -268,7 +268,7 @@ finish_host(DistConn *conn)
 				sizeof(conn->failure));
 		return;
 	}
-	if (conn->key.target == DIST_TARGET_PRIMARY &&
+	if (conn->target == DIST_TARGET_PRIMARY &&
 		standby != NULL && strcmp(standby, "on") == 0)
 	{
 		host_failed(conn, "the server is a standby");
@@ -414,7 +414,12 @@ receive_notice(void *arg, const PGresult *result)
 	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	bool		warning = severity != NULL && strcmp(severity, "WARNING") == 0;
 
-	if (message != NULL)
-		ereport(warning ? WARNING : DEBUG1,
-				errmsg_internal("worker \"%s\": %s", conn->worker, message));
+	if (message == NULL)
+		return;
+
+	/* ereport() serves interrupts; we are in the middle of libpq. */
+	HOLD_INTERRUPTS();
+	ereport(warning ? WARNING : DEBUG1,
+			errmsg_internal("worker \"%s\": %s", conn->worker, message));
+	RESUME_INTERRUPTS();
 }

@@ -20,7 +20,6 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -57,14 +56,14 @@ typedef struct Task
 	TimestampTz deadline;		/* for the next sign of life, once sent */
 } Task;
 
-static HTAB *connections = NULL;	/* of DistConn, by DistConnKey */
+slist_head	DistConns = SLIST_STATIC_INIT(DistConns);
 bool		DistConnTouched = false;
 
 static void initialize(void);
 static void options_changed(Datum arg, int cacheid, uint32 hashvalue);
 static void close_all(int code, Datum arg);
-static DistConn *find_connection(Oid serverid, Oid userid, DistTarget target,
-								 bool create);
+static DistConn *find_connection(Oid serverid, Oid userid, DistTarget target);
+static DistConn *make_connection(Oid serverid, Oid userid, DistTarget target);
 static void ensure_open(DistConn *conn);
 static void check_options(DistConn *conn);
 static void wait_until_open(DistConn *conn);
@@ -74,7 +73,7 @@ static void task_failed(Task *task, PGresult *result, int exec_flags);
 static DistAdvance take_result(DistConn *conn, PGresult **result);
 static void free_result(void *arg);
 static bool is_error(const PGresult *result);
-static void wait_for_one(DistConn *conn, TimestampTz deadline);
+static bool wait_for_one(DistConn *conn, TimestampTz deadline);
 static void await_copy_in(DistConn *conn);
 static void await_copy_room(DistConn *conn);
 static void copy_failed(DistConn *conn) pg_attribute_noreturn();
@@ -88,17 +87,16 @@ static int	context_line(DistConn *conn, const char *sql);
 static void
 initialize(void)
 {
-	HASHCTL		ctl = {0};
+	static bool initialized = false;
 
-	ctl.keysize = sizeof(DistConnKey);
-	ctl.entrysize = sizeof(DistConn);
-	connections = hash_create("vecdist connections", 16, &ctl,
-							  HASH_ELEM | HASH_BLOBS);
+	if (initialized)
+		return;
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, options_changed, 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, options_changed, 0);
 	CacheRegisterSyscacheCallback(AUTHOID, options_changed, 0);
 	on_proc_exit(close_all, 0);
 	DistTransactionInit();
+	initialized = true;
 }
 
 /*
@@ -109,68 +107,60 @@ initialize(void)
 static void
 options_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
-	HASH_SEQ_STATUS seq;
-	DistConn   *conn;
+	slist_iter	iter;
 
-	hash_seq_init(&seq, connections);
-	while ((conn = hash_seq_search(&seq)) != NULL)
-		conn->recheck_options = true;
+	slist_foreach(iter, &DistConns)
+	{
+		slist_container(DistConn, link, iter.cur)->recheck_options = true;
+	}
 }
 
 /* Say goodbye to the workers.  Sockets do not block, so neither does this. */
 static void
 close_all(int code, Datum arg)
 {
-	HASH_SEQ_STATUS seq;
-	DistConn   *conn;
+	slist_iter	iter;
 
-	hash_seq_init(&seq, connections);
-	while ((conn = hash_seq_search(&seq)) != NULL)
-		DistConnClose(conn);
+	slist_foreach(iter, &DistConns)
+	{
+		DistConnClose(slist_container(DistConn, link, iter.cur));
+	}
 }
 
-/* All connections of this backend, in no order. */
-List *
-DistConnList(void)
+/* The connection, or NULL.  There are too few for anything but a list. */
+static DistConn *
+find_connection(Oid serverid, Oid userid, DistTarget target)
 {
-	HASH_SEQ_STATUS seq;
-	DistConn   *conn;
-	List	   *result = NIL;
+	slist_iter	iter;
 
-	if (connections == NULL)
-		return NIL;
-	hash_seq_init(&seq, connections);
-	while ((conn = hash_seq_search(&seq)) != NULL)
-		result = lappend(result, conn);
-	return result;
+	slist_foreach(iter, &DistConns)
+	{
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
+
+		if (conn->serverid == serverid && conn->userid == userid &&
+			conn->target == target)
+			return conn;
+	}
+	return NULL;
 }
 
 static DistConn *
-find_connection(Oid serverid, Oid userid, DistTarget target, bool create)
+make_connection(Oid serverid, Oid userid, DistTarget target)
 {
-	DistConnKey key = {0};
-	DistConn   *conn;
-	bool		found;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	DistConn   *conn = palloc0(sizeof(DistConn));
 
-	key.serverid = serverid;
-	key.userid = userid;
-	key.target = target;
-	conn = hash_search(connections, &key, create ? HASH_ENTER : HASH_FIND,
-					   &found);
-	if (conn != NULL && !found)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		memset((char *) conn + sizeof(DistConnKey), 0,
-			   sizeof(DistConn) - sizeof(DistConnKey));
-		conn->state = DIST_CONN_CLOSED;
-		conn->host = -1;
-		conn->prepared_now = -1;
-		initStringInfo(&conn->steps);
-		initStringInfo(&conn->exchange_sql);
-		initStringInfo(&conn->send_buffer);
-		MemoryContextSwitchTo(old);
-	}
+	conn->serverid = serverid;
+	conn->userid = userid;
+	conn->target = target;
+	conn->state = DIST_CONN_CLOSED;
+	conn->host = -1;
+	conn->prepared_now = -1;
+	initStringInfo(&conn->steps);
+	initStringInfo(&conn->exchange_sql);
+	initStringInfo(&conn->send_buffer);
+	slist_push_head(&DistConns, &conn->link);
+	MemoryContextSwitchTo(old);
 	return conn;
 }
 
@@ -188,19 +178,20 @@ DistConnGet(Oid serverid, Oid userid, DistTarget target)
 				errmsg("request would be forwarded a second time"),
 				errdetail("A server asked this one for a partition that it does not hold either."),
 				errhint("Compare the foreign tables of the partition on all servers."));
-	if (connections == NULL)
-		initialize();
+	initialize();
 
 	if (target == DIST_TARGET_ANY)
 	{
-		conn = find_connection(serverid, userid, DIST_TARGET_PRIMARY, false);
+		conn = find_connection(serverid, userid, DIST_TARGET_PRIMARY);
 		if (conn != NULL && conn->depth == 0)
 			conn = NULL;
 		if (IsolationUsesXactSnapshot())
 			target = DIST_TARGET_PRIMARY;
 	}
 	if (conn == NULL)
-		conn = find_connection(serverid, userid, target, true);
+		conn = find_connection(serverid, userid, target);
+	if (conn == NULL)
+		conn = make_connection(serverid, userid, target);
 
 	DistConnTouched = true;
 	ensure_open(conn);
@@ -275,11 +266,11 @@ check_options(DistConn *conn)
 									"vecdist connection options",
 									ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
-	strlcpy(conn->worker, GetForeignServer(conn->key.serverid)->servername,
+	strlcpy(conn->worker, GetForeignServer(conn->serverid)->servername,
 			NAMEDATALEN);
 	PG_TRY();
 	{
-		options = DistGetConnOptions(conn->key.serverid, conn->key.userid);
+		options = DistGetConnOptions(conn->serverid, conn->userid);
 	}
 	PG_CATCH();
 	{
@@ -320,6 +311,12 @@ check_options(DistConn *conn)
 }
 
 void
+DistConnRetire(DistConn *conn)
+{
+	conn->retire = true;
+}
+
+void
 DistConnSetFinish(DistConn *conn, DistFinishCallback callback, void *arg)
 {
 	conn->finish = callback;
@@ -327,108 +324,14 @@ DistConnSetFinish(DistConn *conn, DistFinishCallback callback, void *arg)
 	conn->finish_level = GetCurrentTransactionNestLevel();
 }
 
-/* ----------------------------------------------------------------
- * Waiting
- * ----------------------------------------------------------------
- */
-
-/*
- * DistConnWait
- *		Wait until one of several connections has made progress.
- *
- * Each is CONNECTING or BUSY.  Those that can go on do so: bytes are sent and
- * taken in, connecting takes its next step or gives up on a host.  ready[i]
- * says which; it may be CLOSED, BROKEN or IDLE then.  Returns when "deadline"
- * has passed (DT_NOEND: none), serves interrupts.  False if interrupts are
- * held and the postmaster died.
- */
-bool
-DistConnWait(DistConn **conns, int nconns, TimestampTz deadline, bool *ready)
-{
-	DistWaitItem *items = palloc(nconns * sizeof(DistWaitItem));
-	TimestampTz now = GetCurrentTimestamp();
-	bool		any_ready = false;
-	bool		result;
-
-	for (int i = 0; i < nconns; i++)
-	{
-		DistConn   *conn = conns[i];
-
-		ready[i] = false;
-		items[i].ready = 0;
-		items[i].sock = PQsocket(conn->pg);
-		if (items[i].sock < 0)
-		{
-			/* libpq has noticed the end of the connection. */
-			ready[i] = any_ready = true;
-		}
-		else if (conn->state == DIST_CONN_CONNECTING)
-		{
-			items[i].events = conn->polling == PGRES_POLLING_READING ?
-				WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
-			if (conn->connect_start == 0)
-			{
-				conn->connect_start = now;
-				conn->connect_deadline =
-					TimestampTzPlusMilliseconds(now,
-												Max(DistNodeTimeout / conn->nhosts, 1));
-			}
-			deadline = Min(deadline, conn->connect_deadline);
-		}
-		else
-		{
-			Assert(conn->state == DIST_CONN_BUSY);
-			items[i].events = WL_SOCKET_READABLE |
-				(conn->flushed ? 0 : WL_SOCKET_WRITEABLE);
-		}
-	}
-
-	if (any_ready)
-		result = true;
-	else
-		result = DistWait(items, nconns,
-						  deadline == DT_NOEND ? -1 :
-						  TimestampDifferenceMilliseconds(now, deadline));
-
-	now = GetCurrentTimestamp();
-	for (int i = 0; i < nconns; i++)
-	{
-		DistConn   *conn = conns[i];
-
-		if (conn->state == DIST_CONN_CONNECTING)
-		{
-			if (items[i].ready || ready[i])
-				DistConnectAdvance(conn);
-			else if (now >= conn->connect_deadline)
-				DistConnectTimeout(conn);
-			else
-				continue;
-			ready[i] = true;
-		}
-		else if (items[i].ready)
-		{
-			/* A failure to read shows when the results are asked for. */
-			if (items[i].ready & WL_SOCKET_READABLE)
-			{
-				(void) PQconsumeInput(conn->pg);
-				if (PQsocket(conn->pg) < 0)
-					DistWaitForget();
-			}
-			if (!conn->flushed)
-				DistExchangeFlush(conn);
-			ready[i] = true;
-		}
-	}
-	pfree(items);
-	return result;
-}
-
-static void
+/* Wait for one connection; false if it made no progress. */
+static bool
 wait_for_one(DistConn *conn, TimestampTz deadline)
 {
 	bool		ready;
 
 	(void) DistConnWait(&conn, 1, deadline, &ready);
+	return ready;
 }
 
 /* Wait until a connection is IDLE, or raise why it cannot be opened. */
@@ -437,7 +340,7 @@ wait_until_open(DistConn *conn)
 {
 	ensure_open(conn);
 	while (conn->state == DIST_CONN_CONNECTING)
-		wait_for_one(conn, DT_NOEND);
+		(void) wait_for_one(conn, DT_NOEND);
 	if (conn->state != DIST_CONN_IDLE)
 		DistConnRaiseFailure(conn, NULL);
 }
@@ -569,7 +472,9 @@ advance_task(Task *task, int timeout_ms, int exec_flags)
 						request->result = result;
 						if (PQresultStatus(result) == PGRES_COPY_IN ||
 							PQresultStatus(result) == PGRES_COPY_OUT)
-							elog(ERROR, "COPY must be sent as a stream");
+							ereport(ERROR,
+									errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+									errmsg("COPY to or from the client is not possible on a worker"));
 						break;
 					case DIST_ADVANCE_DONE:
 						task->done = true;
@@ -727,10 +632,12 @@ DistConnResult(DistConn *conn, int timeout_ms)
 			case DIST_ADVANCE_LOST:
 				break;
 			case DIST_ADVANCE_WAIT:
-				wait_for_one(conn, deadline);
-				if (deadline != DT_NOEND && GetCurrentTimestamp() >= deadline &&
-					PQisBusy(conn->pg))
+				if (!wait_for_one(conn, deadline) &&
+					GetCurrentTimestamp() >= deadline)
 					DistConnLost(conn, "no answer in time");
+				else if (timeout_ms >= 0)
+					deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														   timeout_ms);
 				break;
 		}
 	}
@@ -786,39 +693,41 @@ await_copy_in(DistConn *conn)
 static void
 await_copy_room(DistConn *conn)
 {
-	List	   *all = DistConnList();
-	DistConn  **waiting = palloc(list_length(all) * sizeof(DistConn *));
-	bool	   *ready = palloc(list_length(all) * sizeof(bool));
+	int			nconns = 0;
+	DistConn  **waiting;
+	bool	   *ready;
+	slist_iter	iter;
+
+	slist_foreach(iter, &DistConns)
+		nconns++;
+	waiting = palloc(nconns * sizeof(DistConn *));
+	ready = palloc(nconns * sizeof(bool));
 
 	while (!conn->flushed)
 	{
 		int			n = 0;
-		ListCell   *lc;
 
-		foreach(lc, all)
-		{
-			DistConn   *other = lfirst(lc);
-
-			if (other->state == DIST_CONN_BUSY && other->copy_in &&
-				!other->flushed && (other == conn || PQsocket(other->pg) >= 0))
-				waiting[n++] = other;
-		}
 		if (PQsocket(conn->pg) < 0)
 			copy_failed(conn);
+		slist_foreach(iter, &DistConns)
+		{
+			DistConn   *other = slist_container(DistConn, link, iter.cur);
+
+			if (other->state == DIST_CONN_BUSY && other->copy_in &&
+				!other->flushed && PQsocket(other->pg) >= 0)
+				waiting[n++] = other;
+		}
 		(void) DistConnWait(waiting, n, DT_NOEND, ready);
 	}
 	pfree(ready);
 	pfree(waiting);
-	list_free(all);
 }
 
 /* libpq refused to send COPY data: raise the worker's reason. */
 static void
 copy_failed(DistConn *conn)
 {
-	conn->copy_in = false;
-	while (DistConnResult(conn, -1) != NULL)
-		;
+	(void) DistConnResult(conn, -1);
 	elog(ERROR, "COPY on worker \"%s\" ended early", conn->worker);
 }
 
@@ -851,7 +760,7 @@ DistConnRaiseFailure(DistConn *conn, const char *sql)
 			errmsg("could not connect to worker \"%s\"", conn->worker),
 			errdetail_internal("%s", conn->failure),
 			errhint("Check that a server of the group is running%s, and the options of foreign server \"%s\".",
-					conn->key.target == DIST_TARGET_PRIMARY ? " as primary" : "",
+					conn->target == DIST_TARGET_PRIMARY ? " as primary" : "",
 					conn->worker));
 }
 
@@ -929,11 +838,11 @@ DistConnInXact(DistConn *conn)
 Oid
 DistConnServer(DistConn *conn)
 {
-	return conn->key.serverid;
+	return conn->serverid;
 }
 
 Oid
 DistConnUser(DistConn *conn)
 {
-	return conn->key.userid;
+	return conn->userid;
 }

@@ -154,6 +154,12 @@ extern void DistConnPutCopyEnd(DistConn *conn);
 extern void DistConnSetFinish(DistConn *conn, DistFinishCallback callback,
 							  void *arg);
 
+/*
+ * Close the connection when the transaction has ended, because a statement of
+ * somebody else's may have changed settings or role of the session.
+ */
+extern void DistConnRetire(DistConn *conn);
+
 /* Raise the error that a PGresult holds.  'sql' may be NULL. */
 extern void DistConnReportError(DistConn *conn, PGresult *result,
 								const char *sql) pg_attribute_noreturn();

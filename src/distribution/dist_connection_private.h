@@ -6,12 +6,12 @@
  *	dist_connection		the public functions; raises errors
  *	dist_connect		opening a connection: hosts, roles, password rule
  *	dist_exchange		one statement on one connection, from send to end
- *	dist_wait			waiting for sockets, and nothing else
+ *	dist_wait			waiting for several connections at once
  *	dist_transaction	end of (sub)transactions
  *
- * The middle three are state machines that never wait and never raise errors
- * (but for lack of memory), so that abort processing can use them.  They say
- * what happened in the connection's state and "failure".
+ * dist_connect and dist_exchange are state machines that never wait and never
+ * raise errors (but for lack of memory), so that abort processing can use
+ * them.  They say what happened in the connection's state and "failure".
  *
  * States of a connection, and who makes each transition:
  *
@@ -37,8 +37,8 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "lib/ilist.h"
 #include "lib/stringinfo.h"
-#include "storage/latch.h"
 
 #include "distribution/dist_connection.h"
 #include "distribution/dist_options.h"
@@ -72,16 +72,35 @@ typedef struct DistPrepared
 
 #define DIST_MAX_PREPARED 256
 
-typedef struct DistConnKey
+/* What the end of a (sub)transaction has still to do with a connection. */
+typedef enum DistEndingKind
 {
-	Oid			serverid;
-	Oid			userid;
-	int32		target;			/* a DistTarget */
-} DistConnKey;
+	DIST_END_NONE,
+	DIST_END_ABORT,				/* ROLLBACK, ROLLBACK PREPARED */
+	DIST_END_SUBABORT,			/* ROLLBACK TO SAVEPOINT */
+	DIST_END_COMMIT_PREPARED
+} DistEndingKind;
+
+/* Progress of it; see dist_transaction.c. */
+typedef struct DistEnding
+{
+	DistEndingKind kind;
+	int			level;			/* DIST_END_SUBABORT: of the subtransaction */
+	int			nsent;			/* statements sent so far */
+	bool		running;		/* the exchange under way is one of them */
+	bool		reopened;
+	bool		done;
+	bool		failed;
+	char		sql[300];		/* the last statement */
+	char		message[256];	/* why it failed */
+} DistEnding;
 
 struct DistConn
 {
-	DistConnKey key;			/* hash key: must be first */
+	slist_node	link;			/* in DistConns */
+	Oid			serverid;		/* these three identify it */
+	Oid			userid;
+	DistTarget	target;
 	DistConnState state;
 	PGconn	   *pg;				/* in CONNECTING, IDLE and BUSY */
 	char		worker[NAMEDATALEN];	/* name of the foreign server */
@@ -108,6 +127,7 @@ struct DistConn
 	StringInfoData steps;		/* kinds of the commands sent, a letter each */
 	int			step;			/* index of the one whose results come now */
 	bool		copy_in;		/* the worker takes COPY data */
+	bool		copy_out;		/* the worker sends COPY data */
 	bool		flushed;		/* libpq has nothing left to send */
 	int			exchange_level; /* local nesting level that the statement
 								 * belongs to by now */
@@ -131,24 +151,25 @@ struct DistConn
 	bool		wrote;
 	int			begin_level;	/* local nesting level it was opened in */
 	char		gid[200];		/* not empty: PREPARE TRANSACTION was sent */
-	bool		prepared_xact;	/* and has succeeded */
+	bool		prepared_xact;	/* and has succeeded, on all participants */
+	DistEnding	ending;
 
 	/* how to finish the operation that is open */
 	DistFinishCallback finish;
 	void	   *finish_arg;
 	int			finish_level;	/* local nesting level it was set in */
 
+	bool		retire;			/* close it when the transaction has ended */
 	bool		used;			/* has carried a statement since it was opened */
 	int			failure_code;	/* SQLSTATE of "failure" */
 	char		failure[1024];	/* why it is not open */
 };
 
 /* dist_connection.c */
-extern List *DistConnList(void);
+extern slist_head DistConns;	/* all connections of this backend; they are
+								 * never freed */
 extern bool DistConnTouched;	/* has the transaction used a connection? */
 extern void DistConnFinishOperation(DistConn *conn);
-extern bool DistConnWait(DistConn **conns, int nconns, TimestampTz deadline,
-						 bool *ready);
 extern void DistConnRaiseFailure(DistConn *conn, const char *sql)
 			pg_attribute_noreturn();
 
@@ -179,14 +200,8 @@ extern DistAdvance DistExchangeAdvance(DistConn *conn, PGresult **result);
 extern void DistExchangeFlush(DistConn *conn);
 
 /* dist_wait.c */
-typedef struct DistWaitItem
-{
-	pgsocket	sock;
-	uint32		events;			/* WL_SOCKET_READABLE, WL_SOCKET_WRITEABLE */
-	uint32		ready;			/* which of them came true */
-} DistWaitItem;
-
-extern bool DistWait(DistWaitItem *items, int nitems, long timeout_ms);
+extern bool DistConnWait(DistConn **conns, int nconns, TimestampTz deadline,
+						 bool *ready);
 extern void DistWaitForget(void);
 
 #endif							/* DIST_CONNECTION_PRIVATE_H */

@@ -34,7 +34,7 @@
 
 #include "distribution/dist_connection_private.h"
 
-static void plan_steps(DistConn *conn, int flags, bool prepare_allowed);
+static void plan_steps(DistConn *conn, int flags);
 static int	find_prepared(DistConn *conn, const char *sql);
 static int	add_prepared(DistConn *conn, const char *sql);
 static void step_text(DistConn *conn, int step, int *savepoint,
@@ -72,13 +72,13 @@ DistExchangeStart(DistConn *conn, const char *sql, const DistParams *params,
 	conn->sql = conn->exchange_sql.data;
 	conn->exchange_level = GetCurrentTransactionNestLevel();
 	conn->prepared_now = -1;
-	conn->copy_in = false;
+	conn->copy_in = conn->copy_out = false;
 	conn->copy_unflushed = 0;
 	conn->step = 0;
 	conn->pipelined = !simple;
 	if ((flags & DIST_REQ_PREPARED) != 0)
 		conn->prepared_now = find_prepared(conn, sql);
-	plan_steps(conn, flags, !simple);
+	plan_steps(conn, flags);
 
 	/* From here on the worker may have something to say. */
 	conn->state = DIST_CONN_BUSY;
@@ -104,7 +104,7 @@ DistExchangeStart(DistConn *conn, const char *sql, const DistParams *params,
  * local subtransaction usable.
  */
 static void
-plan_steps(DistConn *conn, int flags, bool prepare_allowed)
+plan_steps(DistConn *conn, int flags)
 {
 	int			level = GetCurrentTransactionNestLevel();
 	bool		in_xact;
@@ -124,7 +124,6 @@ plan_steps(DistConn *conn, int flags, bool prepare_allowed)
 	}
 	if ((flags & DIST_REQ_PREPARED) != 0 && conn->prepared_now < 0)
 	{
-		Assert(prepare_allowed);
 		if (conn->nprepared >= DIST_MAX_PREPARED)
 			appendStringInfoChar(&conn->steps, 'D');
 		appendStringInfoChar(&conn->steps, 'P');
@@ -384,6 +383,7 @@ DistExchangeAdvance(DistConn *conn, PGresult **result)
 		if (conn->prepared_now >= 0 && prepared_is_void(res))
 			conn->prepared[conn->prepared_now].ready = false;
 		conn->copy_in = status == PGRES_COPY_IN;
+		conn->copy_out = status == PGRES_COPY_OUT;
 		*result = res;
 		return DIST_ADVANCE_RESULT;
 	}

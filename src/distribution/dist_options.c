@@ -71,10 +71,29 @@ static const OptionDef option_defs[] = {
 	{"table_name", ForeignTableRelationId, false, false},
 };
 
+/*
+ * Where we choose another default than libpq.  A machine that has vanished is
+ * noticed within a minute, in waits that node_timeout does not bound; a frozen
+ * process is not, because its kernel goes on answering.  Looking for Kerberos
+ * credentials is slow and could lend ours away.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			defaults[] = {
+	{"keepalives_idle", "30"},
+	{"keepalives_interval", "10"},
+	{"keepalives_count", "3"},
+	{"tcp_user_timeout", "60000"},
+	{"gssencmode", "disable"},
+};
+
 static const OptionDef *find_option(const char *name, Oid catalog);
 static void reject_option(const char *name, Oid catalog);
 static void check_option(const OptionDef *def, DefElem *elem);
 static DistHost *parse_host(const char *item);
+static bool is_libpq_option(const char *name);
 static void add_keyword(DistConnOptions *result, StringInfo fingerprint,
 						const char *keyword, const char *value);
 static char *startup_options(List *server_options);
@@ -246,10 +265,9 @@ DistGetConnOptions(Oid serverid, Oid userid)
 	DistConnOptions *result = palloc0(sizeof(DistConnOptions));
 	ForeignServer *server = GetForeignServer(serverid);
 	UserMapping *mapping = GetUserMapping(userid, serverid);
+	List	   *options = list_concat_copy(server->options, mapping->options);
 	char	   *hosts = DistGetOption(server->options, "hosts");
-	bool		has_user = false;
-	bool		has_dbname = false;
-	bool		has_gssencmode = false;
+	char	   *password = DistGetOption(mapping->options, "password");
 	StringInfoData fingerprint;
 	ListCell   *lc;
 
@@ -262,40 +280,33 @@ DistGetConnOptions(Oid serverid, Oid userid)
 	initStringInfo(&fingerprint);
 	appendStringInfoString(&fingerprint, hosts);
 	result->hosts = DistParseHosts(hosts);
+	result->has_password = password != NULL && password[0] != '\0';
 	result->password_required = !superuser_arg(userid);
 
-	foreach(lc, list_concat_copy(server->options, mapping->options))
+	foreach(lc, options)
 	{
 		DefElem    *elem = lfirst_node(DefElem, lc);
-		const OptionDef *def = find_option(elem->defname,
-										   ForeignServerRelationId);
 
-		if (def == NULL)
-			def = find_option(elem->defname, UserMappingRelationId);
-		if (strcmp(elem->defname, "password_required") == 0 &&
-			!defGetBoolean(elem))
+		if (is_libpq_option(elem->defname))
+			add_keyword(result, &fingerprint, elem->defname,
+						defGetString(elem));
+		else if (strcmp(elem->defname, "password_required") == 0 &&
+				 !defGetBoolean(elem))
 			result->password_required = false;
-		if (def == NULL || !def->libpq)
-			continue;
-		add_keyword(result, &fingerprint, elem->defname, defGetString(elem));
-		has_user |= strcmp(elem->defname, "user") == 0;
-		has_dbname |= strcmp(elem->defname, "dbname") == 0;
-		has_gssencmode |= strcmp(elem->defname, "gssencmode") == 0;
-		if (strcmp(elem->defname, "password") == 0)
-			result->has_password = defGetString(elem)[0] != '\0';
 	}
 
 	/* The symmetric layout has the same names everywhere, so these default. */
-	if (!has_user)
+	if (DistGetOption(options, "user") == NULL)
 		add_keyword(result, &fingerprint, "user",
 					GetUserNameFromId(userid, false));
-	if (!has_dbname)
+	if (DistGetOption(options, "dbname") == NULL)
 		add_keyword(result, &fingerprint, "dbname",
 					get_database_name(MyDatabaseId));
+	for (int i = 0; i < lengthof(defaults); i++)
+		if (DistGetOption(options, defaults[i].name) == NULL)
+			add_keyword(result, &fingerprint, defaults[i].name,
+						defaults[i].value);
 
-	/* Looking for Kerberos credentials is slow and could lend ours away. */
-	if (!has_gssencmode)
-		add_keyword(result, &fingerprint, "gssencmode", "disable");
 	add_keyword(result, &fingerprint, "client_encoding",
 				GetDatabaseEncodingName());
 	add_keyword(result, &fingerprint, "fallback_application_name", "vecdist");
@@ -312,6 +323,15 @@ DistGetConnOptions(Oid serverid, Oid userid)
 						  server->servername),
 				errhint("Add the option password, or let a superuser set password_required to false."));
 	return result;
+}
+
+static bool
+is_libpq_option(const char *name)
+{
+	for (int i = 0; i < lengthof(option_defs); i++)
+		if (strcmp(option_defs[i].name, name) == 0)
+			return option_defs[i].libpq;
+	return false;
 }
 
 static void

@@ -8,9 +8,11 @@
  * sections "Remote transactions" and "Commit".
  *
  * What runs before the local commit point may wait and raise errors.  What
- * runs after it, or in an abort, may do neither for long: it goes through
- * run_endings(), which has a deadline, raises nothing, and closes what does
- * not come to rest.
+ * runs after it, or in an abort, may do neither for long: callers say in
+ * conn->ending what each connection needs, and run_endings() does it, with a
+ * deadline, without errors, and closing what does not come to rest.  After the
+ * commit point an error would be a PANIC, so nothing is allocated there that
+ * is not protected by run_endings().
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +22,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "distribution/dist_connection.h"
@@ -36,28 +37,6 @@
 /* What the second phase may take once somebody wants to cancel. */
 #define CANCELED_COMMIT_TIMEOUT_MS 500
 
-/* What is to be done with a connection that an ending takes care of. */
-typedef enum EndingKind
-{
-	END_ABORT,					/* ROLLBACK, ROLLBACK PREPARED */
-	END_SUBABORT,				/* ROLLBACK TO SAVEPOINT */
-	END_COMMIT_PREPARED
-} EndingKind;
-
-typedef struct Ending
-{
-	DistConn   *conn;
-	EndingKind	kind;
-	int			level;			/* END_SUBABORT: of the subtransaction */
-	int			nsent;			/* statements sent so far */
-	bool		running;		/* the exchange under way is ours */
-	bool		reopened;
-	bool		done;
-	bool		failed;			/* the last statement sent */
-	char		sql[300];
-	char		message[256];	/* why */
-} Ending;
-
 static void xact_callback(XactEvent event, void *arg);
 static void subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 							 SubTransactionId parentSubid, void *arg);
@@ -72,11 +51,14 @@ static void abort_all(void);
 static void forget_transaction(void);
 static void subxact_committed(int level);
 static void subxact_aborted(int level);
-static void run_endings(Ending *endings, int nendings, int timeout_ms);
-static void drive_endings(Ending *endings, int nendings, int timeout_ms);
-static void advance_ending(Ending *ending);
-static bool next_statement(Ending *ending);
-static void note_result(Ending *ending, PGresult *result);
+static void start_ending(DistConn *conn, DistEndingKind kind, int level);
+static void run_endings(int timeout_ms);
+static void drive_endings(int timeout_ms);
+static void advance_ending(DistConn *conn);
+static bool next_statement(DistConn *conn);
+static void note_result(DistConn *conn, PGresult *result);
+static void drop_copy(DistConn *conn);
+static void warn_unfinished(DistConn *conn);
 
 void
 DistTransactionInit(void)
@@ -143,17 +125,17 @@ pre_commit(void)
 	List	   *readers = NIL;
 	List	   *writers = NIL;
 	bool		local;
-	ListCell   *lc;
+	slist_iter	iter;
 
-	foreach(lc, DistConnList())
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
 		if (conn->depth == 0)
 		{
-			/* An unfinished read nobody will ask for any more. */
+			/* An unfinished read that nobody will ask for any more. */
 			if (conn->state == DIST_CONN_BUSY)
-				DistConnFinishOperation(conn);
+				DistConnClose(conn);
 			continue;
 		}
 		check_committable(conn);
@@ -282,7 +264,7 @@ prepare_all(List *conns)
 		DistConn   *conn = lfirst(lc);
 
 		conn->prepared_xact = true;
-		DistRecordInsert(conn->gid, conn->key.serverid);
+		DistRecordInsert(conn->gid, conn->serverid);
 	}
 
 	/*
@@ -297,11 +279,11 @@ prepare_all(List *conns)
 static void
 refuse_prepare(void)
 {
-	ListCell   *lc;
+	slist_iter	iter;
 
-	foreach(lc, DistConnList())
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
 		if (conn->depth > 0)
 			ereport(ERROR,
@@ -324,98 +306,108 @@ refuse_prepare(void)
 static void
 commit_prepared_all(void)
 {
-	List	   *all = DistConnList();
-	Ending	   *endings = palloc0((list_length(all) + 1) * sizeof(Ending));
-	int			n = 0;
-	ListCell   *lc;
+	bool		any = false;
+	slist_iter	iter;
 
-	foreach(lc, all)
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
 		if (!conn->prepared_xact)
 			continue;
-		endings[n].conn = conn;
-		endings[n++].kind = END_COMMIT_PREPARED;
+		start_ending(conn, DIST_END_COMMIT_PREPARED, 0);
+		any = true;
 	}
-	if (n == 0)
+	if (!any)
 		return;
 
 	VD_DEBUG_POINT("dist-after-local-commit");
-	run_endings(endings, n, DistNodeTimeout);
-	for (int i = 0; i < n; i++)
+	run_endings(DistNodeTimeout);
+
+	slist_foreach(iter, &DistConns)
 	{
-		if (!endings[i].failed)
-			DistRecordDone(endings[i].conn->gid);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
+
+		if (!conn->prepared_xact)
+			continue;
+		if (conn->ending.failed)
+			warn_unfinished(conn);
 		else
-			ereport(WARNING,
-					errcode(ERRCODE_CONNECTION_FAILURE),
-					errmsg("could not commit prepared transaction \"%s\" on worker \"%s\"",
-						   endings[i].conn->gid, endings[i].conn->worker),
-					errdetail_internal("%s", endings[i].message),
-					errhint("The transaction is committed.  Run vecdist.recover_prepared_transactions() when the worker answers again."));
+			DistRecordDone(conn->gid);
 	}
 }
 
 static void
 abort_all(void)
 {
-	List	   *all = DistConnList();
-	Ending	   *endings = palloc0((list_length(all) + 1) * sizeof(Ending));
-	int			n = 0;
+	bool		any = false;
 	bool		prepared = false;
-	ListCell   *lc;
+	slist_iter	iter;
 
-	foreach(lc, all)
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
 		if (conn->state != DIST_CONN_BUSY && conn->depth == 0 &&
 			conn->gid[0] == '\0')
 			continue;
+		start_ending(conn, DIST_END_ABORT, 0);
+		any = true;
 		prepared |= conn->gid[0] != '\0';
-		endings[n].conn = conn;
-		endings[n++].kind = END_ABORT;
 	}
-	if (n == 0)
+	if (!any)
 		return;
 
 	if (prepared)
 		VD_DEBUG_POINT("dist-before-rollback-prepared");
-	run_endings(endings, n, ABORT_TIMEOUT_MS);
-	for (int i = 0; i < n; i++)
-	{
-		DistConn   *conn = endings[i].conn;
+	run_endings(ABORT_TIMEOUT_MS);
 
-		if (endings[i].failed && conn->gid[0] != '\0')
-			ereport(WARNING,
-					errcode(ERRCODE_CONNECTION_FAILURE),
-					errmsg("could not roll back prepared transaction \"%s\" on worker \"%s\"",
-						   conn->gid, conn->worker),
-					errdetail_internal("%s", endings[i].message),
-					errhint("The transaction is rolled back.  Run vecdist.recover_prepared_transactions() when the worker answers again."));
+	slist_foreach(iter, &DistConns)
+	{
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
+
+		if (conn->gid[0] != '\0' && conn->ending.failed)
+			warn_unfinished(conn);
 	}
+}
+
+/* Tell that a prepared transaction is left to recovery. */
+static void
+warn_unfinished(DistConn *conn)
+{
+	bool		commit = conn->ending.kind == DIST_END_COMMIT_PREPARED;
+
+	ereport(WARNING,
+			errcode(ERRCODE_CONNECTION_FAILURE),
+			errmsg("could not %s prepared transaction \"%s\" on worker \"%s\"",
+				   commit ? "commit" : "roll back", conn->gid, conn->worker),
+			errdetail_internal("%s", conn->ending.message),
+			errhint("The transaction is %s.  Run vecdist.recover_prepared_transactions() when the worker answers again.",
+					commit ? "committed" : "rolled back"));
 }
 
 /* The local transaction is over: leave connections CLOSED or clean. */
 static void
 forget_transaction(void)
 {
-	ListCell   *lc;
+	slist_iter	iter;
 
-	foreach(lc, DistConnList())
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
 		conn->finish = NULL;
 		if (conn->state == DIST_CONN_CONNECTING)
 			DistConnectAbandon(conn);
 		conn->gid[0] = '\0';
 		conn->prepared_xact = false;
-		if (conn->state == DIST_CONN_BROKEN || conn->state == DIST_CONN_BUSY ||
+		conn->ending.kind = DIST_END_NONE;
+		if (conn->retire ||
+			conn->state == DIST_CONN_BROKEN || conn->state == DIST_CONN_BUSY ||
 			(conn->state == DIST_CONN_IDLE &&
 			 PQtransactionStatus(conn->pg) != PQTRANS_IDLE))
 			DistConnClose(conn);
+		conn->retire = false;
 		conn->depth = 0;
 		conn->release = false;
 		conn->wrote = false;
@@ -436,11 +428,11 @@ forget_transaction(void)
 static void
 subxact_committed(int level)
 {
-	ListCell   *lc;
+	slist_iter	iter;
 
-	foreach(lc, DistConnList())
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
 		if (conn->depth >= level)
 		{
@@ -462,32 +454,30 @@ subxact_committed(int level)
 static void
 subxact_aborted(int level)
 {
-	List	   *all = DistConnList();
-	Ending	   *endings = palloc0((list_length(all) + 1) * sizeof(Ending));
-	int			n = 0;
-	ListCell   *lc;
+	bool		any = false;
+	slist_iter	iter;
 
-	foreach(lc, all)
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
 		if (conn->finish_level >= level)
 			conn->finish = NULL;
 		if ((conn->state == DIST_CONN_BUSY && conn->exchange_level >= level) ||
 			(conn->state == DIST_CONN_IDLE && conn->depth >= level))
 		{
-			endings[n].conn = conn;
-			endings[n].level = level;
-			endings[n++].kind = END_SUBABORT;
+			start_ending(conn, DIST_END_SUBABORT, level);
+			any = true;
 		}
 	}
-	if (n > 0)
-		run_endings(endings, n, SUBABORT_TIMEOUT_MS);
+	if (any)
+		run_endings(SUBABORT_TIMEOUT_MS);
 
-	foreach(lc, all)
+	slist_foreach(iter, &DistConns)
 	{
-		DistConn   *conn = lfirst(lc);
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
+		conn->ending.kind = DIST_END_NONE;
 		if (conn->state == DIST_CONN_BROKEN && conn->begin_level >= level)
 			DistConnClose(conn);
 		else if (conn->state == DIST_CONN_CONNECTING)
@@ -500,23 +490,32 @@ subxact_aborted(int level)
  * ----------------------------------------------------------------
  */
 
+static void
+start_ending(DistConn *conn, DistEndingKind kind, int level)
+{
+	memset(&conn->ending, 0, sizeof(conn->ending));
+	conn->ending.kind = kind;
+	conn->ending.level = level;
+}
+
 /*
- * Bring connections to rest and run what their kind of ending needs.
+ * Bring the connections with an ending to rest, and do what it needs.
  *
  * Interrupts are held.  Returns when all is done or time is up; what has not
  * come to rest by then is lost.  Raises no errors.
  */
 static void
-run_endings(Ending *endings, int nendings, int timeout_ms)
+run_endings(int timeout_ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	uint32		holdoff;
+	slist_iter	iter;
 
 	HOLD_INTERRUPTS();
 	holdoff = InterruptHoldoffCount;
 	PG_TRY();
 	{
-		drive_endings(endings, nendings, timeout_ms);
+		drive_endings(timeout_ms);
 	}
 	PG_CATCH();
 	{
@@ -531,39 +530,50 @@ run_endings(Ending *endings, int nendings, int timeout_ms)
 	PG_END_TRY();
 	RESUME_INTERRUPTS();
 
-	for (int i = 0; i < nendings; i++)
+	slist_foreach(iter, &DistConns)
 	{
-		if (endings[i].done)
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
+
+		if (conn->ending.kind == DIST_END_NONE || conn->ending.done)
 			continue;
-		endings[i].failed = true;
-		strlcpy(endings[i].message, "The worker did not answer in time.",
-				sizeof(endings[i].message));
-		if (endings[i].conn->state == DIST_CONN_BUSY)
-			DistConnLost(endings[i].conn,
-						 "no answer while a transaction was ended");
+		conn->ending.done = true;
+		conn->ending.failed = true;
+		strlcpy(conn->ending.message, "The worker did not answer in time.",
+				sizeof(conn->ending.message));
+		if (conn->state == DIST_CONN_BUSY)
+			DistConnLost(conn, "no answer while a transaction was ended");
 	}
 }
 
 static void
-drive_endings(Ending *endings, int nendings, int timeout_ms)
+drive_endings(int timeout_ms)
 {
-	DistConn  **waiting = palloc(nendings * sizeof(DistConn *));
-	bool	   *ready = palloc(nendings * sizeof(bool));
 	TimestampTz start = GetCurrentTimestamp();
+	int			nconns = 0;
+	DistConn  **waiting;
+	bool	   *ready;
+	slist_iter	iter;
+
+	slist_foreach(iter, &DistConns)
+		nconns++;
+	waiting = palloc(nconns * sizeof(DistConn *));
+	ready = palloc(nconns * sizeof(bool));
 
 	for (;;)
 	{
 		TimestampTz deadline;
 		int			n = 0;
 
-		for (int i = 0; i < nendings; i++)
+		slist_foreach(iter, &DistConns)
 		{
-			if (endings[i].done)
+			DistConn   *conn = slist_container(DistConn, link, iter.cur);
+
+			if (conn->ending.kind == DIST_END_NONE || conn->ending.done)
 				continue;
-			advance_ending(&endings[i]);
-			if (!endings[i].done)
-				waiting[n++] = endings[i].conn;
-			else if (endings[i].kind == END_COMMIT_PREPARED)
+			advance_ending(conn);
+			if (!conn->ending.done)
+				waiting[n++] = conn;
+			else if (conn->ending.kind == DIST_END_COMMIT_PREPARED)
 				VD_DEBUG_POINT("dist-between-commits");
 		}
 		if (n == 0)
@@ -583,9 +593,9 @@ drive_endings(Ending *endings, int nendings, int timeout_ms)
 
 /* Take one ending as far as it goes without waiting. */
 static void
-advance_ending(Ending *ending)
+advance_ending(DistConn *conn)
 {
-	DistConn   *conn = ending->conn;
+	DistEnding *ending = &conn->ending;
 	PGresult   *result;
 
 	for (;;)
@@ -596,7 +606,7 @@ advance_ending(Ending *ending)
 				return;
 
 			case DIST_CONN_IDLE:
-				if (!next_statement(ending))
+				if (!next_statement(conn))
 				{
 					ending->done = true;
 					return;
@@ -607,19 +617,14 @@ advance_ending(Ending *ending)
 				break;
 
 			case DIST_CONN_BUSY:
-				if (conn->copy_in)
-				{
-					conn->copy_in = false;
-					(void) PQputCopyEnd(conn->pg, "transaction is rolled back");
-					DistExchangeFlush(conn);
-				}
 				switch (DistExchangeAdvance(conn, &result))
 				{
 					case DIST_ADVANCE_WAIT:
 						return;
 					case DIST_ADVANCE_RESULT:
-						note_result(ending, result);
+						note_result(conn, result);
 						PQclear(result);
+						drop_copy(conn);
 						break;
 					case DIST_ADVANCE_DONE:
 					case DIST_ADVANCE_LOST:
@@ -649,25 +654,46 @@ advance_ending(Ending *ending)
 }
 
 /*
- * Put what an IDLE connection needs next into ending->sql; false if nothing.
+ * End a COPY that was under way, if so.  One to us cannot be stopped but by
+ * closing the connection.
+ */
+static void
+drop_copy(DistConn *conn)
+{
+	if (conn->copy_out)
+		DistConnLost(conn, "a COPY was under way");
+	else if (conn->copy_in)
+	{
+		/* If the worker has ended the COPY already, its error follows. */
+		conn->copy_in = false;
+		if (PQputCopyEnd(conn->pg, "transaction is rolled back") == 0)
+			DistConnLost(conn, "a COPY could not be ended");
+		else
+			DistExchangeFlush(conn);
+	}
+}
+
+/*
+ * Put what an IDLE connection needs next into its ending's "sql"; false if
+ * nothing.
  */
 static bool
-next_statement(Ending *ending)
+next_statement(DistConn *conn)
 {
-	DistConn   *conn = ending->conn;
+	DistEnding *ending = &conn->ending;
 	bool		in_xact = PQtransactionStatus(conn->pg) != PQTRANS_IDLE;
 
 	/* A statement that failed will not do better the next time. */
-	if (ending->running && ending->failed)
+	if (ending->failed)
 	{
-		if (ending->kind == END_SUBABORT)
+		if (ending->kind == DIST_END_SUBABORT)
 			DistConnLost(conn, ending->message);
 		return false;
 	}
 
 	switch (ending->kind)
 	{
-		case END_ABORT:
+		case DIST_END_ABORT:
 			if (in_xact)
 			{
 				strcpy(ending->sql, "ROLLBACK");
@@ -681,7 +707,7 @@ next_statement(Ending *ending)
 					 "ROLLBACK PREPARED '%s'", conn->gid);
 			return true;
 
-		case END_SUBABORT:
+		case DIST_END_SUBABORT:
 			if (ending->nsent > 0)
 			{
 				conn->depth = ending->level - 1;
@@ -695,30 +721,38 @@ next_statement(Ending *ending)
 					 ending->level, ending->level);
 			return true;
 
-		case END_COMMIT_PREPARED:
+		case DIST_END_COMMIT_PREPARED:
 			if (ending->nsent > 0)
 				return false;
 			snprintf(ending->sql, sizeof(ending->sql),
 					 "COMMIT PREPARED '%s'", conn->gid);
 			return true;
+
+		case DIST_END_NONE:
+			break;
 	}
-	return false;				/* keep compiler quiet */
+	return false;
 }
 
 /*
- * Look at a result of our own statement.  That a prepared transaction does
- * not exist is as good as ending it: it never was prepared, or recovery was
- * faster.
+ * Look at a result of our own statement.
+ *
+ * That a prepared transaction does not exist is as good as ending it: it
+ * never was prepared, or recovery was faster.  Not so when we ask over a new
+ * connection whether the old one's PREPARE must be undone: the worker may be
+ * about to carry it out.
  */
 static void
-note_result(Ending *ending, PGresult *result)
+note_result(DistConn *conn, PGresult *result)
 {
+	DistEnding *ending = &conn->ending;
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 
 	if (!ending->running || PQresultStatus(result) != PGRES_FATAL_ERROR)
 		return;
-	if (state != NULL && strcmp(state, "42704") == 0)
+	if (state != NULL && strcmp(state, "42704") == 0 &&
+		!(ending->kind == DIST_END_ABORT && ending->reopened))
 		return;
 	ending->failed = true;
 	strlcpy(ending->message, message ? message : PQresultErrorMessage(result),

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * dist_wait.c
- *	  Wait for sockets, the process latch and the postmaster's death.
+ *	  Wait for several connections at once.
  *
- * The WaitEventSet of the last wait is kept: a search asks the same workers
+ * A wait ends with the process latch and the postmaster's death, too, so it
+ * serves interrupts.  The WaitEventSet of the last wait is kept: a search asks the same workers
  * again and again, and making a set costs a system call per socket.  A set
  * does not notice that a socket was closed and its number used anew, so
  * whoever closes a socket, or lets libpq do so, calls DistWaitForget.
@@ -16,34 +17,141 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "distribution/dist_connection_private.h"
 #include "vecdist_compat.h"
 
+typedef struct WaitItem
+{
+	pgsocket	sock;
+	uint32		events;			/* WL_SOCKET_READABLE, WL_SOCKET_WRITEABLE */
+	uint32		ready;			/* which of them came true */
+} WaitItem;
+
 /* Positions in the set: latch, postmaster, then the sockets. */
 #define FIRST_SOCKET 2
 
 static WaitEventSet *cached_set = NULL;
-static DistWaitItem *cached_items = NULL;	/* in TopMemoryContext */
+static WaitItem *cached_items = NULL;	/* in TopMemoryContext */
 static int	cached_nitems = 0;
 static int	cached_size = 0;
 static WaitEvent *occurred = NULL;	/* as long as cached_items */
 
-static void build_set(const DistWaitItem *items, int nitems);
-static bool set_matches(const DistWaitItem *items, int nitems);
+static void prepare_item(DistConn *conn, WaitItem *item, TimestampTz now,
+						 TimestampTz *deadline);
+static bool progress(DistConn *conn, uint32 ready, TimestampTz now);
+static bool wait_for_sockets(WaitItem *items, int nitems, long timeout_ms);
+static void build_set(const WaitItem *items, int nitems);
+static bool set_matches(const WaitItem *items, int nitems);
 
 /*
- * DistWait
- *		Wait until a socket is ready, the latch is set, or time is up.
+ * DistConnWait
+ *		Wait until one of several connections has made progress.
  *
- * Sets "ready" of each item.  timeout_ms < 0: no limit.  Serves interrupts
- * before and after waiting, unless they are held.  Returns false if the
- * postmaster died while interrupts were held: the caller must give up;
- * otherwise the process exits then.
+ * Each is CONNECTING or BUSY.  Those that can go on do so: bytes are sent and
+ * taken in, connecting takes its next step or gives up on a host.  ready[i]
+ * says which; it may be CLOSED or IDLE then.  Returns when "deadline" has
+ * passed (DT_NOEND: none) or the latch was set, and serves interrupts.  False
+ * if interrupts are held and the postmaster died: the caller must give up.
  */
 bool
-DistWait(DistWaitItem *items, int nitems, long timeout_ms)
+DistConnWait(DistConn **conns, int nconns, TimestampTz deadline, bool *ready)
+{
+	WaitItem   *items = palloc(nconns * sizeof(WaitItem));
+	TimestampTz now = GetCurrentTimestamp();
+	bool		closed = false;
+	bool		alive = true;
+
+	for (int i = 0; i < nconns; i++)
+	{
+		prepare_item(conns[i], &items[i], now, &deadline);
+		closed |= items[i].sock < 0;
+	}
+	if (!closed)
+	{
+		alive = wait_for_sockets(items, nconns,
+								 deadline == DT_NOEND ? -1 :
+								 TimestampDifferenceMilliseconds(now, deadline));
+		now = GetCurrentTimestamp();
+	}
+	for (int i = 0; i < nconns; i++)
+		ready[i] = progress(conns[i],
+							items[i].sock < 0 ? WL_SOCKET_MASK : items[i].ready,
+							now);
+	pfree(items);
+	return alive;
+}
+
+/* Say what a connection waits for; *deadline becomes earlier if need be. */
+static void
+prepare_item(DistConn *conn, WaitItem *item, TimestampTz now,
+			 TimestampTz *deadline)
+{
+	/* It is -1 when libpq has noticed the end of the connection. */
+	item->sock = PQsocket(conn->pg);
+	item->ready = 0;
+
+	if (conn->state == DIST_CONN_CONNECTING)
+	{
+		if (conn->connect_start == 0)
+		{
+			conn->connect_start = now;
+			conn->connect_deadline =
+				TimestampTzPlusMilliseconds(now,
+											Max(DistNodeTimeout / conn->nhosts, 1));
+		}
+		*deadline = Min(*deadline, conn->connect_deadline);
+		item->events = conn->polling == PGRES_POLLING_READING ?
+			WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
+	}
+	else
+	{
+		Assert(conn->state == DIST_CONN_BUSY);
+		item->events = WL_SOCKET_READABLE |
+			(conn->flushed ? 0 : WL_SOCKET_WRITEABLE);
+	}
+}
+
+/* Let a connection go on after the wait; false if it had no reason to. */
+static bool
+progress(DistConn *conn, uint32 ready, TimestampTz now)
+{
+	if (conn->state == DIST_CONN_CONNECTING)
+	{
+		if (ready != 0)
+			DistConnectAdvance(conn);
+		else if (now >= conn->connect_deadline)
+			DistConnectTimeout(conn);
+		else
+			return false;
+		return true;
+	}
+
+	if (ready == 0)
+		return false;
+	if (ready & WL_SOCKET_READABLE)
+	{
+		/* A failure to read shows when the results are asked for. */
+		(void) PQconsumeInput(conn->pg);
+		if (PQsocket(conn->pg) < 0)
+			DistWaitForget();
+	}
+	if (!conn->flushed)
+		DistExchangeFlush(conn);
+	return true;
+}
+
+/*
+ * Wait until a socket is ready, the latch is set, or time is up.
+ *
+ * Sets "ready" of each item.  timeout_ms < 0: no limit.  Serves interrupts
+ * before and after waiting, unless they are held.  When the postmaster dies
+ * the process exits, or returns false if interrupts are held.
+ */
+static bool
+wait_for_sockets(WaitItem *items, int nitems, long timeout_ms)
 {
 	int			noccurred;
 	bool		latch_set = false;
@@ -55,7 +163,6 @@ DistWait(DistWaitItem *items, int nitems, long timeout_ms)
 
 	for (int i = 0; i < nitems; i++)
 	{
-		items[i].ready = 0;
 		if (cached_items[i].events != items[i].events)
 		{
 			ModifyWaitEvent(cached_set, FIRST_SOCKET + i, items[i].events, NULL);
@@ -100,7 +207,7 @@ DistWaitForget(void)
 }
 
 static bool
-set_matches(const DistWaitItem *items, int nitems)
+set_matches(const WaitItem *items, int nitems)
 {
 	if (cached_set == NULL || nitems != cached_nitems)
 		return false;
@@ -112,7 +219,7 @@ set_matches(const DistWaitItem *items, int nitems)
 
 /* Make a set for these sockets the kept one. */
 static void
-build_set(const DistWaitItem *items, int nitems)
+build_set(const WaitItem *items, int nitems)
 {
 	WaitEventSet *set;
 
@@ -131,7 +238,7 @@ build_set(const DistWaitItem *items, int nitems)
 			cached_size = 0;
 		}
 		cached_items = MemoryContextAlloc(TopMemoryContext,
-										  size * sizeof(DistWaitItem));
+										  size * sizeof(WaitItem));
 		occurred = MemoryContextAlloc(TopMemoryContext,
 									  (FIRST_SOCKET + size) * sizeof(WaitEvent));
 		cached_size = size;

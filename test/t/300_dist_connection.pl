@@ -290,6 +290,24 @@ ok( $w1->poll_query_until('postgres',
 	'it ends on the worker');
 
 # ----------------------------------------------------------------------
+# Statements of others
+# ----------------------------------------------------------------------
+
+# What they do to a session on a worker ends with the transaction.
+reset_table();
+succeeds(
+	q{SELECT DISTINCT result LIKE '%123kB%' FROM vecdist.run_on_workers($$SELECT set_config('work_mem', '123kB', false)$$)},
+	't', 'run_on_workers can change settings');
+my ($shown) = run(
+	q{SELECT DISTINCT result LIKE '%123kB%' FROM vecdist.run_on_workers('SHOW work_mem')});
+is($shown, 'f', 'but only for its transaction');
+
+my (undef, $warning) =
+  run(q{SELECT 1 FROM vecdist.run_on_workers($$DO 'BEGIN RAISE WARNING ''watch''; END'$$)});
+like($warning, qr/WARNING:  01000: worker "w1": watch/,
+	'warnings of workers are passed on');
+
+# ----------------------------------------------------------------------
 # Options, roles and hops
 # ----------------------------------------------------------------------
 
