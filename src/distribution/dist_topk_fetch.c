@@ -443,6 +443,8 @@ worker_failed(DistTopKState *state, DistTopKWorker *worker, ErrorData *error)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	error->elevel = ERROR;
+	if (error->sqlerrcode == ERRCODE_CONNECTION_FAILURE && error->hint == NULL)
+		error->hint = "If the partitions are large and have no index, vecdist.node_timeout may be too short for them.";
 	ThrowErrorData(error);
 	pg_unreachable();
 }
