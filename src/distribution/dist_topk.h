@@ -24,6 +24,7 @@
 #include "distribution/dist_merge.h"
 #include "distribution/dist_placement.h"
 #include "distribution/dist_search.h"
+#include "distribution/dist_values.h"
 
 /*
  * From planner to executor.  CustomScan.custom_private is a list of
@@ -72,8 +73,7 @@ typedef struct DistTopKParam
 {
 	ExprState  *expr;
 	Oid			type;
-	bool		binary;
-	FmgrInfo	output;			/* send or output function */
+	DistValueWriter writer;
 
 	/* of the current search */
 	Datum		value;

@@ -20,7 +20,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#include "distribution/dist_deparse.h"
 #include "distribution/dist_topk.h"
 
 static Node *create_topk_state(CustomScan *scan);
@@ -101,17 +100,10 @@ set_up_expressions(DistTopKState *state, CustomScan *scan)
 	{
 		DistTopKParam *param = &state->param[i];
 		Expr	   *expr = list_nth(exprs, DIST_TOPK_FIRST_PARAM + i);
-		Oid			output;
-		bool		is_varlena;
 
 		param->expr = ExecInitExpr(expr, parent);
 		param->type = exprType((Node *) expr);
-		param->binary = DistTypeIsBinarySafe(param->type);
-		if (param->binary)
-			getTypeBinaryOutputInfo(param->type, &output, &is_varlena);
-		else
-			getTypeOutputInfo(param->type, &output, &is_varlena);
-		fmgr_info(output, &param->output);
+		DistInitValueWriter(&param->writer, param->type, true);
 	}
 }
 

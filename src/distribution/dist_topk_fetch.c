@@ -91,7 +91,7 @@ static Message *make_message(DistTopKState *state);
 static const DistParams *address_message(const Message *message,
 										 DistTopKState *state,
 										 DistTopKWorker *worker);
-static void set_text(Message *message, int index, const char *value);
+static void write_param(DistTopKParam *param, Message *message, int index);
 static char *text_array(List *strings);
 static bool may_ask_another(DistTopKWorker *worker, const DistRequest *request);
 static int	number_of_hosts(Oid serverid);
@@ -308,34 +308,35 @@ make_message(DistTopKState *state)
 	message->lengths = palloc0(sizeof(int) * message->n);
 	message->formats = palloc0(sizeof(int) * message->n);
 
-	set_text(message, MSG_COLUMNS, state->columns);
-	set_text(message, MSG_FILTER, state->filter);
-	set_text(message, MSG_DISTANCE, state->distance);
+	message->values[MSG_COLUMNS] = state->columns;
+	message->values[MSG_FILTER] = state->filter;
+	message->values[MSG_DISTANCE] = state->distance;
 	if (state->k != DIST_ALL_ROWS)
-		set_text(message, MSG_K, psprintf(INT64_FORMAT, state->k));
-	set_text(message, MSG_SETTINGS, text_array(state->settings));
-
+		message->values[MSG_K] = psprintf(INT64_FORMAT, state->k);
+	message->values[MSG_SETTINGS] = text_array(state->settings);
 	for (int i = 0; i < state->nparams; i++)
-	{
-		DistTopKParam *param = &state->param[i];
-		int			index = MSG_FIRST_PARAM + i;
-
-		if (param->isnull)
-			continue;
-		if (param->binary)
-		{
-			bytea	   *value = SendFunctionCall(&param->output, param->value);
-
-			message->values[index] = VARDATA(value);
-			message->lengths[index] = VARSIZE(value) - VARHDRSZ;
-			message->formats[index] = 1;
-		}
-		else
-			set_text(message, index,
-					 OutputFunctionCall(&param->output, param->value));
-	}
+		write_param(&state->param[i], message, MSG_FIRST_PARAM + i);
 	AtEOXact_GUC(true, nestlevel);
 	return message;
+}
+
+static void
+write_param(DistTopKParam *param, Message *message, int index)
+{
+	if (param->isnull)
+		return;					/* as it is */
+	if (param->writer.binary)
+	{
+		bytea	   *value = SendFunctionCall(&param->writer.function,
+											 param->value);
+
+		message->values[index] = VARDATA(value);
+		message->lengths[index] = VARSIZE(value) - VARHDRSZ;
+		message->formats[index] = 1;
+	}
+	else
+		message->values[index] = OutputFunctionCall(&param->writer.function,
+													param->value);
 }
 
 /* A copy of the message with the names of a worker's partitions. */
@@ -363,13 +364,6 @@ address_message(const Message *message, DistTopKState *state,
 	params->lengths = message->lengths;
 	params->formats = message->formats;
 	return params;
-}
-
-/* A parameter in text form; NULL stays NULL. */
-static void
-set_text(Message *message, int index, const char *value)
-{
-	message->values[index] = value;
 }
 
 /* The text form of an array of strings. */
