@@ -144,6 +144,8 @@ main(int argc, char **argv)
 			index.setEf(ef);
 			puts("ok");
 		}
+		else if (std::string(line) == "server\n")
+			puts("0");
 		else if (sscanf(line, "run %u %u", &first, &count) == 2)
 			run(index, queries, k, first, count);
 		else

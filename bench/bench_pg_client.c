@@ -10,6 +10,7 @@
  * protocol of bench_hnswlib_client.cpp too):
  *
  *	ef N			search effort			ok
+ *	server			who does the work		process id, 0 for the client itself
  *	run FIRST N		answer N queries		N times: microseconds:id,id,... and a space
  *
  * The table is items (id integer, v vector).
@@ -175,6 +176,8 @@ main(int argc, char **argv)
 			PQclear(expect(conn, PQexec(conn, sql)));
 			puts("ok");
 		}
+		else if (strcmp(line, "server\n") == 0)
+			printf("%d\n", PQbackendPID(conn));
 		else if (sscanf(line, "run %u %u", &first, &count) == 2)
 			run(conn, &queries, first, count);
 		else

@@ -4,7 +4,7 @@ Run by "make bench-single" (see README.md here for a table it made).  All
 systems search the same rows, in the same run, one client each, in turn: a
 block of queries at every setting of every system, then the next block.  So
 whatever else the machine does falls on all of them.  A figure is the median
-over the rounds.
+over the blocks of all rounds.
 
 Peers that are not there are named and left out:
 
@@ -152,6 +152,7 @@ class System:
     def __init__(self, name):
         self.name = name
         self.client = None
+        self.processes = []             # that work for a query
         self.build_cpu = None           # seconds
         self.index_bytes = None
 
@@ -159,6 +160,10 @@ class System:
         # pylint: disable=consider-using-with
         self.client = subprocess.Popen(command, stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, text=True)
+
+    def find_processes(self):
+        server = int(self.ask("server"))
+        self.processes = [self.client.pid] + ([server] if server else [])
 
     def ask(self, command):
         self.client.stdin.write(command + "\n")
@@ -172,15 +177,18 @@ class System:
         return line
 
     def run(self, ef, first, count):
-        """Times in microseconds, and the row numbers found."""
+        """Times and CPU time in microseconds, and the row numbers found."""
         self.ask("ef %d" % ef)
         times = []
         answers = []
-        for item in self.ask("run %d %d" % (first, count)).split():
+        before = cpu_us(self.processes)
+        line = self.ask("run %d %d" % (first, count))
+        cpu = cpu_us(self.processes) - before
+        for item in line.split():
             elapsed, _, rows = item.partition(":")
             times.append(float(elapsed))
             answers.append([int(row) for row in rows.split(",") if row])
-        return times, answers
+        return times, cpu, answers
 
     def close(self):
         if self.client is not None:
@@ -214,6 +222,7 @@ class PostgresSystem(System):
                            server.conninfo("bench_" + name), files.queries,
                            OPERATORS[data.metric], str(number("K", 10)),
                            EF_SETTINGS[name]])
+        self.find_processes()
         self.check_plan(data)
 
     def sql(self, *statements):
@@ -257,13 +266,22 @@ class HnswlibSystem(System):
                            str(number("K", 10)), str(number("M", 16)),
                            str(number("EF_CONSTRUCTION", 200)), index])
         self.build_cpu = float(self.answer())
-        self.ask("ef 10")               # answered when the index is stored
+        self.find_processes()           # answered when the index is stored
         self.index_bytes = os.path.getsize(index)
         os.unlink(index)
 
 
 def client_program(name):
     return os.path.join(ROOT, "build/bench", name)
+
+
+def cpu_us(processes):
+    """CPU time the processes have used so far."""
+    total = 0
+    for pid in processes:
+        with open("/proc/%d/schedstat" % pid, encoding="ascii") as file:
+            total += int(file.read().split()[0])
+    return total / 1000
 
 
 def cpu_seconds(stat):
@@ -291,34 +309,30 @@ class Files:
 # ----------------------------------------------------------------------
 
 class Point:
-    """One system at one ef: a round's times and recalls, then their medians."""
+    """One system at one ef: what its blocks of queries gave."""
 
     def __init__(self):
-        self.rounds = []
-        self.recalls = []
-        self.times = []
+        self.blocks = []        # (queries/s, median time, CPU time, recall)
 
-    def add_block(self, times, recall):
-        self.times += times
-        self.recalls.append((recall, len(times)))
-
-    def end_round(self):
-        self.rounds.append((1e6 * len(self.times) / sum(self.times),
-                            statistics.median(self.times)))
-        self.times = []
-
-    @property
-    def recall(self):
-        return (sum(recall * count for recall, count in self.recalls)
-                / sum(count for _, count in self.recalls))
+    def add_block(self, times, cpu, recall):
+        self.blocks.append((1e6 * len(times) / sum(times),
+                            statistics.median(times), cpu / len(times), recall))
 
     @property
     def qps(self):
-        return statistics.median(qps for qps, _ in self.rounds)
+        return statistics.median(block[0] for block in self.blocks)
 
     @property
     def p50(self):
-        return statistics.median(p50 for _, p50 in self.rounds)
+        return statistics.median(block[1] for block in self.blocks)
+
+    @property
+    def cpu(self):
+        return statistics.median(block[2] for block in self.blocks)
+
+    @property
+    def recall(self):
+        return statistics.fmean(block[3] for block in self.blocks)
 
 
 def measure(data, systems):
@@ -326,8 +340,9 @@ def measure(data, systems):
     efs = [int(ef) for ef in option("EF", "10 20 40 80 160 320").split()]
     meter = bench_data.RecallMeter(data, number("K", 10))
     points = {(system.name, ef): Point() for system in systems for ef in efs}
-    blocks = [(first, min(BLOCK, len(data.queries) - first))
-              for first in range(0, len(data.queries), BLOCK)]
+    size = min(BLOCK, len(data.queries))
+    blocks = [(first, size)             # equal ones; a remainder is left out
+              for first in range(0, len(data.queries) - size + 1, size)]
 
     for system in systems:              # warm up
         for first, count in blocks:
@@ -337,45 +352,48 @@ def measure(data, systems):
         for first, count in blocks:
             for system in systems:
                 for ef in efs:
-                    times, answers = system.run(ef, first, count)
+                    times, cpu, answers = system.run(ef, first, count)
                     points[system.name, ef].add_block(
-                        times, meter.recall(first, answers))
-        for point in points.values():
-            point.end_round()
+                        times, cpu, meter.recall(first, answers))
     return points
 
 
-def qps_at(points, system, recall):
-    """Queries per second at a recall, between the two nearest settings."""
-    line = sorted((point.recall, math.log(point.qps))
+def at_recall(points, system, recall, figure):
+    """A figure at a recall, between the two nearest settings."""
+    line = sorted((point.recall, math.log(getattr(point, figure)))
                   for (name, _), point in points.items() if name == system)
-    for (r0, q0), (r1, q1) in zip(line, line[1:]):
+    for (r0, f0), (r1, f1) in zip(line, line[1:]):
         if r0 < recall <= r1:
-            return math.exp(q0 + (q1 - q0) * (recall - r0) / (r1 - r0))
+            return math.exp(f0 + (f1 - f0) * (recall - r0) / (r1 - r0))
     if line and line[0][0] >= recall:   # even the least effort is more
         return math.exp(line[0][1])
     return None
 
 
 def report(data, systems, points):
+    k = number("K", 10)
     print("\n### %s\n" % data)
     print("| system | build, CPU s | index, MB |\n|---|---:|---:|")
     for system in systems:
         print("| %s | %.1f | %.1f |" % (system.name, system.build_cpu,
                                         system.index_bytes / 1e6))
 
-    print("\n| system | ef | recall@%d | queries/s | p50, us |\n|---|---:|---:|---:|---:|"
-          % number("K", 10))
+    print("\n| system | ef | recall@%d | queries/s | p50, us | CPU, us |" % k)
+    print("|---|---:|---:|---:|---:|---:|")
     for (name, ef), point in points.items():
-        print("| %s | %d | %.4f | %.0f | %.0f |"
-              % (name, ef, point.recall, point.qps, point.p50))
+        print("| %s | %d | %.4f | %.0f | %.0f | %.0f |"
+              % (name, ef, point.recall, point.qps, point.p50, point.cpu))
 
-    print("\n| queries/s at recall |" + "".join(" %s |" % s.name for s in systems))
-    print("|---|" + "---:|" * len(systems))
+    print("\n| at recall@%d |" % k + "".join(
+        " %s: queries/s | CPU, us |" % system.name for system in systems))
+    print("|---|" + "---:|---:|" * len(systems))
     for recall in (0.9, 0.95, 0.99):
-        values = [qps_at(points, system.name, recall) for system in systems]
-        print("| %.2f |" % recall + "".join(
-            " %.0f |" % v if v else " - |" for v in values))
+        cells = []
+        for system in systems:
+            for figure in ("qps", "cpu"):
+                value = at_recall(points, system.name, recall, figure)
+                cells.append(" %.0f |" % value if value else " - |")
+        print("| %.2f |" % recall + "".join(cells))
     sys.stdout.flush()
 
 
