@@ -13,7 +13,8 @@
  * what goes to the workers is read back from the catalogs, with the names
  * that were chosen here, whatever the statement looked like.  Everything else
  * that would change the definition is refused.  TRUNCATE reaches the rows
- * through the foreign partitions.
+ * through the foreign partitions; for VACUUM, ANALYZE and REINDEX see
+ * dist_maintenance.c.
  *
  * Object access, when something is dropped: the net for what no statement
  * names (DROP SCHEMA ... CASCADE, DROP OWNED, DROP SERVER ... CASCADE), where
@@ -48,6 +49,7 @@
 #include "distribution/dist_cluster.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_ddl.h"
+#include "distribution/dist_maintenance.h"
 #include "distribution/dist_placement.h"
 #include "distribution/dist_tabledef.h"
 #include "vecdist_compat.h"
@@ -103,7 +105,9 @@ static void send_privileges(const char *tag, TablePrivileges *before);
 static bool equal_strings(List *a, List *b);
 static void refuse_local_partition(CreateStmt *create);
 static void refuse_reassign(ReassignOwnedStmt *reassign);
-static void refuse_maintenance(Node *node);
+static void vacuum(Statement *stmt, VacuumStmt *vacuum_stmt);
+static void reindex(Statement *stmt, ReindexStmt *reindex_stmt);
+static void refuse_cluster(ClusterStmt *cluster);
 static void refuse_alter(Node *node);
 static RangeVar *altered_relation(Node *node);
 static void refuse_change(Oid tableid, Node *node);
@@ -173,9 +177,14 @@ process_utility(PlannedStmt *pstmt, const char *queryString,
 		case T_ReassignOwnedStmt:
 			refuse_reassign((ReassignOwnedStmt *) node);
 			break;
+		case T_VacuumStmt:
+			vacuum(&stmt, (VacuumStmt *) node);
+			return;
 		case T_ReindexStmt:
+			reindex(&stmt, (ReindexStmt *) node);
+			return;
 		case T_ClusterStmt:
-			refuse_maintenance(node);
+			refuse_cluster((ClusterStmt *) node);
 			break;
 		default:
 			refuse_alter(node);
@@ -553,24 +562,76 @@ refuse_reassign(ReassignOwnedStmt *reassign)
 }
 
 /*
- * Refuse REINDEX and CLUSTER of a distributed table on a server that holds
- * none of its rows: core would skip all partitions and report success.
+ * VACUUM and ANALYZE: workers do their part, what is left is for us.
  */
 static void
-refuse_maintenance(Node *node)
+vacuum(Statement *stmt, VacuumStmt *vacuum_stmt)
 {
-	RangeVar   *name = IsA(node, ReindexStmt) ?
-	((ReindexStmt *) node)->relation : ((ClusterStmt *) node)->relation;
+	MemoryContext context = CurrentMemoryContext;
+	bool		ours;
+	List	   *rest;
+	ListCell   *lc;
+
+	rest = DistVacuumOnWorkers(vacuum_stmt,
+							   stmt->context == PROCESS_UTILITY_TOPLEVEL,
+							   &ours);
+	if (!ours)
+	{
+		run_here(stmt);
+		return;
+	}
+	foreach(lc, rest)
+	{
+		Statement	part = *stmt;
+
+		part.pstmt = copyObject(stmt->pstmt);
+		part.pstmt->utilityStmt = lfirst(lc);
+		run_here(&part);
+
+		/* It may have ended the transaction, and its memory with it. */
+		MemoryContextSwitchTo(context);
+	}
+}
+
+/*
+ * REINDEX of a distributed table or one of its indexes: core's part here is
+ * to check privileges and that there is no transaction block, because on the
+ * coordinator there is nothing to build.  On a worker it is what lives there.
+ */
+static void
+reindex(Statement *stmt, ReindexStmt *reindex_stmt)
+{
+	Oid			relid = reindex_stmt->relation == NULL ? InvalidOid :
+	resolve(reindex_stmt->relation);
+	char		relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
+	bool		everywhere =
+	(relkind == RELKIND_PARTITIONED_TABLE ||
+	 relkind == RELKIND_PARTITIONED_INDEX) &&
+	DistLocalWorker() == NULL && OidIsValid(listed_table_of(relid));
+
+	run_here(stmt);
+	if (everywhere)
+		DistReindexOnWorkers(reindex_stmt, relid);
+}
+
+/*
+ * Refuse CLUSTER of a distributed table on a server that holds none of its
+ * rows: core would skip all partitions and report success.
+ */
+static void
+refuse_cluster(ClusterStmt *cluster)
+{
 	Oid			tableid;
 
-	if (name == NULL || DistLocalWorker() != NULL)
+	if (cluster->relation == NULL || DistLocalWorker() != NULL)
 		return;
-	tableid = listed_table_of(resolve(name));
+	tableid = listed_table_of(resolve(cluster->relation));
 	if (OidIsValid(tableid))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("%s is not supported on distributed table \"%s\"",
-					   CreateCommandName(node), get_rel_name(tableid)),
+					   CreateCommandName((Node *) cluster),
+					   get_rel_name(tableid)),
 				errhint("Run it on each worker, for the partitions there."));
 }
 

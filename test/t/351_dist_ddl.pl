@@ -161,6 +161,60 @@ is($_->safe_psql('postgres', 'SELECT count(*) FROM s.items'), 0,
 	'TRUNCATE seen from ' . $_->name) foreach @servers;
 
 # ----------------------------------------------------------------------
+# VACUUM, ANALYZE, REINDEX
+# ----------------------------------------------------------------------
+
+$coordinator->safe_psql('postgres',
+	q{INSERT INTO s.items SELECT i, 'x', '[1,2,3]' FROM generate_series(1, 1000) i});
+
+# Of the partitions that live on a server: how many are vacuumed, how many are
+# analyzed, and the files of their indexes.
+my $maintained = <<'SQL';
+SELECT count(*) FILTER (WHERE relallvisible > 0),
+	count(*) FILTER (WHERE EXISTS (SELECT FROM pg_statistic WHERE starelid = c.oid))
+FROM pg_class c WHERE relispartition AND relkind = 'r'
+SQL
+my $files = q{SELECT indexrelid::regclass, pg_relation_filenode(indexrelid) FROM pg_index
+	WHERE indrelid IN (SELECT partition FROM vecdist.partitions WHERE bytes IS NOT NULL) ORDER BY 1};
+is($_->safe_psql('postgres', $maintained), '0|0', 'nothing done yet on ' . $_->name)
+  foreach $w1, $w2;
+$coordinator->safe_psql('postgres', 'BEGIN; ANALYZE s.items (id); ROLLBACK');
+is($_->safe_psql('postgres', $maintained), '0|0', 'ROLLBACK of ANALYZE on ' . $_->name)
+  foreach $w1, $w2;
+($rc, undef, $stderr) = $coordinator->psql('postgres', 'VACUUM (FREEZE) s.items, plain');
+is("$rc$stderr", '0', 'VACUUM without a word');
+is($_->safe_psql('postgres', $maintained), '2|0', 'VACUUM reaches ' . $_->name)
+  foreach $w1, $w2;
+$coordinator->safe_psql('postgres', 'ANALYZE s.items (id), plain');
+is($_->safe_psql('postgres', $maintained), '2|2', 'ANALYZE reaches ' . $_->name)
+  foreach $w1, $w2;
+is( $coordinator->safe_psql('postgres', 'SELECT sum(rows) FROM vecdist.partitions'),
+	1000, 'and counts rows here');
+$coordinator->safe_psql('postgres',
+	'VACUUM (FULL, ANALYZE, VERBOSE off) s.items_0; VACUUM (PARALLEL 2, ANALYZE) s.items; SET default_transaction_isolation = serializable; VACUUM s.items');
+fails_on($coordinator, 'BEGIN; VACUUM s.items', '25001', 'inside a transaction block');
+$w1->safe_psql('postgres', 'VACUUM (ANALYZE) s.items');
+
+my %old_files = map { $_->name => $_->safe_psql('postgres', $files) } $w1, $w2;
+$coordinator->safe_psql('postgres', 'REINDEX (VERBOSE off) TABLE s.items');
+my $unchanged = sub {
+	my ($server) = @_;
+	my %now = map { $_ => 1 } split /\n/, $server->safe_psql('postgres', $files);
+	return scalar grep { $now{$_} } split /\n/, $old_files{ $server->name };
+};
+is($unchanged->($_), 0, 'REINDEX TABLE reaches ' . $_->name) foreach $w1, $w2;
+%old_files = map { $_->name => $_->safe_psql('postgres', $files) } $w1, $w2;
+$coordinator->safe_psql('postgres', 'REINDEX INDEX CONCURRENTLY s.items_name_idx');
+is($unchanged->($_), 2, 'REINDEX INDEX CONCURRENTLY changes one index on ' . $_->name)
+  foreach $w1, $w2;
+$w1->safe_psql('postgres', 'REINDEX TABLE s.items');
+is($unchanged->($w1), 0, 'REINDEX on a worker');
+is($unchanged->($w2), 2, 'changes nothing on the other');
+fails_on($coordinator, 'BEGIN; REINDEX TABLE s.items', '25001', 'inside a transaction block');
+fails_on($coordinator, 'SET ROLE app; REINDEX INDEX s.items_name_idx', '42501', '');
+same_everywhere('after maintenance');
+
+# ----------------------------------------------------------------------
 # GRANT and REVOKE
 # ----------------------------------------------------------------------
 
@@ -218,10 +272,7 @@ foreach my $sql (@refused)
 fails_on($coordinator, 'REASSIGN OWNED BY postgres TO keeper', '(0A000|2BP01)', 'items.*run_on_workers');
 fails_on($coordinator, 'CREATE TABLE s.here PARTITION OF s.items FOR VALUES WITH (modulus 4, remainder 0)',
 	'0A000', 'on the coordinator.*create_partition');
-fails_on($coordinator, 'REINDEX TABLE s.items', '0A000', 'on each worker');
-fails_on($coordinator, 'REINDEX INDEX s.items_name_idx', '0A000', 'on each worker');
 fails_on($coordinator, 'CLUSTER s.items USING items_name_idx', '0A000', 'on each worker');
-$w1->safe_psql('postgres', 'REINDEX TABLE s.items');
 $coordinator->safe_psql('postgres',
 	"COMMENT ON TABLE s.items IS 'a comment is a local matter'; VACUUM plain; ANALYZE plain; ALTER TABLE plain ADD b int");
 
@@ -405,12 +456,14 @@ sub waits_for_lock
 }
 $session->query_safe(q{BEGIN; CREATE TABLE s.slow (id int) PARTITION BY HASH (id)});
 $session->query_safe(q{SELECT vecdist.create_distributed_table('s.slow', 2)});
-my $other = $coordinator->background_psql('postgres');
+my $other = $coordinator->background_psql('postgres', on_error_stop => 0);
 $other->query_safe(q{SET application_name = 'remover'});
 $other->query_until(qr/start/, "\\echo start\nSELECT vecdist.remove_worker('w2');\n");
 ok(waits_for_lock('remover'), 'remove_worker waits for create_distributed_table');
 $session->query_safe('COMMIT');
-$other->quit;
+$other->query('SELECT 1');
+like($other->{stderr}, qr/worker "w2" holds partitions/, 'and sees its partitions');
+$_->quit foreach $session, $other;
 same_everywhere('a table created while a worker was to be removed');
 
 # ----------------------------------------------------------------------
