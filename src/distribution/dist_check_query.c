@@ -6,7 +6,7 @@
  * The wrapper refuses what it sees while planning the leaves.  Some forms never
  * get there, because core rejects them with another message, routes rows at run
  * time, or would run a part of them.  All are refused here with 0A000, for
- * every statement that modifies a table with a leaf on a worker.
+ * every statement that modifies a table with a leaf on a worker, or such a leaf.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,10 +37,8 @@ static PlannedStmt *check_and_plan(Query *parse, const char *query_string,
 static void check_query(Query *query, bool in_cte);
 static const char *find_obstacle(Query *query, Oid relid, bool in_cte,
 								 const char **hint);
-static bool has_row_trigger(Relation rel, CmdType operation);
 static bool sets_partition_key(Query *query, Relation rel);
 static bool draws_from_sequence(Query *query, Relation rel);
-static bool has_sequence_default(Relation rel);
 static bool contains_nextval_walker(Node *node, void *context);
 
 void
@@ -89,10 +87,12 @@ check_query(Query *query, bool in_cte)
 		const char *obstacle;
 
 		/* Cheap tests first: most statements have no obstacle. */
-		if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE &&
+			get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
 			return;
 		obstacle = find_obstacle(query, relid, in_cte, &hint);
-		if (obstacle != NULL && DistIsDistributed(relid))
+		if (obstacle != NULL &&
+			(DistIsDistributed(relid) || DistIsForeignPartition(relid)))
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("%s is not supported on distributed table \"%s\"",
@@ -138,10 +138,10 @@ find_obstacle(Query *query, Oid relid, bool in_cte, const char **hint)
 	}
 
 	rel = table_open(relid, NoLock);
-	if (has_row_trigger(rel, query->commandType))
+	if (DistHasRowTrigger(rel, query->commandType))
 	{
-		*hint = "Create the trigger on the partitions of the workers.";
-		result = "a row trigger";
+		*hint = "Create row triggers on the partitions of the workers.";
+		result = "a trigger on rows";
 	}
 	else if (query->commandType == CMD_UPDATE &&
 			 sets_partition_key(query, rel))
@@ -159,8 +159,13 @@ find_obstacle(Query *query, Oid relid, bool in_cte, const char **hint)
 	return result;
 }
 
-static bool
-has_row_trigger(Relation rel, CmdType operation)
+/*
+ * DistHasRowTrigger
+ *		Must each row that an operation changes be shown to a trigger of this
+ *		relation: a row trigger, or one with a transition table?
+ */
+bool
+DistHasRowTrigger(Relation rel, CmdType operation)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 
@@ -170,13 +175,17 @@ has_row_trigger(Relation rel, CmdType operation)
 	{
 		case CMD_INSERT:
 			return triggers->trig_insert_before_row ||
-				triggers->trig_insert_after_row;
+				triggers->trig_insert_after_row ||
+				triggers->trig_insert_new_table;
 		case CMD_UPDATE:
 			return triggers->trig_update_before_row ||
-				triggers->trig_update_after_row;
+				triggers->trig_update_after_row ||
+				triggers->trig_update_old_table ||
+				triggers->trig_update_new_table;
 		case CMD_DELETE:
 			return triggers->trig_delete_before_row ||
-				triggers->trig_delete_after_row;
+				triggers->trig_delete_after_row ||
+				triggers->trig_delete_old_table;
 		default:
 			return false;
 	}
@@ -188,6 +197,8 @@ sets_partition_key(Query *query, Relation rel)
 	Bitmapset  *attrs = NULL;
 	ListCell   *lc;
 
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return false;			/* DistPlanDirectModify looks */
 	foreach(lc, query->targetList)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
@@ -211,7 +222,7 @@ draws_from_sequence(Query *query, Relation rel)
 {
 	ListCell   *lc;
 
-	if (!has_sequence_default(rel))
+	if (!DistHasSequenceDefault(rel))
 		return false;
 	if (contains_nextval_walker((Node *) query->targetList, NULL))
 		return true;
@@ -226,8 +237,12 @@ draws_from_sequence(Query *query, Relation rel)
 	return false;
 }
 
-static bool
-has_sequence_default(Relation rel)
+/*
+ * DistHasSequenceDefault
+ *		Does a column get its default from a sequence?
+ */
+bool
+DistHasSequenceDefault(Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 

@@ -160,7 +160,8 @@ static void
 check_insert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 {
 	Oid			relid = RelationGetRelid(rinfo->ri_RelationDesc);
-	TriggerDesc *triggers = rinfo->ri_TrigDesc;
+	ResultRelInfo *root = rinfo->ri_RootResultRelInfo ?
+	rinfo->ri_RootResultRelInfo : rinfo;
 
 	if (mtstate->operation != CMD_INSERT)
 		refuse(relid, "A row cannot move to another partition.");
@@ -171,9 +172,14 @@ check_insert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 		refuse(relid, "It has a RETURNING list.");
 	if (rinfo->ri_WithCheckOptions != NIL)
 		refuse(relid, "New rows have to pass WITH CHECK OPTION or row security.");
-	if (triggers != NULL &&
-		(triggers->trig_insert_before_row || triggers->trig_insert_after_row))
-		refuse(relid, "It has row triggers for INSERT.");
+	if (mtstate->mt_transition_capture != NULL ||
+		DistHasRowTrigger(rinfo->ri_RelationDesc, CMD_INSERT))
+		refuse(relid, "Triggers have to see each row.");
+
+	/* COPY does not tell which columns it has values for. */
+	if (mtstate->ps.plan == NULL &&
+		DistHasSequenceDefault(root->ri_RelationDesc))
+		refuse(relid, "COPY may take values of a sequence, which are not unique in the cluster.");
 }
 
 static void

@@ -102,6 +102,8 @@ extern void DistFlushInserts(void);
  * and calls DistUseDirectModify.
  */
 extern void DistCheckQueryInit(void);
+extern bool DistHasRowTrigger(Relation rel, CmdType operation);
+extern bool DistHasSequenceDefault(Relation rel);
 
 /* dist_analyze.c */
 extern bool DistAnalyzeForeignTable(Relation relation,

@@ -176,11 +176,7 @@ static bool
 has_row_trigger(Oid relid, CmdType operation)
 {
 	Relation	rel = table_open(relid, NoLock);
-	TriggerDesc *triggers = rel->trigdesc;
-	bool		result = triggers != NULL &&
-	(operation == CMD_UPDATE ?
-	 triggers->trig_update_before_row || triggers->trig_update_after_row :
-	 triggers->trig_delete_before_row || triggers->trig_delete_after_row);
+	bool		result = DistHasRowTrigger(rel, operation);
 
 	table_close(rel, NoLock);
 	return result;

@@ -125,6 +125,7 @@ static Batch make_batch(EState *estate);
 static void clear_batch(Batch *batch);
 static void next_batch(RemoteScan *scan);
 static void start_others(RemoteScan *scan);
+static void fetch_for_others(RemoteScan *scan);
 static void start_next_leaf(RemoteScan *scan);
 static bool may_start(RemoteScan *scan, RemoteScan *other);
 static bool has_companions(RemoteScan *scan);
@@ -303,7 +304,10 @@ next_batch(RemoteScan *scan)
 	while (scan->ahead.result == NULL)
 	{
 		if (!scan->in_flight)
+		{
 			send_request(scan);
+			fetch_for_others(scan);
+		}
 		if (scan->in_flight)
 			receive(scan);
 	}
@@ -335,6 +339,31 @@ start_others(RemoteScan *scan)
 
 		if (may_start(scan, other))
 			send_request(other);
+	}
+}
+
+/*
+ * Let others that were started together with this scan fetch from the cursors
+ * they have opened.  The answers to DECLARE are there, or about to be.
+ */
+static void
+fetch_for_others(RemoteScan *scan)
+{
+	dlist_iter	iter;
+
+	if (scan->group == 0)
+		return;
+	dlist_foreach(iter, &scans)
+	{
+		RemoteScan *other = dlist_container(RemoteScan, link, iter.cur);
+
+		if (other != scan && other->estate == scan->estate &&
+			other->group == scan->group &&
+			other->in_flight && other->request == REQUEST_OPEN)
+		{
+			receive(other);
+			send_request(other);
+		}
 	}
 }
 

@@ -198,6 +198,16 @@ is(digest('items'), $whole, '... and nothing is left of it');
 is(sql('SELECT count(*) FROM pg_prepared_xacts') . $w1->safe_psql('postgres',
 		'SELECT count(*) FROM pg_prepared_xacts'), '00', 'nothing is left prepared');
 
+# A frozen worker takes nothing; the statement can be canceled all the same.
+freeze($w1);
+is(run("SET statement_timeout = '1s';
+	COPY items (id, t) FROM PROGRAM 'seq 40001 90000 | sed \"s/\$/\\t\$(printf %0200d 0)/\"'"),
+	'57014', 'COPY is canceled while a worker is frozen');
+is(run("SET statement_timeout = '1s'; SELECT count(*) FROM items"),
+	'57014', 'so is a query');
+thaw($w1);
+is(digest('items'), $whole, 'and nothing is left of it');
+
 # ----------------------------------------------------------------------
 # Memory
 # ----------------------------------------------------------------------
