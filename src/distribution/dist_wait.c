@@ -4,7 +4,9 @@
  *	  Wait for several connections at once.
  *
  * A wait ends with the process latch and the postmaster's death, too, so it
- * serves interrupts.  The WaitEventSet of the last wait is kept: a search asks the same workers
+ * serves interrupts.
+ *
+ * The WaitEventSet of the last wait is kept: a search asks the same workers
  * again and again, and making a set costs a system call per socket.  A set
  * does not notice that a socket was closed and its number used anew, so
  * whoever closes a socket, or lets libpq do so, calls DistWaitForget.
@@ -30,21 +32,29 @@ typedef struct WaitItem
 	uint32		ready;			/* which of them came true */
 } WaitItem;
 
+/* A socket in the kept set. */
+typedef struct KeptSocket
+{
+	pgsocket	sock;
+	uint32		events;
+	WaitItem   *item;			/* who waits for it now; NULL: nobody */
+} KeptSocket;
+
 /* Positions in the set: latch, postmaster, then the sockets. */
 #define FIRST_SOCKET 2
 
-static WaitEventSet *cached_set = NULL;
-static WaitItem *cached_items = NULL;	/* in TopMemoryContext */
-static int	cached_nitems = 0;
-static int	cached_size = 0;
-static WaitEvent *occurred = NULL;	/* as long as cached_items */
+static WaitEventSet *kept_set = NULL;
+static KeptSocket *kept = NULL; /* in TopMemoryContext */
+static int	nkept = 0;
+static int	kept_size = 0;
+static WaitEvent *occurred = NULL;	/* FIRST_SOCKET longer than "kept" */
 
 static void prepare_item(DistConn *conn, WaitItem *item, TimestampTz now,
 						 TimestampTz *deadline);
 static bool progress(DistConn *conn, uint32 ready, TimestampTz now);
 static bool wait_for_sockets(WaitItem *items, int nitems, long timeout_ms);
-static void build_set(const WaitItem *items, int nitems);
-static bool set_matches(const WaitItem *items, int nitems);
+static bool use_kept_set(WaitItem *items, int nitems);
+static void build_set(WaitItem *items, int nitems);
 
 /*
  * DistConnWait
@@ -155,23 +165,15 @@ wait_for_sockets(WaitItem *items, int nitems, long timeout_ms)
 {
 	int			noccurred;
 	bool		latch_set = false;
+	bool		stale = false;
 
 	CHECK_FOR_INTERRUPTS();
 
-	if (!set_matches(items, nitems))
+	if (!use_kept_set(items, nitems))
 		build_set(items, nitems);
 
-	for (int i = 0; i < nitems; i++)
-	{
-		if (cached_items[i].events != items[i].events)
-		{
-			ModifyWaitEvent(cached_set, FIRST_SOCKET + i, items[i].events, NULL);
-			cached_items[i].events = items[i].events;
-		}
-	}
-
-	noccurred = WaitEventSetWait(cached_set, timeout_ms, occurred,
-								 FIRST_SOCKET + nitems, VECDIST_WAIT_EVENT);
+	noccurred = WaitEventSetWait(kept_set, timeout_ms, occurred,
+								 FIRST_SOCKET + nkept, VECDIST_WAIT_EVENT);
 	for (int i = 0; i < noccurred; i++)
 	{
 		if (occurred[i].events & WL_LATCH_SET)
@@ -183,9 +185,19 @@ wait_for_sockets(WaitItem *items, int nitems, long timeout_ms)
 			proc_exit(1);
 		}
 		else
-			items[occurred[i].pos - FIRST_SOCKET].ready = occurred[i].events;
+		{
+			WaitItem   *item = kept[occurred[i].pos - FIRST_SOCKET].item;
+
+			if (item != NULL)
+				item->ready = occurred[i].events;
+			else
+				stale = true;
+		}
 	}
 
+	/* Something on a socket nobody waits for would wake us again and again. */
+	if (stale)
+		DistWaitForget();
 	if (latch_set)
 	{
 		ResetLatch(MyLatch);
@@ -198,63 +210,79 @@ wait_for_sockets(WaitItem *items, int nitems, long timeout_ms)
 void
 DistWaitForget(void)
 {
-	WaitEventSet *set = cached_set;
+	WaitEventSet *set = kept_set;
 
-	cached_set = NULL;
-	cached_nitems = 0;
+	kept_set = NULL;
+	nkept = 0;
 	if (set != NULL)
 		FreeWaitEventSet(set);
 }
 
+/*
+ * Direct the kept set at these sockets; false if one is not in it.  More may
+ * be in it: as workers answer one after the other, fewer are waited for.
+ */
 static bool
-set_matches(const WaitItem *items, int nitems)
+use_kept_set(WaitItem *items, int nitems)
 {
-	if (cached_set == NULL || nitems != cached_nitems)
+	if (kept_set == NULL)
 		return false;
+
+	for (int k = 0; k < nkept; k++)
+		kept[k].item = NULL;
 	for (int i = 0; i < nitems; i++)
-		if (items[i].sock != cached_items[i].sock)
+	{
+		int			k = 0;
+
+		while (k < nkept && kept[k].sock != items[i].sock)
+			k++;
+		if (k == nkept)
 			return false;
+		kept[k].item = &items[i];
+		if (kept[k].events != items[i].events)
+		{
+			ModifyWaitEvent(kept_set, FIRST_SOCKET + k, items[i].events, NULL);
+			kept[k].events = items[i].events;
+		}
+	}
 	return true;
 }
 
 /* Make a set for these sockets the kept one. */
 static void
-build_set(const WaitItem *items, int nitems)
+build_set(WaitItem *items, int nitems)
 {
-	WaitEventSet *set;
-
 	DistWaitForget();
 
-	if (nitems > cached_size)
+	if (nitems > kept_size)
 	{
 		int			size = Max(nitems, 8);
 
-		if (cached_items != NULL)
-		{
-			pfree(cached_items);
+		if (kept != NULL)
+			pfree(kept);
+		if (occurred != NULL)
 			pfree(occurred);
-			cached_items = NULL;
-			occurred = NULL;
-			cached_size = 0;
-		}
-		cached_items = MemoryContextAlloc(TopMemoryContext,
-										  size * sizeof(WaitItem));
+		kept = NULL;
+		occurred = NULL;
+		kept_size = 0;
+		kept = MemoryContextAlloc(TopMemoryContext, size * sizeof(KeptSocket));
 		occurred = MemoryContextAlloc(TopMemoryContext,
 									  (FIRST_SOCKET + size) * sizeof(WaitEvent));
-		cached_size = size;
+		kept_size = size;
 	}
 
-	set = VecdistCreateWaitEventSet(TopMemoryContext, FIRST_SOCKET + nitems);
-
-	/* From here on an error leaves a set that matches nothing. */
-	cached_set = set;
-	cached_nitems = -1;
-	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	/* An error on the way leaves a set with fewer sockets, which is right. */
+	kept_set = VecdistCreateWaitEventSet(TopMemoryContext,
+										 FIRST_SOCKET + nitems);
+	AddWaitEventToSet(kept_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(kept_set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL,
+					  NULL);
 	for (int i = 0; i < nitems; i++)
 	{
-		AddWaitEventToSet(set, items[i].events, items[i].sock, NULL, NULL);
-		cached_items[i] = items[i];
+		AddWaitEventToSet(kept_set, items[i].events, items[i].sock, NULL, NULL);
+		kept[i].sock = items[i].sock;
+		kept[i].events = items[i].events;
+		kept[i].item = &items[i];
+		nkept++;
 	}
-	cached_nitems = nitems;
 }

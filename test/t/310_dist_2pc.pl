@@ -3,8 +3,9 @@
 # One coordinator and two workers.  Each transaction writes one row, known by
 # its value, on both workers and on the coordinator.  It is stopped at every
 # step of the commit by a crash of the coordinator, a crash of a worker, a
-# frozen worker or an error; then recover_prepared_transactions() runs, and
-# the row must be everywhere or nowhere, with nothing left prepared.
+# frozen worker, a cut connection or an error; then
+# recover_prepared_transactions() runs, and the row must be everywhere or
+# nowhere, with nothing left prepared.
 
 use strict;
 use warnings;
@@ -14,8 +15,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use VecdistTest;
 
-my $cluster =
-  make_cluster(workers => 2, conf => "restart_after_crash = on\n");
+my $cluster = make_cluster(
+	workers => 2,
+	proxies => 1,
+	conf    => "restart_after_crash = on\n");
 my $coordinator = $cluster->coordinator;
 my @workers     = map { $cluster->worker($_) } qw(w1 w2);
 
@@ -318,6 +321,53 @@ thaw($workers[1]);
 wait_for_workers();
 recover();
 settled('canceled commit', 1, 'canceled in the second phase');
+
+# ----------------------------------------------------------------------
+# The connection to a worker is cut at every message
+# ----------------------------------------------------------------------
+
+# Commit a row in a transaction with a savepoint; returns stderr.
+sub try_to_write
+{
+	my ($value) = @_;
+	my (undef, undef, $stderr) = $coordinator->psql('postgres',
+		"BEGIN; INSERT INTO t VALUES (1, '$value'), (2, '$value');"
+		  . "SAVEPOINT a; INSERT INTO t VALUES (2, 'x'); ROLLBACK TO a;"
+		  . "INSERT INTO here VALUES ('$value'); COMMIT");
+	return $stderr;
+}
+
+my $proxy = $cluster->proxy($workers[1]);
+
+foreach my $direction (qw(to_server to_client))
+{
+	my @wrong;
+
+	$proxy->reset_stats;
+	is(try_to_write("uncut $direction"), '', "$direction: nothing is cut");
+	wait_for_workers();
+	my $messages = $proxy->stats->{"messages_$direction"};
+	cmp_ok($messages, '>', 10, "$direction: messages to cut at: $messages");
+
+	foreach my $message (1 .. $messages)
+	{
+		my $value = "cut $direction $message";
+
+		$proxy->rule('cut', $direction => $message);
+		my $error = try_to_write($value);
+		$proxy->pass;
+		wait_for_workers();
+		(undef, undef, my $failed) = $coordinator->psql('postgres',
+			'SELECT count(*) FROM vecdist.recover_prepared_transactions()');
+
+		push @wrong, "$message: $error $failed"
+		  if seen($value) ne ($error =~ /ERROR/ ? '0 0 0' : '1 1 1')
+		  || prepared() ne '0 0'
+		  || seen('x') ne '0 0 0'
+		  || $failed ne '';
+	}
+	is("@wrong", '', "$direction: the row is where the client was told");
+}
 
 # ----------------------------------------------------------------------
 # Recovery leaves alone what is not its own
