@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * vhnsw_code.c
- *	  Centre, rotate and quantize vectors; prove lower bounds of distances.
+ *	  Center, rotate and quantize vectors; prove lower bounds of distances.
  *
  * See README, sections "Codes" and "Bounds".  Codes and bounds must come out
  * the same on every server, so arithmetic follows the rules of
@@ -161,7 +161,7 @@ VhnswClassify(VhnswMetric metric, const float *x, int dims)
 
 /*
  * VhnswQueryInit
- *		Normalize (cosine), centre and rotate x.
+ *		Normalize (cosine), center and rotate x.
  *
  * query->rotated must point to space->dims floats, which the caller owns.
  */
