@@ -63,11 +63,16 @@ sub crash_in
 {
 	my ($point, $sql) = @_;
 	my ($stdout, $stderr);
+	my $log_end = -s $server->logfile;
 	my $ret = $server->psql('postgres',
 		"SET vecdist.debug_points = '$point';\n$sql",
 		stdout => \$stdout, stderr => \$stderr);
 
 	is($ret, 2, "$point: the server crashed") or diag $stderr;
+
+	# Our session may be gone before the postmaster has noticed why.
+	$server->wait_for_log(qr/all server processes terminated; reinitializing/,
+		$log_end);
 	$server->poll_query_until('postgres', 'SELECT true')
 	  or die 'no recovery';
 	return;
