@@ -386,6 +386,37 @@ is( $coordinator->safe_psql('postgres', q{SELECT name, partitions FROM vecdist.w
 	$w1->safe_psql('postgres', q{SELECT name, partitions FROM vecdist.workers ORDER BY 1}),
 	'and on how many partitions each worker has');
 
+# A role that the policies concern sees its own rows, whichever server it asks
+# and whether it asks for the table or a partition.
+$coordinator->safe_psql('postgres', <<'SQL');
+CREATE TABLE secrets (id int, who name) PARTITION BY HASH (id);
+ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON secrets USING (who = current_user);
+GRANT SELECT ON secrets TO app;
+SELECT vecdist.create_distributed_table('secrets', 4);
+INSERT INTO secrets SELECT i, CASE WHEN i % 2 = 0 THEN 'app' ELSE 'keeper' END FROM generate_series(1, 1000) i;
+SQL
+foreach my $worker (qw(w1 w2))
+{
+	my $mapping = "CREATE USER MAPPING FOR app SERVER $worker OPTIONS (password_required 'false')";
+	$coordinator->safe_psql('postgres',
+		"$mapping; SELECT vecdist.run_on_workers(\$\$$mapping\$\$)");
+}
+foreach my $server (@servers)
+{
+	is( $server->safe_psql('postgres',
+			q{SET ROLE app; SELECT count(*), count(*) FILTER (WHERE who = 'app') FROM secrets}),
+		'500|500', 'row security of the table on ' . $server->name);
+	foreach my $leaf (0 .. 3)
+	{
+		my ($status, $count, $errors) = $server->psql('postgres',
+			"SET ROLE app; SELECT count(*) FILTER (WHERE who <> 'app') FROM secrets_$leaf");
+		ok($errors =~ /permission denied/ || $count eq '0',
+			"row security of partition $leaf on " . $server->name);
+	}
+}
+$coordinator->safe_psql('postgres', 'DROP TABLE secrets');
+
 fails("SELECT vecdist.create_distributed_table('spread')",
 	'42710', 'distributed already', 'a second time');
 

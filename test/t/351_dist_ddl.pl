@@ -467,6 +467,27 @@ $_->quit foreach $session, $other;
 same_everywhere('a table created while a worker was to be removed');
 
 # ----------------------------------------------------------------------
+# Cancel
+# ----------------------------------------------------------------------
+
+# An index whose expression takes seconds: the statement ends in time, and its
+# work on the workers, too.
+$coordinator->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION public.slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+	AS 'BEGIN PERFORM pg_sleep(60); RETURN $1; END';
+SELECT vecdist.run_on_workers($$CREATE FUNCTION public.slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+	AS 'BEGIN PERFORM pg_sleep(60); RETURN $1; END'$$);
+SQL
+$before = everything();
+($rc, undef, $stderr) = $coordinator->psql('postgres',
+	"SET statement_timeout = '500ms'; CREATE INDEX slow_index ON s.one (slow(id))");
+like($stderr, qr/canceling statement due to statement timeout/, 'CREATE INDEX is canceled');
+ok( $_->poll_query_until('postgres',
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE query ~ 'CREATE INDEX' AND state = 'active' AND pid <> pg_backend_pid()}),
+	'also on ' . $_->name) foreach $w1, $w2;
+is(everything(), $before, 'and leaves nothing');
+
+# ----------------------------------------------------------------------
 # A worker that does not answer
 # ----------------------------------------------------------------------
 
@@ -487,14 +508,13 @@ $w2->start;
 # Crashes
 # ----------------------------------------------------------------------
 
-# The backend dies with the table made here, and on the workers, but before
-# the transaction is prepared anywhere.
-$coordinator->safe_psql('postgres',
-	'CREATE TABLE s.crashed (id int) PARTITION BY HASH (id)');
-$before = everything();
-foreach my $point (qw(dist-table-created-here dist-table-created-on-workers))
+# Kill the backend at a debug point of create_distributed_table; afterwards
+# finish what it left.
+sub crash_at
 {
+	my ($point) = @_;
 	my $log_end = -s $coordinator->logfile;
+
 	$coordinator->psql('postgres', <<"SQL");
 SET vecdist.debug_points = '$point=crash';
 SELECT vecdist.create_distributed_table('s.crashed', 4);
@@ -502,15 +522,32 @@ SQL
 	ok($coordinator->wait_for_log('terminated by signal 9', $log_end),
 		"the backend died at $point");
 	$coordinator->wait_for_log('ready to accept connections', $log_end);
-	$coordinator->safe_psql('postgres',
-		'SELECT vecdist.recover_prepared_transactions()');
 	$_->poll_query_until('postgres',
 		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'vecdist'})
 	  foreach $w1, $w2;
+	$coordinator->safe_psql('postgres',
+		'SELECT vecdist.recover_prepared_transactions()');
+	return;
+}
+
+$coordinator->safe_psql('postgres',
+	'CREATE TABLE s.crashed (id int) PARTITION BY HASH (id)');
+$before = everything();
+foreach my $point (
+	qw(dist-table-created-here dist-table-created-on-workers
+	dist-before-prepare dist-after-prepare dist-after-record))
+{
+	crash_at($point);
 	is(everything(), $before, "a crash at $point leaves nothing");
 }
-$coordinator->safe_psql('postgres',
-	q{SELECT vecdist.create_distributed_table('s.crashed', 4)});
-same_everywhere('created after the crashes');
+foreach my $point (qw(dist-after-local-commit dist-between-commits))
+{
+	crash_at($point);
+	same_everywhere("after a crash at $point");
+	is($coordinator->safe_psql('postgres', q{SELECT count(*) FROM s.crashed}),
+		0, "a crash at $point leaves the whole table");
+	$coordinator->safe_psql('postgres',
+		'DROP TABLE s.crashed; CREATE TABLE s.crashed (id int) PARTITION BY HASH (id)');
+}
 
 done_testing();
