@@ -8,6 +8,8 @@ CREATE TABLE vecdist.local_worker (
 CREATE UNIQUE INDEX local_worker_one_row ON vecdist.local_worker ((true));
 COMMENT ON TABLE vecdist.local_worker
     IS 'name of the worker that this server is; empty on a coordinator';
+COMMENT ON COLUMN vecdist.local_worker.name
+    IS 'as in vecdist.workers';
 SELECT pg_catalog.pg_extension_config_dump('vecdist.local_worker', '');
 
 CREATE TABLE vecdist.distributed_table (
@@ -15,6 +17,8 @@ CREATE TABLE vecdist.distributed_table (
 );
 COMMENT ON TABLE vecdist.distributed_table
     IS 'tables whose definition is kept equal on all servers of the cluster';
+COMMENT ON COLUMN vecdist.distributed_table.relation
+    IS 'the partitioned table';
 SELECT pg_catalog.pg_extension_config_dump('vecdist.distributed_table', '');
 GRANT SELECT ON vecdist.local_worker, vecdist.distributed_table TO PUBLIC;
 
