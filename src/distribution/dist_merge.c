@@ -20,49 +20,48 @@
 
 #include "distribution/dist_merge.h"
 
-/* State of a merge: how far each input has been read. */
+/* State of a merge in progress */
 typedef struct MergeState
 {
-	const DistMergeInput *inputs;
-	int		   *next;			/* next unread row of each input */
+	const DistMerge *merge;
+	DistMergeRow *heads;		/* next unread row of each input */
 } MergeState;
 
-static int	compare_keys(const DistMergeKey *a, const DistMergeKey *b);
+static char *find_gap(const DistMerge *merge, int index);
+static int	compare_rows(const DistMerge *merge, const DistMergeRow *a,
+						 const DistMergeRow *b);
+static int	compare_distances(const DistMergeKey *a, const DistMergeKey *b);
 static int	compare_heads(Datum a, Datum b, void *arg);
-static const char *find_gap(const DistMergeInput *input, int index,
-							const DistMergeInput *inputs, bool complete,
-							const DistMergeRow *last);
 
-int
-DistMergeTopK(const DistMergeInput *inputs, int ninputs, int64 k,
-			  DistMergeRow **rows)
+void
+DistMergeTopK(DistMerge *merge)
 {
 	MergeState	state;
 	binaryheap *heap;
 	int64		total = 0;
-	int			nrows = 0;
 
-	state.inputs = inputs;
-	state.next = palloc0(sizeof(int) * Max(ninputs, 1));
-	heap = binaryheap_allocate(Max(ninputs, 1), compare_heads, &state);
-	for (int i = 0; i < ninputs; i++)
+	state.merge = merge;
+	state.heads = palloc0(sizeof(DistMergeRow) * Max(merge->ninputs, 1));
+	heap = binaryheap_allocate(Max(merge->ninputs, 1), compare_heads, &state);
+	for (int i = 0; i < merge->ninputs; i++)
 	{
-		total += inputs[i].nkeys;
-		if (inputs[i].nkeys > 0)
+		state.heads[i].input = i;
+		total += merge->inputs[i].nkeys;
+		if (merge->inputs[i].nkeys > 0)
 			binaryheap_add_unordered(heap, Int32GetDatum(i));
 	}
 	binaryheap_build(heap);
 
-	*rows = palloc_extended(mul_size(sizeof(DistMergeRow), Min(k, total)),
-							MCXT_ALLOC_HUGE);
-	while (nrows < k && !binaryheap_empty(heap))
+	merge->nrows = 0;
+	merge->rows = palloc_extended(mul_size(sizeof(DistMergeRow),
+										   Min(merge->k, total)),
+								  MCXT_ALLOC_HUGE);
+	while (merge->nrows < merge->k && !binaryheap_empty(heap))
 	{
 		int			input = DatumGetInt32(binaryheap_first(heap));
 
-		(*rows)[nrows].input = input;
-		(*rows)[nrows].pos = state.next[input]++;
-		nrows++;
-		if (state.next[input] < inputs[input].nkeys)
+		merge->rows[merge->nrows++] = state.heads[input];
+		if (++state.heads[input].pos < merge->inputs[input].nkeys)
 			binaryheap_replace_first(heap, Int32GetDatum(input));
 		else
 			(void) binaryheap_remove_first(heap);
@@ -70,74 +69,82 @@ DistMergeTopK(const DistMergeInput *inputs, int ninputs, int64 k,
 	}
 
 	binaryheap_free(heap);
-	pfree(state.next);
-	return nrows;
+	pfree(state.heads);
 }
 
-bool
-DistMergeCertify(const DistMergeInput *inputs, int ninputs, int64 k,
-				 const DistMergeRow *rows, int nrows, const char **reason)
+char *
+DistMergeCertify(const DistMerge *merge)
 {
-	bool		complete = nrows >= k;
-	const DistMergeRow *last = nrows > 0 ? &rows[nrows - 1] : NULL;
-
 	/* Nobody withholds a row of an empty answer. */
-	if (k <= 0)
-		return true;
+	if (merge->k <= 0)
+		return NULL;
 
-	for (int i = 0; i < ninputs; i++)
+	for (int i = 0; i < merge->ninputs; i++)
 	{
-		const char *gap = find_gap(&inputs[i], i, inputs, complete, last);
+		char	   *gap = find_gap(merge, i);
 
 		if (gap != NULL)
-		{
-			*reason = gap;
-			return false;
-		}
+			return gap;
 	}
-	return true;
+	return NULL;
 }
 
 /*
  * Why could this input have withheld a row of the answer?  NULL if it could
- * not.  'complete' says that the answer has K rows, 'last' is its last row.
+ * not.
  */
-static const char *
-find_gap(const DistMergeInput *input, int index,
-		 const DistMergeInput *inputs, bool complete, const DistMergeRow *last)
+static char *
+find_gap(const DistMerge *merge, int index)
 {
-	int			cmp;
+	const DistMergeInput *input = &merge->inputs[index];
+	DistMergeRow row = {.input = index};
+	DistMergeRow next = {.input = index};
 
 	if (!input->echoed)
 		return psprintf("Partition \"%s\" did not search with the number of rows and the settings it was sent.",
 						input->name);
-	for (int i = 1; i < input->nkeys; i++)
+
+	for (; row.pos + 1 < input->nkeys; row.pos++)
 	{
-		if (compare_keys(&input->keys[i - 1], &input->keys[i]) > 0)
+		next.pos = row.pos + 1;
+		if (compare_rows(merge, &row, &next) > 0)
 			return psprintf("Partition \"%s\" returned its rows out of order.",
 							input->name);
 	}
+
 	if (input->exhausted)
 		return NULL;
-	if (input->nkeys == 0 || !complete)
+	if (input->nkeys == 0 || merge->nrows < merge->k)
 		return psprintf("Partition \"%s\" has rows that it did not return, and the answer is short.",
 						input->name);
 
-	/*
-	 * Of two rows with the same distance the one of the earlier partition
-	 * comes first, so equality of distances alone does not decide.
-	 */
-	cmp = compare_keys(&input->keys[input->nkeys - 1],
-					   &inputs[last->input].keys[last->pos]);
-	if (cmp < 0 || (cmp == 0 && index < last->input))
+	/* Whatever it withheld comes after 'row', the last that it returned. */
+	if (compare_rows(merge, &row, &merge->rows[merge->nrows - 1]) < 0)
 		return psprintf("Partition \"%s\" may have rows nearer than the last of the answer.",
 						input->name);
 	return NULL;
 }
 
+/* The order of the answer.  No two rows are equal. */
+static int
+compare_rows(const DistMerge *merge, const DistMergeRow *a,
+			 const DistMergeRow *b)
+{
+	int			cmp = compare_distances(&merge->inputs[a->input].keys[a->pos],
+										&merge->inputs[b->input].keys[b->pos]);
+
+	if (cmp == 0 && merge->compare_ties != NULL)
+		cmp = merge->compare_ties(a, b, merge->arg);
+	if (cmp == 0)
+		cmp = a->input - b->input;
+	if (cmp == 0)
+		cmp = a->pos - b->pos;
+	return cmp;
+}
+
 /* btree's order of float8, NULLS LAST */
 static int
-compare_keys(const DistMergeKey *a, const DistMergeKey *b)
+compare_distances(const DistMergeKey *a, const DistMergeKey *b)
 {
 	if (a->isnull || b->isnull)
 		return (int) a->isnull - (int) b->isnull;
@@ -149,13 +156,7 @@ static int
 compare_heads(Datum a, Datum b, void *arg)
 {
 	const MergeState *state = arg;
-	int			ia = DatumGetInt32(a);
-	int			ib = DatumGetInt32(b);
-	int			cmp;
 
-	cmp = compare_keys(&state->inputs[ia].keys[state->next[ia]],
-					   &state->inputs[ib].keys[state->next[ib]]);
-	if (cmp == 0)
-		cmp = ia < ib ? -1 : 1;
-	return -cmp;
+	return -compare_rows(state->merge, &state->heads[DatumGetInt32(a)],
+						 &state->heads[DatumGetInt32(b)]);
 }

@@ -40,28 +40,46 @@ typedef struct DistMergeRow
 } DistMergeRow;
 
 /*
+ * Compares two rows of equal distance by what else the query orders by; like
+ * strcmp.
+ */
+typedef int (*DistMergeCompareTies) (const DistMergeRow *a,
+									 const DistMergeRow *b, void *arg);
+
+typedef struct DistMerge
+{
+	int			ninputs;
+	const DistMergeInput *inputs;
+	int64		k;				/* rows wanted, or DIST_ALL_ROWS */
+	DistMergeCompareTies compare_ties;	/* or NULL */
+	void	   *arg;			/* for compare_ties */
+
+	/* result of DistMergeTopK */
+	int			nrows;
+	DistMergeRow *rows;
+} DistMerge;
+
+/*
  * DistMergeTopK
  *		The first k rows of all inputs together.
  *
- * The order is (distance, input, pos), distances compared as btree compares
- * float8 with NULLS LAST: NaN after all numbers, NULL after NaN.  It depends
- * on nothing but the inputs, so that ties come out the same in every run.
+ * The order is (distance, what else the query orders by, input, pos),
+ * distances compared as btree compares float8 with NULLS LAST: NaN after all
+ * numbers, NULL after NaN.  It depends on nothing but the inputs, so that ties
+ * come out the same in every run.
  *
- * Returns the number of rows; *rows is allocated in the current context.
+ * The result is allocated in the current context.
  */
-extern int	DistMergeTopK(const DistMergeInput *inputs, int ninputs, int64 k,
-						  DistMergeRow **rows);
+extern void DistMergeTopK(DistMerge *merge);
 
 /*
  * DistMergeCertify
  *		Is the merged answer what merging all rows of all partitions gives?
  *
- * 'rows' is what DistMergeTopK returned for the same inputs and k.  If not
- * certain, *reason says why, in the current context.  See README, section
+ * To be called after DistMergeTopK.  Returns NULL if it is, or a sentence that
+ * says why it may not be, in the current context.  See README, section
  * "Search".
  */
-extern bool DistMergeCertify(const DistMergeInput *inputs, int ninputs,
-							 int64 k, const DistMergeRow *rows, int nrows,
-							 const char **reason);
+extern char *DistMergeCertify(const DistMerge *merge);
 
 #endif							/* DIST_MERGE_H */

@@ -8,7 +8,7 @@
  *		SELECT columns, distance FROM partition AS t
  *		WHERE filter ORDER BY distance LIMIT k
  *
- * so that privileges, row security, the planner's choice between index and
+ * (see DistSearchQuery for further keys), so that privileges, row security, the planner's choice between index and
  * exact scan, and visibility are the server's own.  A partition that has
  * moved away is a foreign table here and is read through it; nothing below
  * needs to know.
@@ -49,6 +49,9 @@ VECDIST_FUNCTION_INFO_V1(vecdist_search);
 #define INDEX_AM_NAME		"vhnsw"
 #define EF_SETTING			"vhnsw.ef_search"
 
+/* What the distance is called: unlike any column */
+#define DISTANCE_NAME		"\"vecdist distance\""
+
 /* Rows held in memory at a time between the portal and the receiver */
 #define FETCH_ROWS			1000
 
@@ -59,6 +62,7 @@ enum
 	ARG_COLUMNS,
 	ARG_FILTER,
 	ARG_DISTANCE,
+	ARG_TIES,
 	ARG_K,
 	ARG_SETTINGS,
 	ARG_PARAMETERS				/* the first of them */
@@ -85,6 +89,8 @@ typedef struct SearchOutput
 	int			pos;			/* number of the next row within it */
 } SearchOutput;
 
+static void append_nearest_rows(StringInfo sql, const DistSearch *search,
+								const char *columns, const char *partition);
 static int64 fetch_rows(Portal portal, DistSearchCallback row, void *arg);
 static void describe_plan(PlanState *planstate, DistSearchReport *report);
 static bool find_index_walker(PlanState *planstate, void *context);
@@ -128,21 +134,50 @@ DistSearchPartition(const DistSearch *search, const char *partition,
 	AtEOXact_GUC(true, nestlevel);
 }
 
+/*
+ * With further keys behind the distance no index gives the order.  But it
+ * gives the k nearest rows and all that tie with the last of them, and sorting
+ * these is enough.
+ */
 char *
 DistSearchQuery(const DistSearch *search, const char *partition)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s%s%s FROM %s AS %s",
-					 search->columns, search->columns[0] ? ", " : "",
-					 search->distance, partition, DIST_SEARCH_ALIAS);
-	if (search->filter != NULL)
-		appendStringInfo(&sql, " WHERE %s", search->filter);
-	appendStringInfo(&sql, " ORDER BY %s", search->distance);
+	if (search->ties == NULL)
+	{
+		append_nearest_rows(&sql, search, search->columns, partition);
+		if (search->k != DIST_ALL_ROWS)
+			appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
+		return sql.data;
+	}
+
+	appendStringInfo(&sql, "SELECT %s%s%s.%s FROM (", search->columns,
+					 search->columns[0] ? ", " : "",
+					 DIST_SEARCH_ALIAS, DISTANCE_NAME);
+	append_nearest_rows(&sql, search, DIST_SEARCH_ALIAS ".*", partition);
+	if (search->k != DIST_ALL_ROWS)
+		appendStringInfo(&sql, " FETCH FIRST " INT64_FORMAT " ROWS WITH TIES",
+						 search->k);
+	appendStringInfo(&sql, ") AS %s ORDER BY %s.%s, %s", DIST_SEARCH_ALIAS,
+					 DIST_SEARCH_ALIAS, DISTANCE_NAME, search->ties);
 	if (search->k != DIST_ALL_ROWS)
 		appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
 	return sql.data;
+}
+
+/* Rows of the partition in order of distance, which is their last column. */
+static void
+append_nearest_rows(StringInfo sql, const DistSearch *search,
+					const char *columns, const char *partition)
+{
+	appendStringInfo(sql, "SELECT %s%s%s AS %s FROM %s AS %s", columns,
+					 columns[0] ? ", " : "", search->distance, DISTANCE_NAME,
+					 partition, DIST_SEARCH_ALIAS);
+	if (search->filter != NULL)
+		appendStringInfo(sql, " WHERE %s", search->filter);
+	appendStringInfo(sql, " ORDER BY %s", search->distance);
 }
 
 /* Hand all rows of the portal to 'row'; returns their number. */
@@ -217,7 +252,7 @@ find_index_walker(PlanState *planstate, void *context)
 }
 
 /*
- * vecdist.search(partitions, columns, filter, distance, k, settings,
+ * vecdist.search(partitions, columns, filter, distance, ties, k, settings,
  *				  VARIADIC parameters)
  *		The worker's side of a distributed search.
  *
@@ -263,7 +298,7 @@ read_arguments(FunctionCallInfo fcinfo, DistSearch *search)
 		if (PG_ARGISNULL(required[i]))
 			ereport(ERROR,
 					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					errmsg("only filter, k and parameters of a distributed search may be null"));
+					errmsg("only filter, ties, k and parameters of a distributed search may be null"));
 	if (get_fn_expr_variadic(fcinfo->flinfo))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -273,6 +308,8 @@ read_arguments(FunctionCallInfo fcinfo, DistSearch *search)
 	if (!PG_ARGISNULL(ARG_FILTER))
 		search->filter = text_to_cstring(PG_GETARG_TEXT_PP(ARG_FILTER));
 	search->distance = text_to_cstring(PG_GETARG_TEXT_PP(ARG_DISTANCE));
+	if (!PG_ARGISNULL(ARG_TIES))
+		search->ties = text_to_cstring(PG_GETARG_TEXT_PP(ARG_TIES));
 	search->k = PG_ARGISNULL(ARG_K) ? DIST_ALL_ROWS : PG_GETARG_INT64(ARG_K);
 	search->settings = strings_of_array(PG_GETARG_DATUM(ARG_SETTINGS));
 

@@ -25,6 +25,7 @@ typedef struct DistSearch
 	const char *columns;		/* select list, "" for none */
 	const char *filter;			/* condition, or NULL */
 	const char *distance;		/* what to order by, of type float8 */
+	const char *ties;			/* further ORDER BY keys, or NULL */
 	int64		k;				/* rows wanted, or DIST_ALL_ROWS */
 	List	   *settings;		/* of char *, "name=value" */
 

@@ -6,11 +6,12 @@ CREATE FUNCTION vecdist.search(
     columns text,
     filter text,
     distance text,
+    ties text,
     k bigint,
     settings text[],
     VARIADIC parameters "any")
 RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'vecdist_search'
     LANGUAGE C STABLE PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION vecdist.search(text[], text, text, text, bigint, text[], "any")
+COMMENT ON FUNCTION vecdist.search(text[], text, text, text, text, bigint, text[], "any")
     IS 'searches partitions held by this server; called by other servers of the cluster';

@@ -20,6 +20,7 @@
 #include "libpq-fe.h"
 #include "nodes/execnodes.h"
 #include "nodes/extensible.h"
+#include "utils/sortsupport.h"
 
 #include "distribution/dist_merge.h"
 #include "distribution/dist_placement.h"
@@ -36,8 +37,14 @@ enum
 	DIST_TOPK_PARTITIONS,		/* list of OIDs of leaves, in the order that
 								 * ties are resolved in */
 	DIST_TOPK_DISTANCE,			/* String: text of the distance */
-	DIST_TOPK_FILTER			/* String: text of the condition; absent if
-								 * there is none */
+	DIST_TOPK_TIES,				/* String: text of further keys of ORDER BY,
+								 * or NULL */
+	DIST_TOPK_FILTER,			/* String: text of the condition, or NULL */
+
+	/* Further keys of ORDER BY: */
+	DIST_TOPK_TIE_COLUMNS,		/* list of int: columns of the scan tuple */
+	DIST_TOPK_TIE_OPERATORS,	/* list of OIDs of ordering operators */
+	DIST_TOPK_TIE_NULLS_FIRST	/* list of int */
 };
 
 /*
@@ -63,10 +70,18 @@ typedef enum DistTopKColumnKind
 typedef struct DistTopKColumn
 {
 	DistTopKColumnKind kind;
+	int			field;			/* its number among those that are shipped */
 	FmgrInfo	input;			/* receive or input function */
 	Oid			ioparam;
 	int32		typmod;
 } DistTopKColumn;
+
+/* A key of ORDER BY behind the distance. */
+typedef struct DistTopKTie
+{
+	int			column;			/* of the scan tuple */
+	SortSupportData sort;
+} DistTopKTie;
 
 /* One value to send with every request. */
 typedef struct DistTopKParam
@@ -120,6 +135,7 @@ typedef struct DistTopKState
 	/* Fixed for the life of the plan state, in the executor's context. */
 	Oid			userid;			/* whose user mappings to use */
 	char	   *distance;
+	char	   *ties;			/* or NULL */
 	char	   *filter;			/* or NULL */
 	char	   *columns;		/* select list of what is shipped, or "" */
 	char	   *statement;		/* what is sent to workers */
@@ -129,6 +145,9 @@ typedef struct DistTopKState
 	ExprState  *offset;
 	int			nparams;
 	DistTopKParam *param;
+	int			nties;			/* keys of ORDER BY behind the distance */
+	DistTopKTie *tie;
+	MemoryContext tie_context;	/* for values that are compared */
 	int			npartitions;
 	DistTopKPartition *partition;
 	int			nworkers;
@@ -139,9 +158,8 @@ typedef struct DistTopKState
 	bool		searched;
 	int64		k;				/* LIMIT + OFFSET, or DIST_ALL_ROWS */
 	List	   *settings;
-	int			nrows;			/* of the merged answer */
-	DistMergeRow *rows;
-	int			next;			/* next row to emit */
+	DistMerge	merge;
+	int			next;			/* next row of it to emit */
 
 	int64		nsearches;		/* searches done, for EXPLAIN */
 } DistTopKState;
@@ -162,13 +180,13 @@ extern const CustomScanMethods DistTopKScanMethods;
  * answers.  Called in search_context, with the values of the parameters
  * evaluated.  Raises an error if a partition cannot be searched.
  *
- * DistTopKStoreRow puts a row of the answers into the scan slot.  Values live
- * as long as the current memory context.
+ * DistTopKGetColumn is the value of a column of the scan tuple for a row of
+ * the answers, in the current memory context.
  */
 extern void DistTopKPrepare(DistTopKState *state);
 extern void DistTopKFetch(DistTopKState *state);
-extern void DistTopKStoreRow(DistTopKState *state, const DistMergeRow *row,
-							 TupleTableSlot *slot);
+extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
+							   int column, bool *isnull);
 
 /* Text of the query that each partition runs, for EXPLAIN. */
 extern char *DistTopKQueryText(DistTopKState *state);

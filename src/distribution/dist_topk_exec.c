@@ -28,7 +28,9 @@ static TupleTableSlot *exec_topk(CustomScanState *node);
 static void end_topk(CustomScanState *node);
 static void rescan_topk(CustomScanState *node);
 
+static char *text_of(String *node);
 static void set_up_expressions(DistTopKState *state, CustomScan *scan);
+static void set_up_ties(DistTopKState *state, List *private);
 static void set_up_partitions(DistTopKState *state, List *relids);
 static DistTopKWorker *find_worker(DistTopKState *state,
 								   const DistPartition *place);
@@ -37,7 +39,9 @@ static bool recheck_row(ScanState *node, TupleTableSlot *slot);
 static void search(DistTopKState *state);
 static int64 rows_wanted(DistTopKState *state);
 static void evaluate_params(DistTopKState *state);
-static void merge(DistTopKState *state);
+static void merge_answers(DistTopKState *state);
+static int	compare_ties(const DistMergeRow *a, const DistMergeRow *b,
+						 void *arg);
 static bool same_strings(const List *a, const List *b);
 
 const CustomScanMethods DistTopKScanMethods = {
@@ -74,15 +78,22 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	Oid			userid = linitial_oid(list_nth(private, DIST_TOPK_USER));
 
 	state->userid = OidIsValid(userid) ? userid : GetUserId();
-	state->distance = strVal(list_nth(private, DIST_TOPK_DISTANCE));
-	if (list_length(private) > DIST_TOPK_FILTER)
-		state->filter = strVal(list_nth(private, DIST_TOPK_FILTER));
+	state->distance = text_of(list_nth(private, DIST_TOPK_DISTANCE));
+	state->ties = text_of(list_nth(private, DIST_TOPK_TIES));
+	state->filter = text_of(list_nth(private, DIST_TOPK_FILTER));
 	set_up_expressions(state, scan);
+	set_up_ties(state, private);
 	set_up_partitions(state, list_nth(private, DIST_TOPK_PARTITIONS));
 	DistTopKPrepare(state);
 	state->search_context = AllocSetContextCreate(estate->es_query_cxt,
 												  "distributed search",
 												  ALLOCSET_DEFAULT_SIZES);
+}
+
+static char *
+text_of(String *node)
+{
+	return node != NULL ? strVal(node) : NULL;
 }
 
 static void
@@ -105,6 +116,31 @@ set_up_expressions(DistTopKState *state, CustomScan *scan)
 		param->type = exprType((Node *) expr);
 		DistInitValueWriter(&param->writer, param->type, true);
 	}
+}
+
+static void
+set_up_ties(DistTopKState *state, List *private)
+{
+	ListCell   *lc;
+	ListCell   *lo;
+	ListCell   *ln;
+
+	state->tie = palloc0(sizeof(DistTopKTie) *
+						 Max(list_length(list_nth(private, DIST_TOPK_TIE_COLUMNS)), 1));
+	forthree(lc, (List *) list_nth(private, DIST_TOPK_TIE_COLUMNS),
+			 lo, (List *) list_nth(private, DIST_TOPK_TIE_OPERATORS),
+			 ln, (List *) list_nth(private, DIST_TOPK_TIE_NULLS_FIRST))
+	{
+		DistTopKTie *tie = &state->tie[state->nties++];
+
+		tie->column = lfirst_int(lc);
+		tie->sort.ssup_cxt = CurrentMemoryContext;
+		tie->sort.ssup_nulls_first = lfirst_int(ln);
+		PrepareSortSupportFromOrderingOp(lfirst_oid(lo), &tie->sort);
+	}
+	state->tie_context = AllocSetContextCreate(CurrentMemoryContext,
+											   "distributed search ties",
+											   ALLOCSET_SMALL_SIZES);
 }
 
 /* Look up where the partitions live, and group them by worker. */
@@ -156,19 +192,23 @@ next_row(ScanState *node)
 {
 	DistTopKState *state = (DistTopKState *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
+	const DistMergeRow *row;
 	MemoryContext oldcontext;
 
 	if (!state->searched)
 		search(state);
 	ExecClearTuple(slot);
-	if (state->next >= state->nrows)
+	if (state->next >= state->merge.nrows)
 		return slot;
 
+	row = &state->merge.rows[state->next++];
 	oldcontext =
 		MemoryContextSwitchTo(node->ps.ps_ExprContext->ecxt_per_tuple_memory);
-	DistTopKStoreRow(state, &state->rows[state->next++], slot);
+	for (int i = 0; i < state->ncolumns; i++)
+		slot->tts_values[i] = DistTopKGetColumn(state, row, i,
+												&slot->tts_isnull[i]);
 	MemoryContextSwitchTo(oldcontext);
-	return slot;
+	return ExecStoreVirtualTuple(slot);
 }
 
 /* The scan is not offered where rows are locked, so there is no recheck. */
@@ -189,7 +229,7 @@ search(DistTopKState *state)
 	{
 		evaluate_params(state);
 		DistTopKFetch(state);
-		merge(state);
+		merge_answers(state);
 		state->nsearches++;
 	}
 	state->searched = true;
@@ -233,10 +273,10 @@ evaluate_params(DistTopKState *state)
 
 /* Merge the answers.  An answer that cannot be certified is not given. */
 static void
-merge(DistTopKState *state)
+merge_answers(DistTopKState *state)
 {
 	DistMergeInput *inputs;
-	const char *reason;
+	char	   *gap;
 
 	inputs = palloc0(sizeof(DistMergeInput) * state->npartitions);
 	for (int i = 0; i < state->npartitions; i++)
@@ -252,15 +292,45 @@ merge(DistTopKState *state)
 		inputs[i].keys = partition->keys;
 	}
 
-	state->nrows = DistMergeTopK(inputs, state->npartitions, state->k,
-								 &state->rows);
-	if (!DistMergeCertify(inputs, state->npartitions, state->k,
-						  state->rows, state->nrows, &reason))
+	state->merge.ninputs = state->npartitions;
+	state->merge.inputs = inputs;
+	state->merge.k = state->k;
+	state->merge.compare_ties = state->nties > 0 ? compare_ties : NULL;
+	state->merge.arg = state;
+	DistMergeTopK(&state->merge);
+	gap = DistMergeCertify(&state->merge);
+	if (gap != NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_CORRUPTED),
 				errmsg("answer of a distributed search may be incomplete"),
-				errdetail_internal("%s", reason),
+				errdetail_internal("%s", gap),
 				errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
+}
+
+/* DistMergeCompareTies: by the keys of ORDER BY behind the distance */
+static int
+compare_ties(const DistMergeRow *a, const DistMergeRow *b, void *arg)
+{
+	DistTopKState *state = arg;
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->tie_context);
+	int			cmp = 0;
+
+	for (int i = 0; i < state->nties && cmp == 0; i++)
+	{
+		DistTopKTie *tie = &state->tie[i];
+		bool		a_isnull;
+		bool		b_isnull;
+		Datum		a_value = DistTopKGetColumn(state, a, tie->column,
+												&a_isnull);
+		Datum		b_value = DistTopKGetColumn(state, b, tie->column,
+												&b_isnull);
+
+		cmp = ApplySortComparator(a_value, a_isnull, b_value, b_isnull,
+								  &tie->sort);
+	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(state->tie_context);
+	return cmp;
 }
 
 static bool
@@ -289,7 +359,7 @@ rescan_topk(CustomScanState *node)
 	{
 		MemoryContextReset(state->search_context);
 		state->searched = false;
-		state->nrows = 0;
+		state->merge.nrows = 0;
 	}
 	ExecScanReScan(&node->ss);
 }

@@ -18,6 +18,8 @@
 
 static void explain_order(DistTopKState *state, List *ancestors,
 						  ExplainState *es);
+static char *deparse_column(CustomScan *scan, int column, List *context,
+							ExplainState *es);
 static void explain_worker(DistTopKState *state, DistTopKWorker *worker,
 						   bool analyze, ExplainState *es);
 static void explain_worker_text(DistTopKState *state, DistTopKWorker *worker,
@@ -61,16 +63,38 @@ static void
 explain_order(DistTopKState *state, List *ancestors, ExplainState *es)
 {
 	CustomScan *scan = castNode(CustomScan, state->css.ss.ps.plan);
-	TargetEntry *distance = llast_node(TargetEntry, scan->custom_scan_tlist);
 	List	   *context = set_deparse_context_plan(es->deparse_cxt,
 												   &scan->scan.plan, ancestors);
+	List	   *keys = list_make1(deparse_column(scan, state->ncolumns - 1,
+												 context, es));
 
-	ExplainPropertyText("Order By",
-						deparse_expression((Node *) distance->expr, context,
-										   list_length(es->rtable) > 1, false),
-						es);
+	for (int i = 0; i < state->nties; i++)
+	{
+		SortSupport sort = &state->tie[i].sort;
+		char	   *key = deparse_column(scan, state->tie[i].column, context,
+										 es);
+
+		keys = lappend(keys,
+					   psprintf("%s%s%s", key,
+								sort->ssup_reverse ? " DESC" : "",
+								sort->ssup_nulls_first == sort->ssup_reverse ? "" :
+								sort->ssup_nulls_first ? " NULLS FIRST" :
+								" NULLS LAST"));
+	}
+	ExplainPropertyList("Order By", keys, es);
 	if (state->filter != NULL)
 		ExplainPropertyText("Remote Filter", state->filter, es);
+}
+
+/* Text of a column of the scan tuple; the distance is the last. */
+static char *
+deparse_column(CustomScan *scan, int column, List *context, ExplainState *es)
+{
+	TargetEntry *tle = list_nth_node(TargetEntry, scan->custom_scan_tlist,
+									 column);
+
+	return deparse_expression((Node *) tle->expr, context,
+							  list_length(es->rtable) > 1, false);
 }
 
 static void

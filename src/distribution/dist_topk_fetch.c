@@ -49,6 +49,7 @@ enum
 	MSG_COLUMNS,
 	MSG_FILTER,
 	MSG_DISTANCE,
+	MSG_TIES,
 	MSG_K,
 	MSG_SETTINGS,
 	MSG_FIRST_PARAM
@@ -81,7 +82,7 @@ typedef struct LocalRows
 	int			space;			/* rows allocated */
 } LocalRows;
 
-static void set_up_column(DistTopKColumn *column, Expr *expr, int index,
+static void set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
 						  EState *estate, StringInfo columns,
 						  StringInfo definitions);
 static char *statement_text(DistTopKState *state, const char *definitions);
@@ -109,8 +110,6 @@ static void search_own_partitions(DistTopKState *state,
 								  DistTopKWorker *worker);
 static void keep_row(HeapTuple tuple, TupleDesc desc, void *arg);
 static Oid	owner_of(Oid relid);
-static Datum shipped_value(DistTopKState *state, const DistMergeRow *row,
-						   int field, DistTopKColumn *column, bool *isnull);
 static Datum remote_value(PGresult *result, int row, int field,
 						  DistTopKColumn *column, bool *isnull);
 
@@ -125,6 +124,7 @@ DistTopKPrepare(DistTopKState *state)
 	CustomScan *scan = castNode(CustomScan, state->css.ss.ps.plan);
 	StringInfoData columns;
 	StringInfoData definitions;
+	int			nshipped = 0;
 	ListCell   *lc;
 
 	initStringInfo(&columns);
@@ -133,10 +133,8 @@ DistTopKPrepare(DistTopKState *state)
 	state->column = palloc0(sizeof(DistTopKColumn) * state->ncolumns);
 	foreach(lc, scan->custom_scan_tlist)
 	{
-		int			i = foreach_current_index(lc);
-
-		set_up_column(&state->column[i],
-					  lfirst_node(TargetEntry, lc)->expr, i + 1,
+		set_up_column(&state->column[foreach_current_index(lc)],
+					  lfirst_node(TargetEntry, lc)->expr, &nshipped,
 					  state->css.ss.ps.state, &columns, &definitions);
 	}
 	state->columns = columns.data;
@@ -148,8 +146,8 @@ DistTopKPrepare(DistTopKState *state)
  * list and to the definition of the answer, if it does.
  */
 static void
-set_up_column(DistTopKColumn *column, Expr *expr, int index, EState *estate,
-			  StringInfo columns, StringInfo definitions)
+set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
+			  EState *estate, StringInfo columns, StringInfo definitions)
 {
 	Var		   *var = (Var *) expr;
 	Oid			typid;
@@ -180,6 +178,7 @@ set_up_column(DistTopKColumn *column, Expr *expr, int index, EState *estate,
 	}
 	fmgr_info(input, &column->input);
 	column->typmod = var->vartypmod;
+	column->field = (*nshipped)++;
 
 	name = get_attname(exec_rt_fetch(var->varno, estate)->relid,
 					   var->varattno, false);
@@ -187,7 +186,7 @@ set_up_column(DistTopKColumn *column, Expr *expr, int index, EState *estate,
 					 DIST_SEARCH_ALIAS, quote_identifier(name),
 					 column->kind == DIST_TOPK_COLUMN_TEXT ?
 					 "::pg_catalog.text" : "");
-	appendStringInfo(definitions, ", c%d %s", index,
+	appendStringInfo(definitions, ", c%d %s", column->field,
 					 column->kind == DIST_TOPK_COLUMN_TEXT ?
 					 "pg_catalog.text" : DistTypeName(typid, -1));
 }
@@ -202,8 +201,8 @@ statement_text(DistTopKState *state, const char *definitions)
 	appendStringInfoString(&sql,
 						   "SELECT * FROM vecdist.search($1::pg_catalog.text[], "
 						   "$2::pg_catalog.text, $3::pg_catalog.text, "
-						   "$4::pg_catalog.text, $5::pg_catalog.int8, "
-						   "$6::pg_catalog.text[]");
+						   "$4::pg_catalog.text, $5::pg_catalog.text, "
+						   "$6::pg_catalog.int8, $7::pg_catalog.text[]");
 	for (int i = 0; i < state->nparams; i++)
 		appendStringInfo(&sql, ", $%d::%s", MSG_FIRST_PARAM + i + 1,
 						 DistTypeName(state->param[i].type, -1));
@@ -311,6 +310,7 @@ make_message(DistTopKState *state)
 	message->values[MSG_COLUMNS] = state->columns;
 	message->values[MSG_FILTER] = state->filter;
 	message->values[MSG_DISTANCE] = state->distance;
+	message->values[MSG_TIES] = state->ties;
 	if (state->k != DIST_ALL_ROWS)
 		message->values[MSG_K] = psprintf(INT64_FORMAT, state->k);
 	message->values[MSG_SETTINGS] = text_array(state->settings);
@@ -592,6 +592,7 @@ search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 	search.columns = state->columns;
 	search.filter = state->filter;
 	search.distance = state->distance;
+	search.ties = state->ties;
 	search.k = state->k;
 	search.settings = state->settings;
 	search.nparams = state->nparams;
@@ -679,52 +680,33 @@ owner_of(Oid relid)
  * ----------------------------------------------------------------
  */
 
-void
-DistTopKStoreRow(DistTopKState *state, const DistMergeRow *row,
-				 TupleTableSlot *slot)
+Datum
+DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row, int number,
+				  bool *isnull)
 {
 	const DistTopKPartition *partition = &state->partition[row->input];
-	const DistMergeKey *key = &partition->keys[row->pos];
-	int			field = 0;		/* next one of those that are shipped */
-
-	for (int i = 0; i < state->ncolumns; i++)
-	{
-		DistTopKColumn *column = &state->column[i];
-
-		slot->tts_isnull[i] = false;
-		switch (column->kind)
-		{
-			case DIST_TOPK_COLUMN_DISTANCE:
-				slot->tts_values[i] = Float8GetDatum(key->distance);
-				slot->tts_isnull[i] = key->isnull;
-				break;
-			case DIST_TOPK_COLUMN_TABLEOID:
-				slot->tts_values[i] = ObjectIdGetDatum(partition->place->relid);
-				break;
-			case DIST_TOPK_COLUMN_BINARY:
-			case DIST_TOPK_COLUMN_TEXT:
-				slot->tts_values[i] = shipped_value(state, row, field++, column,
-													&slot->tts_isnull[i]);
-				break;
-		}
-	}
-	ExecStoreVirtualTuple(slot);
-}
-
-/* Value of the field-th shipped column of a row. */
-static Datum
-shipped_value(DistTopKState *state, const DistMergeRow *row, int field,
-			  DistTopKColumn *column, bool *isnull)
-{
-	const DistTopKPartition *partition = &state->partition[row->input];
+	DistTopKColumn *column = &state->column[number];
 	Datum		value;
+
+	*isnull = false;
+	switch (column->kind)
+	{
+		case DIST_TOPK_COLUMN_DISTANCE:
+			*isnull = partition->keys[row->pos].isnull;
+			return Float8GetDatum(partition->keys[row->pos].distance);
+		case DIST_TOPK_COLUMN_TABLEOID:
+			return ObjectIdGetDatum(partition->place->relid);
+		case DIST_TOPK_COLUMN_BINARY:
+		case DIST_TOPK_COLUMN_TEXT:
+			break;
+	}
 
 	if (partition->result != NULL)
 		return remote_value(partition->result,
 							partition->first_row + row->pos,
-							ANS_FIRST_COLUMN + field, column, isnull);
+							ANS_FIRST_COLUMN + column->field, column, isnull);
 
-	value = heap_getattr(partition->tuples[row->pos], field + 1,
+	value = heap_getattr(partition->tuples[row->pos], column->field + 1,
 						 partition->desc, isnull);
 	if (*isnull || column->kind == DIST_TOPK_COLUMN_BINARY)
 		return value;
@@ -766,6 +748,7 @@ DistTopKQueryText(DistTopKState *state)
 		.columns = state->columns,
 		.filter = state->filter,
 		.distance = state->distance,
+		.ties = state->ties,
 		.k = DIST_ALL_ROWS
 	};
 

@@ -21,6 +21,9 @@
  * LATERAL and the arms of UNION are queries of their own here, so joins over
  * them profit as well.
  *
+ * Keys behind the distance in ORDER BY decide between rows of equal distance.
+ * The workers sort by them too, and the merge compares them.
+ *
  * The distance needs no index to be right: any operator that returns float8
  * will do.  Whether a worker uses an index is its planner's decision.
  *
@@ -28,8 +31,8 @@
  */
 #include "postgres.h"
 
-#include "access/stratnum.h"
 #include "access/sysattr.h"
+#include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
@@ -45,8 +48,10 @@
 #include "optimizer/restrictinfo.h"
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "distribution/dist_deparse.h"
 #include "distribution/dist_topk.h"
@@ -54,8 +59,8 @@
 /* Cost of one turn to the workers, in the unit of the planner. */
 #define TURN_COST		100.0
 
-/* Values that fit into a call of vecdist.search(), which has 6 other ones. */
-#define MAX_PARAMS		(FUNC_MAX_ARGS - 6)
+/* Values that fit into a call of vecdist.search(), which has 7 other ones. */
+#define MAX_PARAMS		(FUNC_MAX_ARGS - 7)
 
 /* What examine_query finds out. */
 typedef struct TopKQuery
@@ -66,6 +71,9 @@ typedef struct TopKQuery
 	bool		has_foreign;	/* some of them live on a worker */
 	Expr	   *distance;		/* the expression the query orders by */
 	char	   *distance_text;	/* as the workers get it */
+	char	   *tie_text;		/* further keys of ORDER BY, or NULL */
+	List	   *tie_keys;		/* of Var: these keys */
+	List	   *tie_sorts;		/* of SortGroupClause: their order */
 	char	   *filter_text;	/* the conditions, or NULL */
 	List	   *params;			/* of Expr: $1, $2, ... of both texts */
 	List	   *columns;		/* of Var: what is needed besides distance */
@@ -102,6 +110,7 @@ static const char *examine_shape(PlannerInfo *root);
 static const char *examine_distance(PlannerInfo *root, TopKQuery *query);
 static const char *deparse_distance(OpExpr *distance, ListCell *vector,
 									TopKQuery *query);
+static const char *examine_ties(PlannerInfo *root, TopKQuery *query);
 static const char *examine_filter(RelOptInfo *rel, TopKQuery *query);
 static const char *examine_columns(PlannerInfo *root, TopKQuery *query);
 static bool collect_columns_walker(Node *node, void *context);
@@ -110,6 +119,7 @@ static void cost_topk_path(CustomPath *path, PlannerInfo *root,
 						   RelOptInfo *input_rel, RelOptInfo *output_rel,
 						   int npartitions);
 static List *plan_private(Oid userid, TopKQuery *query);
+static String *text_node(char *text);
 static Plan *make_topk_plan(PlannerInfo *root, RelOptInfo *rel,
 							CustomPath *best_path, List *tlist,
 							List *clauses, List *custom_plans);
@@ -233,6 +243,8 @@ examine_query(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
 	if (why == NULL)
 		why = examine_distance(root, query);
 	if (why == NULL)
+		why = examine_ties(root, query);
+	if (why == NULL)
 		why = examine_filter(rel, query);
 	if (why == NULL && list_length(query->params) > MAX_PARAMS)
 		why = "the conditions have too many parameters";
@@ -257,14 +269,11 @@ examine_shape(PlannerInfo *root)
 		return "rows are to be locked";
 	if (parse->hasTargetSRFs)
 		return "the select list contains set-returning functions";
-	if (list_length(root->sort_pathkeys) != 1 ||
-		list_length(parse->sortClause) != 1)
-		return "ORDER BY does not have exactly one key";
 	return NULL;
 }
 
 /*
- * The one key of ORDER BY: an operator that returns float8 from something of
+ * The first key of ORDER BY: an operator that returns float8 from something of
  * the row and something that is the same for all rows, nearest first.
  */
 static const char *
@@ -327,6 +336,48 @@ deparse_distance(OpExpr *distance, ListCell *vector, TopKQuery *query)
 	return NULL;
 }
 
+/*
+ * Further keys of ORDER BY, which decide between rows of equal distance:
+ * columns of built-in types without collation, so that their order is the
+ * same on every server.
+ */
+static const char *
+examine_ties(PlannerInfo *root, TopKQuery *query)
+{
+	StringInfoData text;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	for_each_from(lc, root->parse->sortClause, 1)
+	{
+		SortGroupClause *sort = lfirst_node(SortGroupClause, lc);
+		Var		   *key = (Var *) get_sortgroupclause_expr(sort,
+														   root->processed_tlist);
+		TypeCacheEntry *type;
+
+		if (!IsA(key, Var) || key->varattno <= 0 ||
+			key->vartype >= FirstGenbkiObjectId || OidIsValid(key->varcollid))
+			return "ORDER BY has a second key that is not a column of a suitable type";
+		type = lookup_type_cache(key->vartype,
+								 TYPECACHE_LT_OPR | TYPECACHE_GT_OPR);
+		if (sort->sortop != type->lt_opr && sort->sortop != type->gt_opr)
+			return "ORDER BY has a second key with an unusual order";
+
+		appendStringInfo(&text, "%s%s.%s %s NULLS %s",
+						 text.len > 0 ? ", " : "", DIST_SEARCH_ALIAS,
+						 quote_identifier(get_attname(query->relid,
+													  key->varattno, false)),
+						 sort->sortop == type->lt_opr ? "ASC" : "DESC",
+						 sort->nulls_first ? "FIRST" : "LAST");
+		query->tie_keys = lappend(query->tie_keys, key);
+		query->tie_sorts = lappend(query->tie_sorts, sort);
+	}
+	if (text.len > 0)
+		query->tie_text = text.data;
+
+	return NULL;
+}
+
 /* Is this operand of the distance the same for all rows of the table? */
 static bool
 is_vector(Node *operand)
@@ -383,6 +434,7 @@ examine_columns(PlannerInfo *root, TopKQuery *query)
 	if (context.impossible)
 		return "the select list needs whole rows or system columns";
 	query->columns = context.columns;
+	Assert(list_difference(query->tie_keys, query->columns) == NIL);
 	return NULL;
 }
 
@@ -450,12 +502,35 @@ cost_topk_path(CustomPath *path, PlannerInfo *root, RelOptInfo *input_rel,
 static List *
 plan_private(Oid userid, TopKQuery *query)
 {
-	List	   *result = list_make3(list_make1_oid(userid), query->partitions,
-									makeString(query->distance_text));
+	List	   *columns = NIL;
+	List	   *operators = NIL;
+	List	   *nulls_first = NIL;
+	ListCell   *lk;
+	ListCell   *ls;
 
-	if (query->filter_text != NULL)
-		result = lappend(result, makeString(query->filter_text));
-	return result;
+	forboth(lk, query->tie_keys, ls, query->tie_sorts)
+	{
+		SortGroupClause *sort = lfirst_node(SortGroupClause, ls);
+		int			column = 0;
+
+		while (!equal(list_nth(query->columns, column), lfirst(lk)))
+			column++;
+		columns = lappend_int(columns, column);
+		operators = lappend_oid(operators, sort->sortop);
+		nulls_first = lappend_int(nulls_first, sort->nulls_first);
+	}
+	return list_concat(list_make5(list_make1_oid(userid),
+								  query->partitions,
+								  text_node(query->distance_text),
+								  text_node(query->tie_text),
+								  text_node(query->filter_text)),
+					   list_make3(columns, operators, nulls_first));
+}
+
+static String *
+text_node(char *text)
+{
+	return text !=NULL ? makeString(text) : NULL;
 }
 
 /* PlanCustomPath */

@@ -280,6 +280,27 @@ my $first = $ties->($coordinator);
 is($ties->($coordinator), $first, 'ties come in the same order in each run');
 is($ties->($_), $first, 'and from ' . $_->name) foreach @servers;
 
+# A unique key behind the distance decides, whatever the partitions.
+foreach my $table ('one', 'eight', 'stacked', 'ranges')
+{
+	same_output($table, <<"SQL", "$table: a second key");
+SELECT id FROM TABLE ORDER BY embedding <-> '$twin', id LIMIT 25;
+SELECT id FROM TABLE ORDER BY embedding <-> '$twin', id DESC LIMIT 25 OFFSET 10;
+SELECT id, cat FROM TABLE ORDER BY embedding <-> '$twin', cat % 1 + cat, id LIMIT 5;
+SELECT id FROM TABLE ORDER BY embedding <-> '$twin', cat DESC NULLS LAST, id DESC LIMIT 45;
+SELECT id FROM TABLE ORDER BY embedding <-> NULL::vector, id LIMIT 3;
+SELECT id FROM TABLE WHERE id > 1030 ORDER BY embedding <-> '$twin', id LIMIT 500
+SQL
+}
+ok( uses_scan("SELECT cat FROM eight ORDER BY embedding <-> '$twin', cat DESC, id LIMIT 5"),
+	'a second key does not prevent the scan');
+like(
+	$coordinator->safe_psql('postgres',
+		"EXPLAIN (COSTS OFF) SELECT id FROM eight
+		 ORDER BY embedding <-> '$twin', cat DESC NULLS LAST, id LIMIT 5"),
+	qr/Order By: \(eight\.embedding <-> .*\), (eight\.)?cat DESC NULLS LAST, (eight\.)?id$/m,
+	'EXPLAIN shows the keys');
+
 # NULLs are last, and NaN before them.
 same_output('eight', <<"SQL", 'NULL vectors come last');
 SELECT count(*), count(d) FROM (SELECT embedding <-> '$twin' AS d
@@ -528,7 +549,9 @@ same_output('eight', $_->[1], "not done by the scan: $_->[0]")
 	],
 	[ 'WITH TIES', "SELECT count(*) FROM (SELECT id FROM TABLE
 		 ORDER BY embedding <-> '$twin' FETCH FIRST 5 ROWS WITH TIES) s" ],
-	[ 'two keys', "SELECT id FROM TABLE ORDER BY embedding <-> '$twin', id LIMIT 5" ],
+	[ 'a key with collation', "SELECT id FROM TABLE
+		 ORDER BY embedding <-> '$twin', tags[1], id LIMIT 5" ],
+	[ 'another key first', "SELECT id FROM TABLE ORDER BY cat, embedding <-> '$twin', id LIMIT 5" ],
 	[ 'descending', "SELECT id FROM TABLE WHERE id <= 1000
 		 ORDER BY embedding <-> '$twin' DESC NULLS LAST LIMIT 5" ],
 	[ 'a whole row', "SELECT (t).id FROM (SELECT t FROM TABLE t $by LIMIT 3) s" ],
@@ -616,7 +639,7 @@ is(scalar @exhausted, 8, 'EXPLAIN in JSON: exhausted partitions');
 like(
 	$coordinator->safe_psql('postgres',
 		"EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM eight WHERE cat < 10 $by LIMIT 3"),
-	qr/Remote SQL: SELECT t\.id, \(t\.embedding OPERATOR\(public\.<->\) \$1\) FROM/,
+	qr/Remote SQL: SELECT t\.id, \(t\.embedding OPERATOR\(public\.<->\) \$1\) AS "vecdist distance" FROM/,
 	'EXPLAIN VERBOSE shows the remote query, without the vector');
 
 SKIP:
@@ -768,8 +791,8 @@ SQL
 
 # Put a function in front of the worker's own, which selects from its answer.
 $w2->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION vecdist.honest_search(text[], text, text, text, bigint, text[],
-    VARIADIC "any") RETURNS SETOF record
+CREATE FUNCTION vecdist.honest_search(text[], text, text, text, text, bigint,
+    text[], VARIADIC "any") RETURNS SETOF record
     AS '$libdir/vecdist', 'vecdist_search' LANGUAGE C STABLE;
 SQL
 
@@ -779,12 +802,12 @@ sub lie
 
 	$w2->safe_psql('postgres', <<"SQL");
 CREATE OR REPLACE FUNCTION vecdist.search(partitions text[], columns text,
-    filter text, distance text, k bigint, settings text[], v vector)
+    filter text, distance text, ties text, k bigint, settings text[], v vector)
     RETURNS SETOF record LANGUAGE plpgsql AS \$f\$
 BEGIN
     RETURN QUERY SELECT $select, c
-        FROM vecdist.honest_search(partitions, columns, filter, distance, k,
-            settings, v) AS s
+        FROM vecdist.honest_search(partitions, columns, filter, distance,
+            ties, k, settings, v) AS s
             (part int, pos int, dist float8, report text, c bigint)
         WHERE $where;
 END
