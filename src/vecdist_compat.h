@@ -38,6 +38,11 @@
 	((void) (classid), pg_class_ownercheck(objectid, roleid))
 #endif
 
+/* 18 has pg_noreturn instead, which stands in front of a declaration. */
+#if PG_VERSION_NUM >= 180000
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /* As PG_FUNCTION_INFO_V1, with the function itself exported on 15 as well. */
 #define VECDIST_FUNCTION_INFO_V1(funcname) \
 	extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS); \

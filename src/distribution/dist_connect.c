@@ -181,13 +181,17 @@ start_host(DistConn *conn, DistServerHost *host)
 	return true;
 }
 
-/* PQconnectStartParams with the options of the connection. */
+/*
+ * PQconnectStartParams with the options of the connection.  A host with
+ * several addresses is several hosts to libpq, which tries them in turn.
+ */
 static PGconn *
 start_libpq(DistConn *conn, DistServerHost *host)
 {
 	int			n = list_length(conn->options->keywords);
 	const char **keywords = palloc((n + 4) * sizeof(char *));
 	const char **values = palloc((n + 4) * sizeof(char *));
+	StringInfoData names;
 	PGconn	   *pg;
 
 	for (int i = 0; i < n; i++)
@@ -195,55 +199,72 @@ start_libpq(DistConn *conn, DistServerHost *host)
 		keywords[i] = list_nth(conn->options->keywords, i);
 		values[i] = list_nth(conn->options->values, i);
 	}
+	initStringInfo(&names);
+	appendStringInfoString(&names, host->host);
+	for (const char *p = host->addresses; *p != '\0'; p++)
+		if (*p == ',')
+			appendStringInfo(&names, ",%s", host->host);
 	keywords[n] = "host";
-	values[n++] = host->host;
+	values[n++] = names.data;
 	keywords[n] = "port";
 	values[n++] = host->port;
-	if (host->address[0] != '\0')
+	if (host->addresses[0] != '\0')
 	{
 		keywords[n] = "hostaddr";
-		values[n++] = host->address;
+		values[n++] = host->addresses;
 	}
 	keywords[n] = NULL;
 	values[n] = NULL;
 
 	DistWaitForget();
 	pg = PQconnectStartParams(keywords, values, false);
+	pfree(names.data);
 	pfree(keywords);
 	pfree(values);
 	return pg;
 }
 
-/*
- * Find the address of a host; "" for a socket's directory.
- */
+/* Look up the addresses of a host; false, and why is noted, if that failed. */
 static bool
 resolve(DistConn *conn, DistServerHost *host)
 {
 	struct addrinfo hints = {0};
 	struct addrinfo *found = NULL;
-	char		address[NI_MAXHOST] = "";
-	int			rc = 0;
+	MemoryContext old;
+	StringInfoData addresses;
+	int			rc;
 
-	if (host->address != NULL)
+	if (host->addresses != NULL)
 		return true;
 
-	if (host->host[0] != '/' && host->host[0] != '@')
+	old = MemoryContextSwitchTo(conn->option_context);
+	initStringInfo(&addresses);
+	MemoryContextSwitchTo(old);
+	if (host->host[0] == '/' || host->host[0] == '@')
 	{
-		hints.ai_socktype = SOCK_STREAM;
-		rc = getaddrinfo(host->host, NULL, &hints, &found);
-		if (rc == 0)
-			rc = getnameinfo(found->ai_addr, found->ai_addrlen, address,
-							 sizeof(address), NULL, 0, NI_NUMERICHOST);
-		if (found != NULL)
-			freeaddrinfo(found);
+		host->addresses = addresses.data;
+		return true;
 	}
+
+	hints.ai_socktype = SOCK_STREAM;
+	rc = getaddrinfo(host->host, NULL, &hints, &found);
 	if (rc != 0)
 	{
+		pfree(addresses.data);
 		note_failure(conn, gai_strerror(rc));
 		return false;
 	}
-	host->address = MemoryContextStrdup(conn->option_context, address);
+	for (struct addrinfo *a = found; a != NULL; a = a->ai_next)
+	{
+		char		address[NI_MAXHOST];
+
+		if (getnameinfo(a->ai_addr, a->ai_addrlen, address, sizeof(address),
+						NULL, 0, NI_NUMERICHOST) == 0)
+			appendStringInfo(&addresses, "%s%s", addresses.len ? "," : "",
+							 address);
+	}
+	freeaddrinfo(found);
+	host->addresses = addresses.data;
 	return true;
 }
 
@@ -297,7 +318,8 @@ host_failed(DistConn *conn, const char *message)
 	note_failure(conn, message);
 	close_socket(conn);
 	host->failed = true;
-	host->address = NULL;		/* look it up again next time */
+	pfree(host->addresses);
+	host->addresses = NULL;		/* look them up again next time */
 	try_next_host(conn);
 }
 

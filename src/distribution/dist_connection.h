@@ -22,6 +22,8 @@
 
 #include "libpq-fe.h"
 
+#include "vecdist_compat.h"
+
 typedef struct DistConn DistConn;
 
 /* Which server of a worker group may answer. */

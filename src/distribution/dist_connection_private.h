@@ -42,6 +42,7 @@
 
 #include "distribution/dist_connection.h"
 #include "distribution/dist_options.h"
+#include "vecdist_compat.h"
 
 typedef enum DistConnState
 {
@@ -57,7 +58,8 @@ typedef struct DistServerHost
 {
 	char	   *host;
 	char	   *port;
-	char	   *address;		/* for libpq's hostaddr; NULL: not resolved */
+	char	   *addresses;		/* for libpq's hostaddr: separated by commas;
+								 * "" for a socket; NULL: not looked up */
 	bool		failed;			/* did not answer last time: try others first */
 } DistServerHost;
 

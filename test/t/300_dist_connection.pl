@@ -307,6 +307,35 @@ my (undef, $warning) =
 like($warning, qr/WARNING:  01000: worker "w1": watch/,
 	'warnings of workers are passed on');
 
+# More statements than a connection keeps prepared, with errors among them,
+# inside and outside a remote transaction.
+reset_table();
+foreach my $begin ('', 'BEGIN ISOLATION LEVEL REPEATABLE READ;')
+{
+	run($begin);
+	succeeds(<<'SQL', '', "many statements $begin");
+DO $$
+DECLARE
+	n int;
+	expected int;
+BEGIN
+	FOR i IN 1..600 LOOP
+		expected := CASE WHEN i % 7 = 0 THEN NULL ELSE 2 END;
+		BEGIN
+			EXECUTE format('SELECT count(*) FROM t WHERE v + %s > 0 AND 1 / (v * 0 + %s) >= 0',
+				i, CASE WHEN i % 7 = 0 THEN 0 ELSE 1 END) INTO n;
+		EXCEPTION WHEN division_by_zero THEN
+			n := NULL;
+		END;
+		IF n IS DISTINCT FROM expected THEN
+			RAISE EXCEPTION '% of % is %', i, expected, n;
+		END IF;
+	END LOOP;
+END $$
+SQL
+	run('COMMIT');
+}
+
 # ----------------------------------------------------------------------
 # Options, roles and hops
 # ----------------------------------------------------------------------
@@ -318,6 +347,15 @@ fails('SELECT count(*) FROM t', qr/ERROR:  08001.*DETAIL:  127\.0\.0\.1:1: /s,
 	'changed hosts are used by an open session');
 run("ALTER SERVER w2 OPTIONS (SET hosts '127.0.0.1:1, 127.0.0.1:$port')");
 succeeds('SELECT count(*) FROM t', '2', 'of several hosts one that answers is used');
+run("ALTER SERVER w2 OPTIONS (SET hosts 'localhost:$port')");
+succeeds('SELECT count(*) FROM t', '2', 'all addresses of a name are tried');
+my $socket = $w2->host . ":$port";
+run("ALTER SERVER w2 OPTIONS (SET hosts '$socket')");
+succeeds('SELECT count(*) FROM t', '2', 'a host can be a socket');
+run("ALTER SERVER w2 OPTIONS (SET hosts 'name.invalid:$port')");
+fails('SELECT count(*) FROM t', qr/ERROR:  08001.*DETAIL:  name\.invalid:$port: /s,
+	'a name that does not exist');
+run("ALTER SERVER w2 OPTIONS (SET hosts '127.0.0.1:$port')");
 run("BEGIN; INSERT INTO t VALUES (2, 60)");
 $coordinator->safe_psql('postgres',
 	"ALTER SERVER w2 OPTIONS (SET hosts '127.0.0.1:$port')");
