@@ -25,6 +25,7 @@
 #include "types/vector.h"
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_search.h"
 #include "vhnsw/vhnsw_select.h"
@@ -72,7 +73,7 @@ static bool take_over(Insert *insert, VhnswSeen *victim);
 static bool in_own_list(const Insert *insert, VhnswElement element);
 static VhnswElement write_element(Insert *insert, ItemPointer tid,
 								  uint8 *version);
-static void write_back_link(Insert *insert, const BackLink *link,
+static bool write_back_link(Insert *insert, const BackLink *link,
 							VhnswElement element);
 
 /* Insert callback.  There is nothing to check, so the result is not used. */
@@ -151,6 +152,7 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 	VhnswLink  *candidates;
 	VhnswElement element;
 	uint8		version;
+	bool		listed = false;
 	int			n;
 
 	VhnswEncode(query, code);
@@ -178,11 +180,20 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 	for (int i = 0; i < insert->nback_links; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		write_back_link(insert, &insert->back_links[i], element);
+		if (write_back_link(insert, &insert->back_links[i], element))
+			listed = true;
 		VD_DEBUG_POINT("vhnsw-insert-backlink");
 	}
-	VhnswAddEntry(index, &insert->layout, element, version, code,
-				  insert->nback_links == 0, building);
+
+	/* Others have changed every list; then without the finer points. */
+	for (int i = 0; i < insert->nlinks && !listed; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		listed = VhnswGiveLink(index, &insert->layout, insert->links[i].id,
+							   element, building);
+	}
+	VhnswAddEntry(index, &insert->layout, element, version, code, !listed,
+				  building);
 }
 
 /* The nearest live elements that the search has found, nearest first. */
@@ -448,9 +459,10 @@ write_element(Insert *insert, ItemPointer tid, uint8 *version)
 
 /*
  * Let the target name the new element.  If others have changed its list so
- * that the decision no longer fits, it is left out.  One record.
+ * that the decision no longer fits, it is left out, and the result is false.
+ * One record.
  */
-static void
+static bool
 write_back_link(Insert *insert, const BackLink *link, VhnswElement element)
 {
 	const VhnswLayout *layout = &insert->layout;
@@ -486,4 +498,5 @@ write_back_link(Insert *insert, const BackLink *link, VhnswElement element)
 		VhnswChangeEnd(&change);
 	}
 	VhnswReleasePage(buffer);
+	return place >= 0;
 }

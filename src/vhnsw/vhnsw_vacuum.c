@@ -21,12 +21,12 @@
 #include "common/pg_prng.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
-#include "utils/float.h"
 #include "utils/rel.h"
 
 #include "vecdist_compat.h"
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_select.h"
 #include "vhnsw/vhnsw_tids.h"
@@ -64,17 +64,6 @@ typedef struct BulkDelete
 	VhnswElement *with_list;	/* a page's elements with TID lists */
 } BulkDelete;
 
-/* A neighbor list to be written, if it is still what it was. */
-typedef struct ListChange
-{
-	VhnswElement element;
-	uint8		version;
-	int			nold;
-	int			nnew;
-	VhnswElement old_list[VHNSW_MAX_DEGREE];
-	VhnswElement new_list[VHNSW_MAX_DEGREE];
-} ListChange;
-
 /* Cleanup in progress. */
 typedef struct Cleanup
 {
@@ -85,9 +74,8 @@ typedef struct Cleanup
 	uint64		ndead_bits;		/* no later place is noted */
 	double		nlive;
 	double		nfree;
-	ListChange *changes;		/* room for those of one page */
-	VhnswSlot	slot;			/* room for the copies of three slots ... */
-	VhnswSlot	host_slot;
+	VhnswListChange *changes;	/* room for those of one page */
+	VhnswSlot	slot;			/* room for the copies of two slots ... */
 	VhnswSlot	other_slot;
 	VhnswCode  *code;			/* ... and of two codes */
 	VhnswCode  *other_code;
@@ -107,15 +95,11 @@ static void repair_lists(Cleanup *cleanup);
 static bool repair_page(Cleanup *cleanup, BlockNumber blkno, bool first_time);
 static bool names_tombstone(const Cleanup *cleanup, VhnswSlot slot);
 static void plan_repair(Cleanup *cleanup, VhnswElement element,
-						VhnswSlot slot, ListChange *change);
+						VhnswSlot slot, VhnswListChange *change);
 static int	gather_replacements(Cleanup *cleanup, VhnswElement base,
-								const ListChange *change, VhnswLink *links);
+								const VhnswListChange *change, VhnswLink *links);
 static int	examine_tombstone(Cleanup *cleanup, VhnswElement base,
-							  const ListChange *change, VhnswLink *nearest);
-static bool list_contains(const VhnswElement *list, int n,
-						  VhnswElement element);
-static bool apply_changes(Cleanup *cleanup, BlockNumber blkno,
-						  ListChange *changes, int nchanges);
+							  const VhnswListChange *change, VhnswLink *nearest);
 static void sample_live(Cleanup *cleanup, VhnswElement element);
 static void replace_entries(Cleanup *cleanup);
 static bool pick_entry(Cleanup *cleanup, VhnswElement *element);
@@ -123,11 +107,6 @@ static void relink_unreached(Cleanup *cleanup);
 static uint64 relink_page(Cleanup *cleanup, BlockNumber blkno);
 static void relink(Cleanup *cleanup, VhnswElement element);
 static VhnswElement choose_host(Cleanup *cleanup, VhnswElement element);
-static bool add_link(Cleanup *cleanup, VhnswElement host,
-					 VhnswElement element);
-static int	farthest_neighbor(Cleanup *cleanup, VhnswSlot slot);
-static bool take_link(Cleanup *cleanup, VhnswElement element,
-					  VhnswElement neighbor);
 static void free_tombstones(Cleanup *cleanup);
 static void free_on_page(Cleanup *cleanup, BlockNumber blkno);
 static void finish_metapage(Cleanup *cleanup);
@@ -333,9 +312,8 @@ vhnswvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 
 	cleanup.layout = cache->layout;
 	cleanup.sample_size = cache->nentries;
-	cleanup.changes = palloc_array(ListChange, cleanup.layout.slots_per_page);
+	cleanup.changes = palloc_array(VhnswListChange, cleanup.layout.slots_per_page);
 	cleanup.slot = palloc(cleanup.layout.slot_size);
-	cleanup.host_slot = palloc(cleanup.layout.slot_size);
 	cleanup.other_slot = palloc(cleanup.layout.slot_size);
 	cleanup.code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
 	cleanup.other_code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
@@ -465,7 +443,8 @@ repair_page(Cleanup *cleanup, BlockNumber blkno, bool first_time)
 	}
 	if (nchanges > 0)
 	{
-		done = apply_changes(cleanup, blkno, cleanup->changes, nchanges);
+		done = VhnswApplyListChanges(cleanup->index, layout, blkno,
+									 cleanup->changes, nchanges, false);
 		VD_DEBUG_POINT("vhnsw-vacuum-repair");
 	}
 	if (first_time)
@@ -499,21 +478,13 @@ names_tombstone(const Cleanup *cleanup, VhnswSlot slot)
  */
 static void
 plan_repair(Cleanup *cleanup, VhnswElement element, VhnswSlot slot,
-			ListChange *change)
+			VhnswListChange *change)
 {
 	VhnswLayout *layout = &cleanup->layout;
 	VhnswLink	links[MAX_TOMBSTONES_FOLLOWED * REPLACEMENTS_PER_TOMBSTONE];
 	int			nlinks;
 
-	if (slot->nneighbors > layout->degree)
-		VhnswReportCorruption(cleanup->index,
-							  VhnswElementBlock(layout, element),
-							  "A neighbor list is longer than the degree.");
-	change->element = element;
-	change->version = slot->version;
-	change->nold = VhnswSlotNeighborCount(layout, slot);
-	memcpy(change->old_list, slot->neighbors,
-		   change->nold * sizeof(VhnswElement));
+	VhnswListChangeInit(change, cleanup->index, layout, element, slot);
 	change->nnew = 0;
 	for (int i = 0; i < change->nold; i++)
 	{
@@ -526,7 +497,7 @@ plan_repair(Cleanup *cleanup, VhnswElement element, VhnswSlot slot,
 	VhnswSortLinks(links, nlinks);
 	for (int i = 0; i < nlinks && change->nnew < layout->degree; i++)
 	{
-		if (!list_contains(change->new_list, change->nnew, links[i].id))
+		if (!VhnswListContains(change->new_list, change->nnew, links[i].id))
 			change->new_list[change->nnew++] = links[i].id;
 	}
 }
@@ -541,7 +512,7 @@ plan_repair(Cleanup *cleanup, VhnswElement element, VhnswSlot slot,
  */
 static int
 gather_replacements(Cleanup *cleanup, VhnswElement base,
-					const ListChange *change, VhnswLink *links)
+					const VhnswListChange *change, VhnswLink *links)
 {
 	VhnswElement queue[MAX_TOMBSTONES_FOLLOWED];
 	int			queued = 0;
@@ -566,7 +537,7 @@ gather_replacements(Cleanup *cleanup, VhnswElement base,
 			VhnswElement neighbor = cleanup->slot->neighbors[i];
 
 			if (queued < lengthof(queue) && is_noted(cleanup, neighbor) &&
-				!list_contains(queue, queued, neighbor))
+				!VhnswListContains(queue, queued, neighbor))
 				queue[queued++] = neighbor;
 		}
 	}
@@ -580,7 +551,7 @@ gather_replacements(Cleanup *cleanup, VhnswElement base,
  */
 static int
 examine_tombstone(Cleanup *cleanup, VhnswElement base,
-				  const ListChange *change, VhnswLink *nearest)
+				  const VhnswListChange *change, VhnswLink *nearest)
 {
 	VhnswLayout *layout = &cleanup->layout;
 	VhnswLink	examined[EXAMINED_PER_TOMBSTONE];
@@ -595,7 +566,7 @@ examine_tombstone(Cleanup *cleanup, VhnswElement base,
 		VhnswElement candidate = cleanup->slot->neighbors[i];
 
 		if (candidate == base || is_noted(cleanup, candidate) ||
-			list_contains(change->new_list, change->nnew, candidate) ||
+			VhnswListContains(change->new_list, change->nnew, candidate) ||
 			!VhnswWalkReadSlot(cleanup->walk, candidate,
 							   cleanup->other_slot) ||
 			(cleanup->other_slot->flags & VHNSW_SLOT_LIVE) == 0)
@@ -612,75 +583,6 @@ examine_tombstone(Cleanup *cleanup, VhnswElement base,
 	n = Min(nexamined, REPLACEMENTS_PER_TOMBSTONE);
 	memcpy(nearest, examined, n * sizeof(VhnswLink));
 	return n;
-}
-
-static bool
-list_contains(const VhnswElement *list, int n, VhnswElement element)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (list[i] == element)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Write the changed lists of one page; one record.
- *
- * A list that is no longer what the change was made from is left as it is,
- * and the result is then false.  Caller holds no content lock.
- */
-static bool
-apply_changes(Cleanup *cleanup, BlockNumber blkno, ListChange *changes,
-			  int nchanges)
-{
-	VhnswLayout *layout = &cleanup->layout;
-	Buffer		buffer = VhnswGetPage(cleanup->index, blkno,
-									  VHNSW_PAGE_ELEMENT,
-									  BUFFER_LOCK_EXCLUSIVE);
-	Page		page = BufferGetPage(buffer);
-	VhnswChange record;
-	int			nvalid = 0;
-
-	for (int i = 0; i < nchanges; i++)
-	{
-		ListChange *change = &changes[i];
-		VhnswSlot	slot =
-		VhnswPageGetSlot(layout, page,
-						 VhnswElementSlot(layout, change->element));
-
-		if ((slot->flags & VHNSW_SLOT_LIVE) &&
-			slot->version == change->version &&
-			slot->nneighbors == change->nold &&
-			memcmp(slot->neighbors, change->old_list,
-				   change->nold * sizeof(VhnswElement)) == 0)
-			nvalid++;
-		else
-			change->element = VHNSW_NO_ELEMENT;
-	}
-	if (nvalid > 0)
-	{
-		VhnswChangeBegin(&record, cleanup->index, false);
-		page = VhnswChangePage(&record, buffer);
-		for (int i = 0; i < nchanges; i++)
-		{
-			ListChange *change = &changes[i];
-			VhnswSlot	slot;
-
-			if (change->element == VHNSW_NO_ELEMENT)
-				continue;
-			slot = VhnswPageGetSlot(layout, page,
-									VhnswElementSlot(layout, change->element));
-			slot->nneighbors = change->nnew;
-			memset(slot->neighbors, 0, layout->degree * sizeof(VhnswElement));
-			memcpy(slot->neighbors, change->new_list,
-				   change->nnew * sizeof(VhnswElement));
-		}
-		VhnswChangeEnd(&record);
-	}
-	VhnswReleasePage(buffer);
-	return nvalid == nchanges;
 }
 
 /* ----------------------------------------------------------------
@@ -728,7 +630,7 @@ replace_entries(Cleanup *cleanup)
 			continue;
 		while (pick_entry(cleanup, &element))
 		{
-			if (!list_contains(old_entries, n, element))
+			if (!VhnswListContains(old_entries, n, element))
 				break;
 		}
 		if (element == VHNSW_NO_ELEMENT)
@@ -835,7 +737,9 @@ relink(Cleanup *cleanup, VhnswElement element)
 	{
 		VhnswElement host = choose_host(cleanup, element);
 
-		if (host == VHNSW_NO_ELEMENT || add_link(cleanup, host, element))
+		if (host == VHNSW_NO_ELEMENT ||
+			VhnswGiveLink(cleanup->index, &cleanup->layout, host, element,
+						  false))
 			return;
 	}
 }
@@ -894,107 +798,6 @@ choose_host(Cleanup *cleanup, VhnswElement element)
 		}
 	}
 	return host;
-}
-
-/*
- * Let 'host' list 'element', in a free place or else in place of its farthest
- * neighbor, which 'element' lists from then on.  Two records at most; after
- * the first, one link too many exists.
- *
- * Returns false if others changed the host's list meanwhile.
- */
-static bool
-add_link(Cleanup *cleanup, VhnswElement host, VhnswElement element)
-{
-	VhnswLayout *layout = &cleanup->layout;
-	ListChange *change = &cleanup->changes[0];
-	VhnswSlot	slot = cleanup->host_slot;
-	int			n;
-
-	if (!VhnswWalkReadSlot(cleanup->walk, host, slot) ||
-		(slot->flags & VHNSW_SLOT_LIVE) == 0)
-		return false;
-	n = VhnswSlotNeighborCount(layout, slot);
-	if (list_contains(slot->neighbors, n, element))
-		return true;
-
-	change->element = host;
-	change->version = slot->version;
-	change->nold = change->nnew = n;
-	memcpy(change->old_list, slot->neighbors, n * sizeof(VhnswElement));
-	memcpy(change->new_list, slot->neighbors, n * sizeof(VhnswElement));
-	if (n < layout->degree)
-		change->new_list[change->nnew++] = element;
-	else
-	{
-		int			farthest = farthest_neighbor(cleanup, slot);
-
-		if (!take_link(cleanup, element, slot->neighbors[farthest]))
-			return false;
-		change->new_list[farthest] = element;
-	}
-	return apply_changes(cleanup, VhnswElementBlock(layout, host), change, 1);
-}
-
-/* Which neighbor in a list is the farthest from the list's owner? */
-static int
-farthest_neighbor(Cleanup *cleanup, VhnswSlot slot)
-{
-	VhnswLayout *layout = &cleanup->layout;
-	int			farthest = 0;
-	float		longest = -get_float4_infinity();
-
-	VhnswSlotCopyCode(layout, slot, cleanup->code);
-	for (int i = 0; i < VhnswSlotNeighborCount(layout, slot); i++)
-	{
-		float		distance;
-
-		if (!VhnswWalkReadSlot(cleanup->walk, slot->neighbors[i],
-							   cleanup->other_slot))
-			continue;
-		VhnswSlotCopyCode(layout, cleanup->other_slot, cleanup->other_code);
-		distance = VhnswCodeDistance(layout->metric, layout->dims,
-									 cleanup->code, cleanup->other_code);
-		if (distance > longest)
-		{
-			longest = distance;
-			farthest = i;
-		}
-	}
-	return farthest;
-}
-
-/*
- * Let an unreached element list 'neighbor', in a free place or in place of its
- * last neighbor: nothing that is reached depends on its links.
- *
- * Returns false if others changed its list meanwhile.
- */
-static bool
-take_link(Cleanup *cleanup, VhnswElement element, VhnswElement neighbor)
-{
-	VhnswLayout *layout = &cleanup->layout;
-	ListChange	change;
-	int			n;
-
-	if (neighbor == element ||
-		!VhnswWalkReadSlot(cleanup->walk, element, cleanup->slot))
-		return false;
-	n = VhnswSlotNeighborCount(layout, cleanup->slot);
-	if (list_contains(cleanup->slot->neighbors, n, neighbor))
-		return true;
-
-	change.element = element;
-	change.version = cleanup->slot->version;
-	change.nold = change.nnew = n;
-	memcpy(change.old_list, cleanup->slot->neighbors,
-		   n * sizeof(VhnswElement));
-	memcpy(change.new_list, change.old_list, n * sizeof(VhnswElement));
-	if (n < layout->degree)
-		change.nnew++;
-	change.new_list[change.nnew - 1] = neighbor;
-	return apply_changes(cleanup, VhnswElementBlock(layout, element),
-						 &change, 1);
 }
 
 /* ----------------------------------------------------------------

@@ -92,26 +92,8 @@ VhnswWalkReadPage(VhnswWalk *walk, BlockNumber blkno)
 bool
 VhnswWalkReadSlot(const VhnswWalk *walk, VhnswElement element, VhnswSlot copy)
 {
-	Buffer		buffer;
-	Page		page;
-	bool		found = false;
-
-	if (!VhnswWalkCovers(walk, element))
-		return false;
-	buffer = VhnswGetAnyPage(walk->index,
-							 VhnswElementBlock(&walk->layout, element),
-							 BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buffer);
-	if (VhnswPageIsKind(page, VHNSW_PAGE_ELEMENT))
-	{
-		memcpy(copy,
-			   VhnswPageGetSlot(&walk->layout, page,
-								VhnswElementSlot(&walk->layout, element)),
-			   walk->layout.slot_size);
-		found = copy->flags != 0;
-	}
-	VhnswReleasePage(buffer);
-	return found;
+	return VhnswWalkCovers(walk, element) &&
+		VhnswReadSlot(walk->index, &walk->layout, element, copy);
 }
 
 /*
@@ -227,16 +209,4 @@ VhnswPageIsOurs(Page page)
 			return true;
 	}
 	return false;
-}
-
-/* The code of a slot in the form that arithmetic uses. */
-void
-VhnswSlotCopyCode(const VhnswLayout *layout, VhnswSlot slot, VhnswCode *code)
-{
-	code->scale = slot->scale;
-	code->norm = slot->norm;
-	code->residual = slot->residual;
-	code->unused = 0;
-	memset(code->code, 0, TYPEALIGN(8, layout->dims));
-	memcpy(code->code, VhnswSlotGetCode(layout, slot), layout->dims);
 }

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "vhnsw/vhnsw_code.h"
+#include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_page.h"
 
 /*
@@ -42,8 +43,6 @@ extern bool VhnswWalkReadSlot(const VhnswWalk *walk, VhnswElement element,
 extern void VhnswWalkStart(VhnswWalk *walk);
 extern void VhnswWalkReach(VhnswWalk *walk);
 extern bool VhnswPageIsOurs(Page page);
-extern void VhnswSlotCopyCode(const VhnswLayout *layout, VhnswSlot slot,
-							  VhnswCode *code);
 
 /* Is there such a place, not on the metapage and not beyond our bits? */
 static inline bool
@@ -67,12 +66,5 @@ VhnswSetBit(uint8 *bits, VhnswElement element)
 
 /* An entry ends like a code in memory. */
 #define VhnswEntryGetCode(entry) ((VhnswCode *) &(entry)->scale)
-
-/* The number of neighbors of a slot, no more than the format allows. */
-static inline int
-VhnswSlotNeighborCount(const VhnswLayout *layout, const VhnswSlotData *slot)
-{
-	return Min((int) slot->nneighbors, layout->degree);
-}
 
 #endif							/* VHNSW_WALK_H */
