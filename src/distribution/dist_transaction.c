@@ -45,7 +45,7 @@ static void check_committable(DistConn *conn);
 static void end_all(List *conns, bool prepare);
 static void commit_one_phase(DistConn *conn);
 static void prepare_all(List *conns);
-static void refuse_prepare(void);
+static void pre_prepare(void);
 static void commit_prepared_all(void);
 static void abort_all(void);
 static void forget_transaction(void);
@@ -78,7 +78,7 @@ xact_callback(XactEvent event, void *arg)
 			pre_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			refuse_prepare();
+			pre_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
 			commit_prepared_all();
@@ -275,23 +275,33 @@ prepare_all(List *conns)
 	VD_DEBUG_POINT("dist-after-record");
 }
 
-/* PREPARE TRANSACTION by the user: its commit would not be ours. */
+/*
+ * PREPARE TRANSACTION by the user, or by a server that this one works for.
+ * What was only read is over with it.  The commit of what was written would
+ * not be ours.
+ */
 static void
-refuse_prepare(void)
+pre_prepare(void)
 {
+	List	   *readers = NIL;
 	slist_iter	iter;
 
 	slist_foreach(iter, &DistConns)
 	{
 		DistConn   *conn = slist_container(DistConn, link, iter.cur);
 
-		if (conn->depth > 0)
+		if (conn->depth == 0)
+			continue;
+		if (conn->wrote)
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("cannot PREPARE a transaction that has worked on worker \"%s\"",
+					errmsg("cannot PREPARE a transaction that has written to worker \"%s\"",
 						   conn->worker),
 					errhint("Use COMMIT: it commits on several servers in two phases."));
+		check_committable(conn);
+		readers = lappend(readers, conn);
 	}
+	end_all(readers, false);
 }
 
 /* ----------------------------------------------------------------

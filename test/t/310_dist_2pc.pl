@@ -162,9 +162,12 @@ is(records(), '0', 'recovery removes the last ones');
 
 my ($rc, undef, $err) = $coordinator->psql('postgres',
 	q{BEGIN; INSERT INTO t VALUES (1, 'p'); PREPARE TRANSACTION 'mine'});
-like($err, qr/cannot PREPARE a transaction that has worked on worker "w1"/,
+like($err, qr/cannot PREPARE a transaction that has written to worker "w1"/,
 	'PREPARE TRANSACTION is refused');
 settled('p', 0, 'PREPARE TRANSACTION');
+is( $coordinator->safe_psql('postgres', q{BEGIN; SELECT count(*) >= 0 FROM t;
+		PREPARE TRANSACTION 'mine'; ROLLBACK PREPARED 'mine'}),
+	't', 'unless it only read on the workers');
 
 $coordinator->safe_psql('postgres', 'CREATE ROLE ordinary LOGIN');
 ($rc, undef, $err) = $coordinator->psql('postgres',
