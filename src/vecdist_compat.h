@@ -63,6 +63,12 @@
 /* What pg_stat_activity shows while we wait for workers. */
 #define VECDIST_WAIT_EVENT PG_WAIT_EXTENSION
 
+/* 18 keeps what callbacks of EXPLAIN need in headers of their own. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 /* All settings (utils/guc_tables.h); 16 returns their number with them. */
 #if PG_VERSION_NUM < 160000
 #define VecdistGetGucVariables(num) \

@@ -26,6 +26,7 @@
 #include "distribution/dist_placement.h"
 #include "distribution/dist_search.h"
 #include "distribution/dist_values.h"
+#include "vecdist_compat.h"
 
 /*
  * From planner to executor.  CustomScan.custom_private is a list of
