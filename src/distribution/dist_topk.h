@@ -28,9 +28,7 @@
 #include "distribution/dist_values.h"
 #include "vecdist_compat.h"
 
-/*
- * From planner to executor.  CustomScan.custom_private is a list of
- */
+/* From planner to executor: members of the list CustomScan.custom_private. */
 enum
 {
 	DIST_TOPK_USER,				/* list of one OID: whose user mappings to
@@ -103,7 +101,6 @@ typedef struct DistTopKPartition
 
 	/* of the current search */
 	DistSearchReport report;
-	bool		reported;
 	int			nrows;
 	DistMergeKey *keys;			/* of its rows, in the order they came */
 	PGresult   *result;			/* a worker's: row i of the partition is
