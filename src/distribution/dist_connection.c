@@ -193,7 +193,6 @@ DistConnGet(Oid serverid, Oid userid, DistTarget target)
 	if (conn == NULL)
 		conn = make_connection(serverid, userid, target);
 
-	DistConnTouched = true;
 	ensure_open(conn);
 	return conn;
 }
@@ -207,6 +206,8 @@ DistConnGet(Oid serverid, Oid userid, DistTarget target)
 static void
 ensure_open(DistConn *conn)
 {
+	/* Not only in DistConnGet: a procedure may commit between two uses. */
+	DistConnTouched = true;
 	if (conn->state == DIST_CONN_BROKEN)
 		DistConnRaiseFailure(conn, NULL);
 

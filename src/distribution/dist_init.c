@@ -43,7 +43,7 @@ DistInit(void)
 	preloaded = process_shared_preload_libraries_in_progress;
 
 	DefineCustomIntVariable("vecdist.node_timeout",
-							"Longest wait for a worker to accept a connection or to begin answering a search.",
+							"Longest wait for a worker to accept a connection, to begin answering a search, or to commit.",
 							"The servers of a worker group share it while connecting.  "
 							"It does not bound DDL, COPY and other writes.",
 							&DistNodeTimeout,

@@ -16,9 +16,9 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_foreign_table.h"
 #include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
-#include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "partitioning/partdesc.h"
@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "distribution/dist_options.h"
 #include "distribution/dist_placement.h"
@@ -44,8 +45,22 @@ DistFdwOid(void)
 bool
 DistIsForeignPartition(Oid relid)
 {
-	return get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE &&
-		GetForeignServer(GetForeignServerIdByRelId(relid))->fdwid == DistFdwOid();
+	HeapTuple	tuple = SearchSysCache1(FOREIGNTABLEREL, ObjectIdGetDatum(relid));
+	Oid			server;
+	Oid			fdwid = InvalidOid;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	server = ((Form_pg_foreign_table) GETSTRUCT(tuple))->ftserver;
+	ReleaseSysCache(tuple);
+
+	tuple = SearchSysCache1(FOREIGNSERVEROID, ObjectIdGetDatum(server));
+	if (HeapTupleIsValid(tuple))
+	{
+		fdwid = ((Form_pg_foreign_server) GETSTRUCT(tuple))->srvfdw;
+		ReleaseSysCache(tuple);
+	}
+	return OidIsValid(fdwid) && fdwid == DistFdwOid();
 }
 
 bool
