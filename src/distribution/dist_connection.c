@@ -66,6 +66,8 @@ static DistConn *find_connection(Oid serverid, Oid userid, DistTarget target);
 static DistConn *make_connection(Oid serverid, Oid userid, DistTarget target);
 static void ensure_open(DistConn *conn);
 static void check_options(DistConn *conn);
+static void adopt_options(DistConn *conn, DistConnOptions *options,
+						  MemoryContext context);
 static void wait_until_open(DistConn *conn);
 static void advance_task(Task *task, int timeout_ms, int exec_flags);
 static void task_silent(Task *task, int timeout_ms, int exec_flags);
@@ -100,9 +102,12 @@ initialize(void)
 }
 
 /*
- * Something that options come from has changed.  Options are read again, and
- * compared, when a connection is used the next time: that is simpler than
- * tracking hash values, and a change elsewhere costs a few catalog lookups.
+ * Something that options come from has changed.
+ *
+ * If it is the server or the user mapping of a connection, which may have been
+ * dropped, the connection is closed with the transaction.  Whatever it is,
+ * options are read again and compared before the next use: a mapping may have
+ * been added, a role may be superuser no longer.
  */
 static void
 options_changed(Datum arg, int cacheid, uint32 hashvalue)
@@ -111,7 +116,16 @@ options_changed(Datum arg, int cacheid, uint32 hashvalue)
 
 	slist_foreach(iter, &DistConns)
 	{
-		slist_container(DistConn, link, iter.cur)->recheck_options = true;
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
+
+		conn->recheck_options = true;
+		if (hashvalue == 0 ||
+			(cacheid == FOREIGNSERVEROID && hashvalue == conn->server_hash) ||
+			(cacheid == USERMAPPINGOID && hashvalue == conn->mapping_hash))
+		{
+			conn->retire = true;
+			DistConnTouched = true;
+		}
 	}
 }
 
@@ -256,8 +270,6 @@ check_options(DistConn *conn)
 	MemoryContext context;
 	MemoryContext old;
 	DistConnOptions *options;
-	int			i = 0;
-	ListCell   *lc;
 
 	Assert(conn->depth == 0 && conn->state != DIST_CONN_BUSY);
 
@@ -267,10 +279,10 @@ check_options(DistConn *conn)
 									"vecdist connection options",
 									ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
-	strlcpy(conn->worker, GetForeignServer(conn->serverid)->servername,
-			NAMEDATALEN);
 	PG_TRY();
 	{
+		strlcpy(conn->worker, GetForeignServer(conn->serverid)->servername,
+				NAMEDATALEN);
 		options = DistGetConnOptions(conn->serverid, conn->userid);
 	}
 	PG_CATCH();
@@ -282,23 +294,35 @@ check_options(DistConn *conn)
 	}
 	PG_END_TRY();
 
+	MemoryContextSwitchTo(old);
 	if (conn->options != NULL &&
+		conn->options->mapping == options->mapping &&
 		strcmp(conn->options->fingerprint, options->fingerprint) == 0)
-	{
-		MemoryContextSwitchTo(old);
 		MemoryContextDelete(context);
-		return;
+	else
+	{
+		DistConnClose(conn);
+		adopt_options(conn, options, context);
 	}
+}
 
-	DistConnClose(conn);
+/* Make options, and the context they are in, those of a CLOSED connection. */
+static void
+adopt_options(DistConn *conn, DistConnOptions *options, MemoryContext context)
+{
+	int			i = 0;
+	ListCell   *lc;
+
 	conn->options = NULL;
 	if (conn->option_context != NULL)
 		MemoryContextDelete(conn->option_context);
 	MemoryContextSetParent(context, TopMemoryContext);
 	conn->option_context = context;
+
 	conn->nhosts = list_length(options->hosts);
-	conn->hosts = palloc0(conn->nhosts * sizeof(DistServerHost));
-	conn->order = palloc0(conn->nhosts * sizeof(int));
+	conn->hosts = MemoryContextAllocZero(context,
+										 conn->nhosts * sizeof(DistServerHost));
+	conn->order = MemoryContextAllocZero(context, conn->nhosts * sizeof(int));
 	foreach(lc, options->hosts)
 	{
 		DistHost   *host = lfirst(lc);
@@ -307,8 +331,11 @@ check_options(DistConn *conn)
 		conn->hosts[i++].port = host->port;
 	}
 	conn->host = -1;
+	conn->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID,
+											  ObjectIdGetDatum(conn->serverid));
+	conn->mapping_hash = GetSysCacheHashValue1(USERMAPPINGOID,
+											   ObjectIdGetDatum(options->mapping));
 	conn->options = options;
-	MemoryContextSwitchTo(old);
 }
 
 void
@@ -372,6 +399,8 @@ DistExecuteMeanwhile(DistRequest *requests, int nrequests, int timeout_ms,
 	{
 		requests[i].result = NULL;
 		requests[i].error = NULL;
+		for (int j = 0; j < i; j++)
+			Assert(requests[j].conn != requests[i].conn);
 		tasks[i].request = &requests[i];
 		ensure_open(requests[i].conn);
 	}

@@ -112,6 +112,8 @@ struct DistConn
 	DistConnOptions *options;	/* NULL: not read yet */
 	DistServerHost *hosts;
 	int			nhosts;
+	uint32		server_hash;	/* of server and user mapping in their */
+	uint32		mapping_hash;	/* syscaches */
 	bool		recheck_options;	/* catalogs changed since they were read */
 
 	/* connecting */

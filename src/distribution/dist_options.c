@@ -279,6 +279,7 @@ DistGetConnOptions(Oid serverid, Oid userid)
 
 	initStringInfo(&fingerprint);
 	appendStringInfoString(&fingerprint, hosts);
+	result->mapping = mapping->umid;
 	result->hosts = DistParseHosts(hosts);
 	result->has_password = password != NULL && password[0] != '\0';
 	result->password_required = !superuser_arg(userid);

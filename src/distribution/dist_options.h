@@ -22,6 +22,7 @@ typedef struct DistHost
 /* Where and how to connect for one user, as libpq takes it. */
 typedef struct DistConnOptions
 {
+	Oid			mapping;		/* the user mapping */
 	List	   *hosts;			/* of DistHost, at least one */
 	List	   *keywords;		/* of char *; no hosts among them */
 	List	   *values;			/* of char *, as many */

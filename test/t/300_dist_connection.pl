@@ -363,6 +363,15 @@ succeeds('SELECT count(*) FROM t; COMMIT', '3',
 	'a remote transaction outlives a change of the options');
 succeeds('SELECT count(*) FROM t', '3', 'and the new ones are used after it');
 
+$coordinator->safe_psql('postgres',
+	"ALTER SERVER w2 OPTIONS (ADD application_name 'other')");
+run('SELECT 1');
+ok( $w2->poll_query_until('postgres',
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'vecdist'}),
+	'connections of a changed server are closed without being used');
+$coordinator->safe_psql('postgres',
+	'ALTER SERVER w2 OPTIONS (DROP application_name)');
+
 foreach my $case (
 	[ "'127.0.0.1:0'", 'port out of range' ],
 	[ "'127.0.0.1:5432,'", 'empty host' ],
