@@ -20,7 +20,6 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
