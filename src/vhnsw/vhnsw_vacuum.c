@@ -18,9 +18,12 @@
 #include "postgres.h"
 
 #include "commands/vacuum.h"
+#include "common/hashfn.h"
 #include "common/pg_prng.h"
+#include "miscadmin.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "vecdist_compat.h"
@@ -32,10 +35,7 @@
 #include "vhnsw/vhnsw_tids.h"
 #include "vhnsw/vhnsw_walk.h"
 
-/* How many neighbors of a tombstone are compared with the base of a link. */
-#define EXAMINED_PER_TOMBSTONE 8
-
-/* How many of those may become its neighbors. */
+/* A link to a tombstone makes room for so many others, if there is room. */
 #define REPLACEMENTS_PER_TOMBSTONE 3
 
 /*
@@ -64,6 +64,29 @@ typedef struct BulkDelete
 	VhnswElement *with_list;	/* a page's elements with TID lists */
 } BulkDelete;
 
+/* The code of an element, read before; NULL if it is not live. */
+typedef struct CodeEntry
+{
+	VhnswElement element;		/* hash key */
+	char		status;			/* for simplehash */
+	const VhnswCode *code;
+} CodeEntry;
+
+#define SH_PREFIX code
+#define SH_ELEMENT_TYPE CodeEntry
+#define SH_KEY_TYPE VhnswElement
+#define SH_KEY element
+#define SH_HASH_KEY(tb, key) murmurhash32(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+/* Core's header has a harmless shadowing. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow=compatible-local"
+#include "lib/simplehash.h"
+#pragma GCC diagnostic pop
+
 /* Cleanup in progress. */
 typedef struct Cleanup
 {
@@ -79,6 +102,10 @@ typedef struct Cleanup
 	VhnswSlot	other_slot;
 	VhnswCode  *code;			/* ... and of two codes */
 	VhnswCode  *other_code;
+	struct code_hash *codes;	/* those of live elements read so far */
+	MemoryContext code_context; /* owns them */
+	VhnswLink  *links;			/* room for candidates for one list */
+	const VhnswCode *list_codes[VHNSW_MAX_DEGREE];	/* of that list */
 	VhnswElement *sample;		/* live elements, drawn at random */
 	uint32		nsample;
 	uint32		sample_size;
@@ -96,10 +123,14 @@ static bool repair_page(Cleanup *cleanup, BlockNumber blkno, bool first_time);
 static bool names_tombstone(const Cleanup *cleanup, VhnswSlot slot);
 static void plan_repair(Cleanup *cleanup, VhnswElement element,
 						VhnswSlot slot, VhnswListChange *change);
-static int	gather_replacements(Cleanup *cleanup, VhnswElement base,
-								const VhnswListChange *change, VhnswLink *links);
-static int	examine_tombstone(Cleanup *cleanup, VhnswElement base,
-							  const VhnswListChange *change, VhnswLink *nearest);
+static bool is_occluded(Cleanup *cleanup, const VhnswLink *link, int n);
+static int	gather_candidates(Cleanup *cleanup, VhnswElement base,
+							  const VhnswListChange *change);
+static bool examine_candidate(Cleanup *cleanup, VhnswElement base,
+							  const VhnswListChange *change,
+							  VhnswElement candidate, VhnswLink *link);
+static const VhnswCode *get_code(Cleanup *cleanup, VhnswElement element);
+static void bound_codes(Cleanup *cleanup);
 static void sample_live(Cleanup *cleanup, VhnswElement element);
 static void replace_entries(Cleanup *cleanup);
 static bool pick_entry(Cleanup *cleanup, VhnswElement *element);
@@ -317,6 +348,12 @@ vhnswvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	cleanup.other_slot = palloc(cleanup.layout.slot_size);
 	cleanup.code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
 	cleanup.other_code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
+	cleanup.links = palloc_array(VhnswLink, MAX_TOMBSTONES_FOLLOWED *
+								 cleanup.layout.degree);
+	cleanup.code_context = AllocSetContextCreate(CurrentMemoryContext,
+												 "vhnsw codes",
+												 ALLOCSET_DEFAULT_SIZES);
+	cleanup.codes = code_create(cleanup.code_context, 1024, NULL);
 	cleanup.sample = palloc_array(VhnswElement, cleanup.sample_size + 1);
 	pg_prng_seed(&cleanup.random, SAMPLE_SEED);
 
@@ -403,6 +440,7 @@ repair_lists(Cleanup *cleanup)
 
 		while (!repair_page(cleanup, blkno, first_time))
 			first_time = false;
+		bound_codes(cleanup);
 	}
 }
 
@@ -470,19 +508,21 @@ names_tombstone(const Cleanup *cleanup, VhnswSlot slot)
 
 /*
  * Decide what an element's list becomes: the neighbors that are alive, and in
- * the places of the others the nearest that the tombstones list.  Live
- * neighbors never leave, so nothing loses its last link here.
+ * the places of the others what the tombstones list.  Live neighbors never
+ * leave, so nothing loses its last link here.
  *
- * The heuristic of VhnswSelectLinks() is not applied: it would need the codes
- * of all neighbors, a page visit each.
+ * As in a build, a candidate that is nearer to a neighbor than to the base
+ * waits until the others had their turn.
  */
 static void
 plan_repair(Cleanup *cleanup, VhnswElement element, VhnswSlot slot,
 			VhnswListChange *change)
 {
 	VhnswLayout *layout = &cleanup->layout;
-	VhnswLink	links[MAX_TOMBSTONES_FOLLOWED * REPLACEMENTS_PER_TOMBSTONE];
+	VhnswLink  *links = cleanup->links;
 	int			nlinks;
+	int			room;
+	int			nwaiting = 0;
 
 	VhnswListChangeInit(change, cleanup->index, layout, element, slot);
 	change->nnew = 0;
@@ -491,32 +531,60 @@ plan_repair(Cleanup *cleanup, VhnswElement element, VhnswSlot slot,
 		if (!is_noted(cleanup, change->old_list[i]))
 			change->new_list[change->nnew++] = change->old_list[i];
 	}
+	room = Min(layout->degree,
+			   change->nnew + REPLACEMENTS_PER_TOMBSTONE *
+			   (change->nold - change->nnew));
 
 	VhnswSlotCopyCode(layout, slot, cleanup->code);
-	nlinks = gather_replacements(cleanup, element, change, links);
-	VhnswSortLinks(links, nlinks);
-	for (int i = 0; i < nlinks && change->nnew < layout->degree; i++)
+	nlinks = gather_candidates(cleanup, element, change);
+	for (int i = 0; i < change->nnew; i++)
+		cleanup->list_codes[i] = get_code(cleanup, change->new_list[i]);
+	for (int i = 0; i < nlinks && change->nnew < room; i++)
 	{
-		if (!VhnswListContains(change->new_list, change->nnew, links[i].id))
+		if (is_occluded(cleanup, &links[i], change->nnew))
+			links[nwaiting++] = links[i];
+		else
+		{
+			cleanup->list_codes[change->nnew] = links[i].code;
 			change->new_list[change->nnew++] = links[i].id;
+		}
 	}
+	for (int i = 0; i < nwaiting && change->nnew < room; i++)
+		change->new_list[change->nnew++] = links[i].id;
+}
+
+/* Is a candidate nearer to one of the list's n neighbors than to the base? */
+static bool
+is_occluded(Cleanup *cleanup, const VhnswLink *link, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (cleanup->list_codes[i] &&
+			VhnswCodeDistance(cleanup->layout.metric, cleanup->layout.dims,
+							  cleanup->list_codes[i],
+							  link->code) < link->distance)
+			return true;
+	}
+	return false;
 }
 
 /*
- * Collect live elements near the base from the lists of its tombstones, and
- * of tombstones behind those while the list would stay shorter than m.
+ * Collect live elements from the lists of the base's tombstones, and of
+ * tombstones behind those while the list would stay shorter than m.
  *
- * cleanup->code is the base's code.  'links' has room for
- * MAX_TOMBSTONES_FOLLOWED * REPLACEMENTS_PER_TOMBSTONE; an element may appear
- * in it more than once.
+ * cleanup->code is the base's code.  Returns how many candidates are in
+ * cleanup->links, the nearest first.
  */
 static int
-gather_replacements(Cleanup *cleanup, VhnswElement base,
-					const VhnswListChange *change, VhnswLink *links)
+gather_candidates(Cleanup *cleanup, VhnswElement base,
+				  const VhnswListChange *change)
 {
+	VhnswLayout *layout = &cleanup->layout;
 	VhnswElement queue[MAX_TOMBSTONES_FOLLOWED];
+	VhnswLink  *links = cleanup->links;
 	int			queued = 0;
 	int			nlinks = 0;
+	int			nunique = 0;
 
 	for (int i = 0; i < change->nold && queued < lengthof(queue); i++)
 	{
@@ -527,62 +595,91 @@ gather_replacements(Cleanup *cleanup, VhnswElement base,
 	{
 		if (!VhnswWalkReadSlot(cleanup->walk, queue[next], cleanup->slot))
 			continue;
-		nlinks += examine_tombstone(cleanup, base, change, &links[nlinks]);
-		if (change->nnew + nlinks >= cleanup->layout.m)
-			continue;
-		for (int i = 0;
-			 i < VhnswSlotNeighborCount(&cleanup->layout, cleanup->slot);
-			 i++)
+		for (int i = 0; i < VhnswSlotNeighborCount(layout, cleanup->slot); i++)
 		{
-			VhnswElement neighbor = cleanup->slot->neighbors[i];
+			VhnswElement candidate = cleanup->slot->neighbors[i];
 
-			if (queued < lengthof(queue) && is_noted(cleanup, neighbor) &&
-				!VhnswListContains(queue, queued, neighbor))
-				queue[queued++] = neighbor;
+			if (!is_noted(cleanup, candidate))
+				nlinks += examine_candidate(cleanup, base, change, candidate,
+											&links[nlinks]);
+			else if (change->nnew + nlinks < layout->m &&
+					 queued < lengthof(queue) &&
+					 !VhnswListContains(queue, queued, candidate))
+				queue[queued++] = candidate;
 		}
 	}
-	return nlinks;
+
+	/* The same candidate from several tombstones now stands side by side. */
+	VhnswSortLinks(links, nlinks);
+	for (int i = 0; i < nlinks; i++)
+	{
+		if (nunique == 0 || links[nunique - 1].id != links[i].id)
+			links[nunique++] = links[i];
+	}
+	return nunique;
+}
+
+/* Fill in *link, if the candidate is a live element and not listed already. */
+static bool
+examine_candidate(Cleanup *cleanup, VhnswElement base,
+				  const VhnswListChange *change, VhnswElement candidate,
+				  VhnswLink *link)
+{
+	VhnswLayout *layout = &cleanup->layout;
+
+	if (candidate == base ||
+		VhnswListContains(change->new_list, change->nnew, candidate))
+		return false;
+	link->code = get_code(cleanup, candidate);
+	if (link->code == NULL)
+		return false;
+	link->id = candidate;
+	link->distance = VhnswCodeDistance(layout->metric, layout->dims,
+									   cleanup->code, link->code);
+	return true;
 }
 
 /*
- * Find the nearest to the base among the first live elements that the
- * tombstone in cleanup->slot lists.  Returns how many went to 'nearest', at
- * most REPLACEMENTS_PER_TOMBSTONE.
+ * The code of a live element that is not noted, or NULL if there is none of
+ * that number.
+ *
+ * Such an element is not freed while we are at it, so its code stays right.
+ * The result is valid until the codes are forgotten, between two pages.
  */
-static int
-examine_tombstone(Cleanup *cleanup, VhnswElement base,
-				  const VhnswListChange *change, VhnswLink *nearest)
+static const VhnswCode *
+get_code(Cleanup *cleanup, VhnswElement element)
 {
 	VhnswLayout *layout = &cleanup->layout;
-	VhnswLink	examined[EXAMINED_PER_TOMBSTONE];
-	int			nexamined = 0;
-	int			n;
+	CodeEntry  *entry;
+	VhnswCode  *code;
+	bool		found;
 
-	for (int i = 0;
-		 i < VhnswSlotNeighborCount(layout, cleanup->slot) &&
-		 nexamined < EXAMINED_PER_TOMBSTONE;
-		 i++)
+	entry = code_insert(cleanup->codes, element, &found);
+	if (found)
+		return entry->code;
+
+	entry->code = NULL;
+	if (VhnswWalkReadSlot(cleanup->walk, element, cleanup->other_slot) &&
+		(cleanup->other_slot->flags & VHNSW_SLOT_LIVE))
 	{
-		VhnswElement candidate = cleanup->slot->neighbors[i];
-
-		if (candidate == base || is_noted(cleanup, candidate) ||
-			VhnswListContains(change->new_list, change->nnew, candidate) ||
-			!VhnswWalkReadSlot(cleanup->walk, candidate,
-							   cleanup->other_slot) ||
-			(cleanup->other_slot->flags & VHNSW_SLOT_LIVE) == 0)
-			continue;
-		VhnswSlotCopyCode(layout, cleanup->other_slot, cleanup->other_code);
-		examined[nexamined].id = candidate;
-		examined[nexamined].distance =
-			VhnswCodeDistance(layout->metric, layout->dims, cleanup->code,
-							  cleanup->other_code);
-		examined[nexamined].code = NULL;
-		nexamined++;
+		code = MemoryContextAlloc(cleanup->code_context,
+								  VHNSW_CODE_SIZE(layout->dims));
+		VhnswSlotCopyCode(layout, cleanup->other_slot, code);
+		entry->code = code;
 	}
-	VhnswSortLinks(examined, nexamined);
-	n = Min(nexamined, REPLACEMENTS_PER_TOMBSTONE);
-	memcpy(nearest, examined, n * sizeof(VhnswLink));
-	return n;
+	return entry->code;
+}
+
+/* Forget all codes if they have become too many. */
+static void
+bound_codes(Cleanup *cleanup)
+{
+	if (MemoryContextMemAllocated(cleanup->code_context, true) >
+		(Size) maintenance_work_mem * 1024)
+	{
+		MemoryContextReset(cleanup->code_context);
+		cleanup->codes = code_create(cleanup->code_context, 1024, NULL);
+	}
 }
 
 /* ----------------------------------------------------------------
