@@ -22,3 +22,34 @@ SELECT scans > 0 AS used, sweeps - :sweeps_before AS sweeps FROM vhnsw_session_s
 
 DROP FUNCTION search;
 DROP TABLE items;
+
+-- A walk that comes out of a local minimum need not visit everything nearer
+-- than that minimum: queries between clusters, where it did, by thousands.
+CREATE TABLE clusters AS
+SELECT i AS id, array_agg((hashint8extended(i % 200, j) & 1023) / 10.0
+                          + (hashint8extended(i, j) & 1023) / 170.0)::vector(16) AS v
+FROM generate_series(1, 20000) AS i, generate_series(1, 16) AS j GROUP BY i;
+CREATE INDEX ON clusters USING vhnsw (v vector_l2_ops);
+ANALYZE clusters;
+SET vhnsw.ef_search = 40;
+CREATE FUNCTION most_expanded() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    query vector;
+    before bigint;
+    after bigint;
+    most bigint := 0;
+BEGIN
+    FOR i IN 1..100 LOOP
+        SELECT array_agg((hashint8extended(i, j + 100) & 1023) / 10.0) INTO query
+        FROM generate_series(1, 16) AS j;
+        SELECT expanded INTO before FROM vhnsw_session_stats();
+        PERFORM id FROM clusters ORDER BY v <-> query LIMIT 10;
+        SELECT expanded INTO after FROM vhnsw_session_stats();
+        most := greatest(most, after - before);
+    END LOOP;
+    RETURN most;
+END $$;
+SELECT most_expanded() BETWEEN 40 AND 10 * 40 AS about_ef;
+
+DROP FUNCTION most_expanded;
+DROP TABLE clusters;

@@ -162,7 +162,8 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 	insert->code = code;
 	insert->search = VhnswSearchBegin(index, cache, query, VHNSW_SEARCH_KEEP,
 									  CurrentMemoryContext);
-	VhnswSearchUntil(insert->search, insert->layout.ef_construction);
+	VhnswSearchUntil(insert->search, insert->layout.ef_construction,
+					 PG_INT64_MAX);
 	candidates = nearest_found(insert->search,
 							   insert->layout.ef_construction, &n);
 

@@ -351,8 +351,7 @@ next_from_graph(IndexScanDesc scan, ItemPointer tid, double *bound)
 		do
 		{
 			if (sweep_is_due(scan) ||
-				!VhnswSearchUntil(search,
-								  Min(required, search->nsettled + 256)))
+				!VhnswSearchUntil(search, required, 256))
 				return false;
 		} while (search->nsettled < required);
 

@@ -59,6 +59,8 @@ static int	compare_seen(const pairingheap_node *a, const pairingheap_node *b,
 						 void *arg);
 static int	compare_estimates(const pairingheap_node *a,
 							  const pairingheap_node *b, void *arg);
+static int	compare_farthest(const pairingheap_node *a,
+							 const pairingheap_node *b, void *arg);
 static int	compare_bounds(const pairingheap_node *a,
 						   const pairingheap_node *b, void *arg);
 static int	compare_entries(const void *a, const void *b);
@@ -72,7 +74,8 @@ static void expand(VhnswSearch *search, VhnswSeen *seen);
 static void add_found(VhnswSearch *search, VhnswSeen *seen, VhnswSlot slot);
 static void keep_neighbors(VhnswSearch *search, VhnswSeen *seen,
 						   const VhnswElement *neighbors, int n);
-static double settle(VhnswSearch *search);
+static void divide_found(VhnswSearch *search);
+static void settle(VhnswSearch *search);
 
 /* Pairing heaps have the largest first: nearer is larger. */
 static int
@@ -98,6 +101,13 @@ compare_estimates(const pairingheap_node *a, const pairingheap_node *b,
 	if (fa->estimate != fb->estimate)
 		return fa->estimate < fb->estimate ? 1 : -1;
 	return fa->element < fb->element ? 1 : -1;
+}
+
+static int
+compare_farthest(const pairingheap_node *a, const pairingheap_node *b,
+				 void *arg)
+{
+	return -compare_estimates(a, b, arg);
 }
 
 static int
@@ -153,9 +163,9 @@ VhnswSearchBegin(Relation index, const VhnswCache *cache, VhnswQuery *query,
 	search->context = context;
 	search->seen = seen_create(context, 1024, NULL);
 	search->frontier = pairingheap_allocate(compare_seen, NULL);
-	search->unsettled = pairingheap_allocate(compare_estimates, NULL);
+	search->far = pairingheap_allocate(compare_estimates, NULL);
+	search->near = pairingheap_allocate(compare_farthest, NULL);
 	search->settled = pairingheap_allocate(compare_bounds, NULL);
-	search->settled_radius = -get_float8_infinity();
 	sort_entries(search, cache);
 	MemoryContextSwitchTo(old_context);
 	return search;
@@ -365,36 +375,55 @@ add_found(VhnswSearch *search, VhnswSeen *seen, VhnswSlot slot)
 	found->fingerprint.norm = slot->norm;
 	found->fingerprint.residual = slot->residual;
 	found->seen = seen;
-	pairingheap_add(search->unsettled, &found->link);
+	pairingheap_add(search->far, &found->link);
 }
 
 /*
- * Move to search->settled what is not farther than the nearest of the
- * frontier.  Returns the estimate of that one, or infinity.
+ * Put into search->near what is not farther than the nearest of the frontier,
+ * and nothing else: a step may have found elements nearer than some that were
+ * there, as always when the walk comes out of a local minimum.
  */
-static double
-settle(VhnswSearch *search)
+static void
+divide_found(VhnswSearch *search)
 {
 	double		nearest = get_float8_infinity();
+	VhnswFound *found;
 
 	if (!pairingheap_is_empty(search->frontier))
 		nearest = pairingheap_container(VhnswSeen, link,
 										pairingheap_first(search->frontier))->estimate;
 
-	while (!pairingheap_is_empty(search->unsettled))
+	while (!pairingheap_is_empty(search->near))
 	{
-		VhnswFound *found =
-		pairingheap_container(VhnswFound, link,
-							  pairingheap_first(search->unsettled));
+		found = pairingheap_container(VhnswFound, link,
+									  pairingheap_first(search->near));
+		if (found->estimate <= nearest)
+			break;
+		pairingheap_remove_first(search->near);
+		pairingheap_add(search->far, &found->link);
+		search->nnear--;
+	}
 
+	while (!pairingheap_is_empty(search->far))
+	{
+		found = pairingheap_container(VhnswFound, link,
+									  pairingheap_first(search->far));
 		if (found->estimate > nearest)
 			break;
-		pairingheap_remove_first(search->unsettled);
-		pairingheap_add(search->settled, &found->link);
-		search->nsettled++;
-		search->settled_radius = Max(search->settled_radius, found->estimate);
+		pairingheap_remove_first(search->far);
+		pairingheap_add(search->near, &found->link);
+		search->nnear++;
 	}
-	return nearest;
+}
+
+/* Settle what is near. */
+static void
+settle(VhnswSearch *search)
+{
+	while (!pairingheap_is_empty(search->near))
+		pairingheap_add(search->settled, pairingheap_remove_first(search->near));
+	search->nsettled += search->nnear;
+	search->nnear = 0;
 }
 
 /*
@@ -423,26 +452,33 @@ VhnswSearchStep(VhnswSearch *search)
 
 /*
  * VhnswSearchUntil
- *		Step until 'nsettled' elements have ever been settled and none nearer
- *		than the farthest of them waits in the frontier.
+ *		Step until 'nsettled' elements have been settled, but not more than
+ *		'max_steps' times.
+ *
+ * Elements are settled together, when enough of them are nearer than all of
+ * the frontier, or at the end of the search.  Before, what is near may still
+ * turn out to be far from the nearest.
  *
  * Returns false if the search ended before: everything reachable is settled.
  */
 bool
-VhnswSearchUntil(VhnswSearch *search, int64 nsettled)
+VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 {
-	for (;;)
+	for (int64 steps = 0; search->nsettled < nsettled; steps++)
 	{
-		double		nearest = settle(search);
-
-		if (search->nsettled >= nsettled && nearest >= search->settled_radius)
-			return true;
-		if (!VhnswSearchStep(search))
+		divide_found(search);
+		if (search->nsettled + search->nnear >= nsettled)
+			settle(search);
+		else if (steps == max_steps)
+			break;
+		else if (!VhnswSearchStep(search))
 		{
+			divide_found(search);
 			settle(search);
 			return search->nsettled >= nsettled;
 		}
 	}
+	return true;
 }
 
 /* What is known of an element, or NULL if it was not evaluated. */

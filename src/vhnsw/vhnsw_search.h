@@ -41,7 +41,7 @@ typedef struct VhnswSeen
  */
 typedef struct VhnswFound
 {
-	pairingheap_node link;		/* in search->unsettled, then the caller's */
+	pairingheap_node link;		/* in a heap of the search, then the caller's */
 	double		estimate;
 	double		bound;			/* in units of the operator */
 	VhnswElement element;
@@ -61,10 +61,12 @@ typedef struct VhnswSearch
 	MemoryContext context;		/* owns everything below */
 	struct seen_hash *seen;
 	pairingheap *frontier;		/* VhnswSeen, nearest first */
-	pairingheap *unsettled;		/* VhnswFound, nearest first */
+	pairingheap *far;			/* VhnswFound behind the frontier, nearest
+								 * first */
+	pairingheap *near;			/* VhnswFound before it, farthest first */
+	int64		nnear;
 	pairingheap *settled;		/* VhnswFound, lowest bound first */
 	int64		nsettled;		/* ever put there */
-	double		settled_radius; /* largest estimate among them */
 	VhnswElement *entries;		/* not evaluated yet */
 	uint32		nentries;
 	int64		nevaluated;
@@ -78,7 +80,8 @@ extern VhnswSearch *VhnswSearchBegin(Relation index, const VhnswCache *cache,
 									 VhnswQuery *query, int flags,
 									 MemoryContext context);
 extern bool VhnswSearchStep(VhnswSearch *search);
-extern bool VhnswSearchUntil(VhnswSearch *search, int64 nsettled);
+extern bool VhnswSearchUntil(VhnswSearch *search, int64 nsettled,
+							 int64 max_steps);
 extern VhnswSeen *VhnswSearchLookup(VhnswSearch *search,
 									VhnswElement element);
 
