@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * distance.c
- *	  Choice of the distance kernels for this CPU, and the cosine distance.
+ *	  Choice of the distance kernels for this CPU, and the distances that are
+ *	  quotients of what they count.
  *
  * A faster implementation is used only if the CPU says it can run it and it
  * then gives the bits of the scalar one (DistanceSelfTest): a CPU, emulator
@@ -37,7 +38,7 @@ DistanceInit(void)
 {
 	num_usable = 1;
 #ifdef DISTANCE_HAVE_AVX2
-	if (__builtin_cpu_supports("avx2") &&
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
 		DistanceSelfTest(&distance_avx2_kernels))
 		usable[num_usable++] = &distance_avx2_kernels;
 #endif
@@ -112,9 +113,15 @@ same_results(const DistanceKernels *x, const DistanceKernels *y,
 {
 	DistanceCosineSums sums_x;
 	DistanceCosineSums sums_y;
+	const uint8_t *bits_a = (const uint8_t *) codes_a;
+	const uint8_t *bits_b = (const uint8_t *) codes_b;
+	DistanceBitCounts counts_x;
+	DistanceBitCounts counts_y;
 
 	x->cosine(a, b, dim, &sums_x);
 	y->cosine(a, b, dim, &sums_y);
+	x->jaccard(bits_a, bits_b, dim, &counts_x);
+	y->jaccard(bits_a, bits_b, dim, &counts_y);
 
 	return same_bits(sums_x.dot, sums_y.dot) &&
 		same_bits(sums_x.norm_a_squared, sums_y.norm_a_squared) &&
@@ -126,7 +133,10 @@ same_results(const DistanceKernels *x, const DistanceKernels *y,
 		same_bits(x->dot_float_int8(a, codes_b, dim),
 				  y->dot_float_int8(a, codes_b, dim)) &&
 		x->dot_int8(codes_a, codes_b, dim) ==
-		y->dot_int8(codes_a, codes_b, dim);
+		y->dot_int8(codes_a, codes_b, dim) &&
+		x->hamming(bits_a, bits_b, dim) == y->hamming(bits_a, bits_b, dim) &&
+		counts_x.common == counts_y.common &&
+		counts_x.total == counts_y.total;
 }
 
 /*
@@ -151,4 +161,21 @@ DistanceCosine(const float *a, const float *b, int dim)
 	else if (similarity < -1)
 		similarity = -1;
 	return 1 - similarity;
+}
+
+/*
+ * DistanceJaccard
+ *		1 - the share of bits set in both among those set in either.
+ *
+ * 1, as far as can be, if no bit is set.
+ */
+double
+DistanceJaccard(const uint8_t *a, const uint8_t *b, int num_bytes)
+{
+	DistanceBitCounts counts;
+
+	distance_kernels->jaccard(a, b, num_bytes, &counts);
+	if (counts.common == 0)
+		return 1;
+	return 1 - (double) counts.common / (double) counts.total;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * distance.h
- *	  Distance kernels over arrays of float4 and int8.
+ *	  Distance kernels over arrays of float4, int8 and bits.
  *
  * Nothing here knows PostgreSQL: no Datum, no allocation, no errors.  Callers
  * have checked lengths and decide what an infinite or NaN result means.
@@ -44,6 +44,12 @@ typedef struct DistanceCosineSums
 	double		norm_b_squared;
 } DistanceCosineSums;
 
+typedef struct DistanceBitCounts
+{
+	uint64_t	common;			/* bits set in both strings */
+	uint64_t	total;			/* bits set in at least one */
+} DistanceBitCounts;
+
 /*
  * One implementation of all kernels.  Pointers need no alignment beyond their
  * element's; dim may be 0.
@@ -66,6 +72,14 @@ typedef struct DistanceKernels
 
 	/* Exact for dim <= 131,071. */
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
+
+	/*
+	 * Bit strings, in whole bytes: the last byte's unused bits are zero.
+	 * Counts are exact, so their order is free.
+	 */
+	uint64_t	(*hamming) (const uint8_t *a, const uint8_t *b, int num_bytes);
+	void		(*jaccard) (const uint8_t *a, const uint8_t *b, int num_bytes,
+							DistanceBitCounts *counts);
 } DistanceKernels;
 
 /* What is in use; the scalar version before DistanceInit(). */
@@ -74,6 +88,7 @@ extern const DistanceKernels *distance_kernels;
 extern void DistanceInit(void);
 extern const DistanceKernels *DistanceFind(const char *name);
 extern double DistanceCosine(const float *a, const float *b, int dim);
+extern double DistanceJaccard(const uint8_t *a, const uint8_t *b, int num_bytes);
 
 static inline double
 DistanceL2Squared(const float *a, const float *b, int dim)
@@ -109,6 +124,13 @@ static inline int32_t
 DistanceDotInt8(const int8_t *a, const int8_t *b, int dim)
 {
 	return distance_kernels->dot_int8(a, b, dim);
+}
+
+/* Number of bits that differ. */
+static inline double
+DistanceHamming(const uint8_t *a, const uint8_t *b, int num_bytes)
+{
+	return (double) distance_kernels->hamming(a, b, num_bytes);
 }
 
 #endif							/* DISTANCE_H */

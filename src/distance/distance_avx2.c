@@ -7,6 +7,8 @@
  * file, so that the bitcode for PostgreSQL's JIT builds with the same rules.
  * Only distance.c may call in here, after asking the CPU.
  *
+ * CPUs with AVX2 also have POPCNT, for the last words of bit strings.
+ *
  * The 32 lanes of the definition are four vectors of 8 floats.  A tail is one
  * more round with masked loads: lanes beyond it add +0, which changes no sum.
  *
@@ -19,8 +21,8 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX2 __attribute__((target("avx2")))
-#define AVX2_INLINE static inline __attribute__((target("avx2"), always_inline))
+#define AVX2 __attribute__((target("avx2,popcnt")))
+#define AVX2_INLINE static inline __attribute__((target("avx2,popcnt"), always_inline))
 
 #define Min(x, y) ((x) < (y) ? (x) : (y))
 
@@ -444,6 +446,130 @@ avx2_dot_int8(const int8_t *a, const int8_t *b, int dim)
 	return total;
 }
 
+/* Number of bits set in each byte: two nibbles looked up in a table. */
+AVX2_INLINE __m256i
+count_bits_of_bytes(__m256i v)
+{
+	const		__m256i low_nibble = _mm256_set1_epi8(0x0f);
+	const		__m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3,
+												 1, 2, 2, 3, 2, 3, 3, 4,
+												 0, 1, 1, 2, 1, 2, 2, 3,
+												 1, 2, 2, 3, 2, 3, 3, 4);
+	__m256i		low = _mm256_and_si256(v, low_nibble);
+	__m256i		high = _mm256_and_si256(_mm256_srli_epi16(v, 4), low_nibble);
+
+	return _mm256_add_epi8(_mm256_shuffle_epi8(table, low),
+						   _mm256_shuffle_epi8(table, high));
+}
+
+/* sum + the 32 bytes of counts, which are added up to four 64-bit numbers */
+AVX2_INLINE __m256i
+add_bytes(__m256i sum, __m256i counts)
+{
+	return _mm256_add_epi64(sum, _mm256_sad_epu8(counts, _mm256_setzero_si256()));
+}
+
+AVX2_INLINE uint64_t
+sum_of_four_int64(__m256i sum)
+{
+	__m128i		pair = _mm_add_epi64(_mm256_castsi256_si128(sum),
+									 _mm256_extracti128_si256(sum, 1));
+
+	return (uint64_t) _mm_cvtsi128_si64(pair) +
+		(uint64_t) _mm_extract_epi64(pair, 1);
+}
+
+AVX2_INLINE __m256i
+load_bytes(const uint8_t *p)
+{
+	return _mm256_loadu_si256((const __m256i *) p);
+}
+
+/*
+ * Up to 8 bytes, and zeros.  Between 4 and 7 bytes are two loads of 4 that
+ * overlap, in their place: copying byte by byte costs more than all the rest.
+ */
+AVX2_INLINE uint64_t
+load_word(const uint8_t *p, int n)
+{
+	uint64_t	word = 0;
+
+	if (n >= 8)
+		memcpy(&word, p, 8);
+	else if (n >= 4)
+	{
+		uint32_t	first;
+		uint32_t	last;
+
+		memcpy(&first, p, 4);
+		memcpy(&last, p + n - 4, 4);
+		word = first | (uint64_t) last << (8 * (n - 4));
+	}
+	else
+	{
+		for (int i = 0; i < n; i++)
+			word |= (uint64_t) p[i] << (8 * i);
+	}
+	return word;
+}
+
+AVX2 static uint64_t
+avx2_hamming(const uint8_t *a, const uint8_t *b, int num_bytes)
+{
+	__m256i		sum = _mm256_setzero_si256();
+	uint64_t	total;
+	int			i;
+
+	for (i = 0; i + 64 <= num_bytes; i += 64)
+	{
+		__m256i		v0 = _mm256_xor_si256(load_bytes(a + i), load_bytes(b + i));
+		__m256i		v1 = _mm256_xor_si256(load_bytes(a + i + 32),
+										  load_bytes(b + i + 32));
+
+		sum = add_bytes(sum, _mm256_add_epi8(count_bits_of_bytes(v0),
+											 count_bits_of_bytes(v1)));
+	}
+	total = sum_of_four_int64(sum);
+	for (; i < num_bytes; i += 8)
+		total += _mm_popcnt_u64(load_word(a + i, num_bytes - i) ^
+								load_word(b + i, num_bytes - i));
+	return total;
+}
+
+AVX2 static void
+avx2_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
+			 DistanceBitCounts *counts)
+{
+	__m256i		sum_common = _mm256_setzero_si256();
+	__m256i		sum_total = _mm256_setzero_si256();
+	uint64_t	common;
+	uint64_t	total;
+	int			i;
+
+	for (i = 0; i + 32 <= num_bytes; i += 32)
+	{
+		__m256i		va = load_bytes(a + i);
+		__m256i		vb = load_bytes(b + i);
+
+		sum_common = add_bytes(sum_common,
+							   count_bits_of_bytes(_mm256_and_si256(va, vb)));
+		sum_total = add_bytes(sum_total,
+							  count_bits_of_bytes(_mm256_or_si256(va, vb)));
+	}
+	common = sum_of_four_int64(sum_common);
+	total = sum_of_four_int64(sum_total);
+	for (; i < num_bytes; i += 8)
+	{
+		uint64_t	word_a = load_word(a + i, num_bytes - i);
+		uint64_t	word_b = load_word(b + i, num_bytes - i);
+
+		common += _mm_popcnt_u64(word_a & word_b);
+		total += _mm_popcnt_u64(word_a | word_b);
+	}
+	counts->common = common;
+	counts->total = total;
+}
+
 const DistanceKernels distance_avx2_kernels = {
 	.name = "avx2",
 	.l2_squared = avx2_l2_squared,
@@ -453,6 +579,8 @@ const DistanceKernels distance_avx2_kernels = {
 	.norm_squared = avx2_norm_squared,
 	.dot_float_int8 = avx2_dot_float_int8,
 	.dot_int8 = avx2_dot_int8,
+	.hamming = avx2_hamming,
+	.jaccard = avx2_jaccard,
 };
 
 #endif							/* DISTANCE_HAVE_AVX2 */

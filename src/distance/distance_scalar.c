@@ -12,6 +12,7 @@
 #include "distance/distance_impl.h"
 
 #include <math.h>
+#include <string.h>
 
 #define Min(x, y) ((x) < (y) ? (x) : (y))
 
@@ -201,6 +202,52 @@ scalar_dot_int8(const int8_t *a, const int8_t *b, int dim)
 	return total;
 }
 
+/* Number of bits set: in pairs, in nibbles, in bytes, then all bytes at once. */
+static inline uint64_t
+count_bits(uint64_t word)
+{
+	word -= (word >> 1) & 0x5555555555555555;
+	word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333);
+	word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return (word * 0x0101010101010101) >> 56;
+}
+
+/* Up to 8 bytes, and zeros. */
+static inline uint64_t
+load_word(const uint8_t *p, int num_bytes)
+{
+	uint64_t	word = 0;
+
+	memcpy(&word, p, Min(num_bytes, 8));
+	return word;
+}
+
+static uint64_t
+scalar_hamming(const uint8_t *a, const uint8_t *b, int num_bytes)
+{
+	uint64_t	count = 0;
+
+	for (; num_bytes > 0; a += 8, b += 8, num_bytes -= 8)
+		count += count_bits(load_word(a, num_bytes) ^ load_word(b, num_bytes));
+	return count;
+}
+
+static void
+scalar_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
+			   DistanceBitCounts *counts)
+{
+	counts->common = 0;
+	counts->total = 0;
+	for (; num_bytes > 0; a += 8, b += 8, num_bytes -= 8)
+	{
+		uint64_t	word_a = load_word(a, num_bytes);
+		uint64_t	word_b = load_word(b, num_bytes);
+
+		counts->common += count_bits(word_a & word_b);
+		counts->total += count_bits(word_a | word_b);
+	}
+}
+
 const DistanceKernels distance_scalar_kernels = {
 	.name = "scalar",
 	.l2_squared = scalar_l2_squared,
@@ -210,4 +257,6 @@ const DistanceKernels distance_scalar_kernels = {
 	.norm_squared = scalar_norm_squared,
 	.dot_float_int8 = scalar_dot_float_int8,
 	.dot_int8 = scalar_dot_int8,
+	.hamming = scalar_hamming,
+	.jaccard = scalar_jaccard,
 };

@@ -56,7 +56,7 @@ VectorListCheckSameDim(const VectorListType *type, int dim_a, int dim_b)
 				errcode(ERRCODE_DATA_EXCEPTION),
 				errmsg("different %s dimensions %d and %d",
 					   type->name, dim_a, dim_b),
-				errdetail("A distance is defined between vectors of equal length only."),
+				errdetail("Distances and arithmetic are defined between vectors of equal length only."),
 				errhint("Declare the column with its length, as in %s(%d), to refuse other lengths when they are stored.",
 						type->name, dim_a));
 }

@@ -157,8 +157,12 @@ static void
 check_against_scalar(const DistanceKernels *k, const Input *in)
 {
 	const DistanceKernels *scalar = &distance_scalar_kernels;
+	const uint8_t *bits_a = (const uint8_t *) in->codes_a;
+	const uint8_t *bits_b = (const uint8_t *) in->codes_b;
 	DistanceCosineSums x;
 	DistanceCosineSums y;
+	DistanceBitCounts counts_x;
+	DistanceBitCounts counts_y;
 
 	check(same(k->l2_squared(in->a, in->b, in->dim),
 			   scalar->l2_squared(in->a, in->b, in->dim)),
@@ -185,6 +189,15 @@ check_against_scalar(const DistanceKernels *k, const Input *in)
 		  same(x.norm_a_squared, y.norm_a_squared) &&
 		  same(x.norm_b_squared, y.norm_b_squared),
 		  "cosine", k->name, in);
+
+	check(k->hamming(bits_a, bits_b, in->dim) ==
+		  scalar->hamming(bits_a, bits_b, in->dim),
+		  "hamming", k->name, in);
+	k->jaccard(bits_a, bits_b, in->dim, &counts_x);
+	scalar->jaccard(bits_a, bits_b, in->dim, &counts_y);
+	check(counts_x.common == counts_y.common &&
+		  counts_x.total == counts_y.total,
+		  "jaccard", k->name, in);
 }
 
 static bool
@@ -205,6 +218,10 @@ check_accuracy(const DistanceKernels *k, const Input *in)
 	long double mixed = 0;
 	long double mixed_terms = 0;
 	int64_t		codes = 0;
+	uint64_t	different = 0;
+	uint64_t	common = 0;
+	uint64_t	total = 0;
+	DistanceBitCounts counts;
 
 	for (int i = 0; i < in->dim; i++)
 	{
@@ -219,6 +236,15 @@ check_accuracy(const DistanceKernels *k, const Input *in)
 		mixed += a * in->codes_b[i];
 		mixed_terms += fabsl(a * in->codes_b[i]);
 		codes += in->codes_a[i] * in->codes_b[i];
+		for (int bit = 0; bit < 8; bit++)
+		{
+			int			bit_a = (in->codes_a[i] >> bit) & 1;
+			int			bit_b = (in->codes_b[i] >> bit) & 1;
+
+			different += bit_a != bit_b;
+			common += bit_a && bit_b;
+			total += bit_a || bit_b;
+		}
 	}
 
 	check(near(k->l2_squared(in->a, in->b, in->dim), l2, l2),
@@ -234,6 +260,14 @@ check_accuracy(const DistanceKernels *k, const Input *in)
 		  "accuracy of dot_float_int8", k->name, in);
 	check(k->dot_int8(in->codes_a, in->codes_b, in->dim) == codes,
 		  "value of dot_int8", k->name, in);
+
+	k->jaccard((const uint8_t *) in->codes_a, (const uint8_t *) in->codes_b,
+			   in->dim, &counts);
+	check(counts.common == common && counts.total == total,
+		  "value of jaccard", k->name, in);
+	check(k->hamming((const uint8_t *) in->codes_a,
+					 (const uint8_t *) in->codes_b, in->dim) == different,
+		  "value of hamming", k->name, in);
 }
 
 static void
@@ -327,6 +361,20 @@ test_cosine_distance(void)
 	check(DistanceCosine(a, orthogonal, 3) == 1, "cosine distance", "orthogonal", NULL);
 }
 
+static void
+test_jaccard_distance(void)
+{
+	uint8_t		zero[3] = {0, 0, 0};
+	uint8_t		a[3] = {0xf0, 0, 0x80};
+	uint8_t		b[3] = {0xc0, 0, 0x40};
+
+	check(DistanceJaccard(a, a, 3) == 0, "jaccard distance", "itself", NULL);
+	check(DistanceJaccard(a, b, 3) == 1 - 2.0 / 6, "jaccard distance", "a third", NULL);
+	check(DistanceJaccard(a, zero, 3) == 1, "jaccard distance", "zero", NULL);
+	check(DistanceJaccard(zero, zero, 3) == 1, "jaccard distance", "both zero", NULL);
+	check(DistanceJaccard(a, b, 0) == 1, "jaccard distance", "empty", NULL);
+}
+
 static double
 wrong_in_last_bit(const float *a, const float *b, int dim)
 {
@@ -364,6 +412,7 @@ main(void)
 	test_known_values(&distance_scalar_kernels);
 	test_known_values(distance_kernels);
 	test_cosine_distance();
+	test_jaccard_distance();
 	test_choice();
 	test_lengths();
 
