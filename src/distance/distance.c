@@ -14,6 +14,9 @@
 
 #include <math.h>
 #include <string.h>
+#ifdef DISTANCE_HAVE_AVX2
+#include <cpuid.h>
+#endif
 
 #define TEST_DIM 150			/* four rounds of lanes and a tail */
 
@@ -23,10 +26,16 @@ const DistanceKernels *distance_kernels = &distance_scalar_kernels;
 static const DistanceKernels *usable[2] = {&distance_scalar_kernels};
 static int	num_usable = 1;
 
+#ifdef DISTANCE_HAVE_AVX2
+static bool cpu_has_f16c(void);
+#endif
 static bool same_bits(double x, double y);
 static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 						 const float *a, const float *b,
 						 const int8_t *codes_a, const int8_t *codes_b, int dim);
+static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y,
+							  const float *a, const float *b, int dim);
+static double cosine_distance_of(const DistanceCosineSums *sums);
 
 /*
  * DistanceInit
@@ -39,11 +48,26 @@ DistanceInit(void)
 	num_usable = 1;
 #ifdef DISTANCE_HAVE_AVX2
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
+		cpu_has_f16c() &&
 		DistanceSelfTest(&distance_avx2_kernels))
 		usable[num_usable++] = &distance_avx2_kernels;
 #endif
 	distance_kernels = usable[num_usable - 1];
 }
+
+#ifdef DISTANCE_HAVE_AVX2
+/* Not every compiler's __builtin_cpu_supports() knows this one. */
+static bool
+cpu_has_f16c(void)
+{
+	unsigned int eax;
+	unsigned int ebx;
+	unsigned int ecx;
+	unsigned int edx;
+
+	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C) != 0;
+}
+#endif
 
 /*
  * DistanceFind
@@ -94,7 +118,8 @@ DistanceSelfTest(const DistanceKernels *kernels)
 	for (int dim = 0; dim <= TEST_DIM; dim += (dim < 34 ? 1 : 29))
 	{
 		if (!same_results(kernels, &distance_scalar_kernels,
-						  a, b, codes_a, codes_b, dim))
+						  a, b, codes_a, codes_b, dim) ||
+			!same_half_results(kernels, &distance_scalar_kernels, a, b, dim))
 			return false;
 	}
 	return true;
@@ -139,6 +164,42 @@ same_results(const DistanceKernels *x, const DistanceKernels *y,
 		counts_x.total == counts_y.total;
 }
 
+/* Conversion in both directions and the kernels on what it gave. */
+static bool
+same_half_results(const DistanceKernels *x, const DistanceKernels *y,
+				  const float *a, const float *b, int dim)
+{
+	DistanceCosineSums sums_x;
+	DistanceCosineSums sums_y;
+	Half		half_a[2][TEST_DIM] = {{0}};
+	Half		half_b[TEST_DIM];
+	float		back[2][TEST_DIM] = {{0}};
+
+	x->float_to_half(a, half_a[0], dim);
+	y->float_to_half(a, half_a[1], dim);
+	x->half_to_float(half_a[0], back[0], dim);
+	y->half_to_float(half_a[1], back[1], dim);
+	if (memcmp(half_a[0], half_a[1], sizeof(half_a[0])) != 0 ||
+		memcmp(back[0], back[1], sizeof(back[0])) != 0)
+		return false;
+
+	y->float_to_half(b, half_b, dim);
+	x->half_cosine(half_a[0], half_b, dim, &sums_x);
+	y->half_cosine(half_a[0], half_b, dim, &sums_y);
+
+	return same_bits(sums_x.dot, sums_y.dot) &&
+		same_bits(sums_x.norm_a_squared, sums_y.norm_a_squared) &&
+		same_bits(sums_x.norm_b_squared, sums_y.norm_b_squared) &&
+		same_bits(x->half_l2_squared(half_a[0], half_b, dim),
+				  y->half_l2_squared(half_a[0], half_b, dim)) &&
+		same_bits(x->half_inner_product(half_a[0], half_b, dim),
+				  y->half_inner_product(half_a[0], half_b, dim)) &&
+		same_bits(x->half_l1(half_a[0], half_b, dim),
+				  y->half_l1(half_a[0], half_b, dim)) &&
+		same_bits(x->half_norm_squared(half_b, dim),
+				  y->half_norm_squared(half_b, dim));
+}
+
 /*
  * DistanceCosine
  *		1 - cosine of the angle between a and b, in [0, 2].
@@ -149,11 +210,29 @@ double
 DistanceCosine(const float *a, const float *b, int dim)
 {
 	DistanceCosineSums sums;
-	double		similarity;
 
 	distance_kernels->cosine(a, b, dim, &sums);
-	similarity = sums.dot /
-		sqrt(sums.norm_a_squared * sums.norm_b_squared);
+	return cosine_distance_of(&sums);
+}
+
+/*
+ * DistanceHalfCosine
+ *		The same for half precision, whose sums never overflow.
+ */
+double
+DistanceHalfCosine(const Half *a, const Half *b, int dim)
+{
+	DistanceCosineSums sums;
+
+	distance_kernels->half_cosine(a, b, dim, &sums);
+	return cosine_distance_of(&sums);
+}
+
+static double
+cosine_distance_of(const DistanceCosineSums *sums)
+{
+	double		similarity = sums->dot /
+	sqrt(sums->norm_a_squared * sums->norm_b_squared);
 
 	/* Rounding may leave the range by some 1e-7; NaN passes both tests. */
 	if (similarity > 1)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * distance.h
- *	  Distance kernels over arrays of float4, int8 and bits.
+ *	  Distance kernels over arrays of float4, half precision, int8 and bits.
  *
  * Nothing here knows PostgreSQL: no Datum, no allocation, no errors.  Callers
  * have checked lengths and decide what an infinite or NaN result means.
@@ -15,6 +15,9 @@
  * in one bit is wrong.  Fused multiply-add is therefore not used; what that
  * costs stands in docs/architecture/decisions.md.
  *
+ * Half-precision elements are converted to fp32, which is exact; from there on
+ * everything is as above.
+ *
  * Accuracy: |result - exact| <= DISTANCE_RELATIVE_ERROR * sum of |terms|,
  * where the terms are squares, products or absolute differences, unless a
  * product leaves the range of normal float4.  A lane that overflows makes the
@@ -27,6 +30,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "distance/distance_half.h"
 
 #define DISTANCE_LANES 32
 #define DISTANCE_BLOCK 1024
@@ -67,6 +72,18 @@ typedef struct DistanceKernels
 	/* Sum of squares in double throughout: never overflows or underflows. */
 	double		(*norm_squared) (const float *a, int dim);
 
+	/* Each gives the bits of its namesake on the elements as floats. */
+	double		(*half_l2_squared) (const Half *a, const Half *b, int dim);
+	double		(*half_inner_product) (const Half *a, const Half *b, int dim);
+	double		(*half_l1) (const Half *a, const Half *b, int dim);
+	void		(*half_cosine) (const Half *a, const Half *b, int dim,
+								DistanceCosineSums *sums);
+	double		(*half_norm_squared) (const Half *a, int dim);
+
+	/* HalfToFloat() and HalfFromFloat() of all elements */
+	void		(*half_to_float) (const Half *a, float *result, int dim);
+	void		(*float_to_half) (const float *a, Half *result, int dim);
+
 	/* Inner product of a float vector with 8-bit codes. */
 	double		(*dot_float_int8) (const float *a, const int8_t *b, int dim);
 
@@ -89,6 +106,7 @@ extern void DistanceInit(void);
 extern const DistanceKernels *DistanceFind(const char *name);
 extern double DistanceCosine(const float *a, const float *b, int dim);
 extern double DistanceJaccard(const uint8_t *a, const uint8_t *b, int num_bytes);
+extern double DistanceHalfCosine(const Half *a, const Half *b, int dim);
 
 static inline double
 DistanceL2Squared(const float *a, const float *b, int dim)
@@ -112,6 +130,42 @@ static inline double
 DistanceNormSquared(const float *a, int dim)
 {
 	return distance_kernels->norm_squared(a, dim);
+}
+
+static inline double
+DistanceHalfL2Squared(const Half *a, const Half *b, int dim)
+{
+	return distance_kernels->half_l2_squared(a, b, dim);
+}
+
+static inline double
+DistanceHalfInnerProduct(const Half *a, const Half *b, int dim)
+{
+	return distance_kernels->half_inner_product(a, b, dim);
+}
+
+static inline double
+DistanceHalfL1(const Half *a, const Half *b, int dim)
+{
+	return distance_kernels->half_l1(a, b, dim);
+}
+
+static inline double
+DistanceHalfNormSquared(const Half *a, int dim)
+{
+	return distance_kernels->half_norm_squared(a, dim);
+}
+
+static inline void
+DistanceHalfToFloat(const Half *a, float *result, int dim)
+{
+	distance_kernels->half_to_float(a, result, dim);
+}
+
+static inline void
+DistanceFloatToHalf(const float *a, Half *result, int dim)
+{
+	distance_kernels->float_to_half(a, result, dim);
 }
 
 static inline double

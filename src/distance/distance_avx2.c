@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * distance_avx2.c
- *	  The distance kernels for x86-64 CPUs with AVX2.
+ *	  The distance kernels for x86-64 CPUs with AVX2 and F16C.
  *
  * The instruction set is named by attributes, not by compiler flags for this
  * file, so that the bitcode for PostgreSQL's JIT builds with the same rules.
@@ -21,8 +21,8 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX2 __attribute__((target("avx2,popcnt")))
-#define AVX2_INLINE static inline __attribute__((target("avx2,popcnt"), always_inline))
+#define AVX2 __attribute__((target("avx2,f16c,popcnt")))
+#define AVX2_INLINE static inline __attribute__((target("avx2,f16c,popcnt"), always_inline))
 
 #define Min(x, y) ((x) < (y) ? (x) : (y))
 
@@ -37,6 +37,15 @@ typedef struct Lanes
 /* 32 loads, then 32 skips: a window that starts at 32 - n loads n elements. */
 static const int32_t tail_mask[2 * DISTANCE_LANES] = {
 	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+};
+
+/*
+ * Shuffles that move the bytes of a vector down: the window that starts at
+ * byte k moves them by k and fills up with zeros.
+ */
+static const int8_t shift_down[32] = {
+	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
 	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
 };
 
@@ -140,6 +149,69 @@ lanes_load_int8_tail(const int8_t *p, int n, int before)
 	result.v1 = load_some_codes(p + 8, n - 8, before + 8);
 	result.v2 = load_some_codes(p + 16, n - 16, before + 16);
 	result.v3 = load_some_codes(p + 24, n - 24, before + 24);
+	return result;
+}
+
+/* 8 halves as floats */
+AVX2_INLINE __m256
+load_halves(const Half *p)
+{
+	return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) p));
+}
+
+/*
+ * Up to 8 halves as floats, and zeros; 'before' halves precede them.  Here as
+ * well a load that ends where they end gets them all if that makes 8.
+ */
+AVX2_INLINE __m256
+load_some_halves(const Half *p, int n, int before)
+{
+	__m128i		halves;
+
+	if (n >= 8)
+		return load_halves(p);
+	if (n <= 0)
+		return _mm256_setzero_ps();
+
+	if (before + n >= 8)
+		halves = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *) (p + n - 8)),
+								  _mm_loadu_si128((const __m128i *) (shift_down + 16 - 2 * n)));
+	else
+	{
+		uint64_t	low = 0;
+		uint64_t	high = 0;
+
+		for (int i = 0; i < n && i < 4; i++)
+			low |= (uint64_t) p[i] << (16 * i);
+		for (int i = 4; i < n; i++)
+			high |= (uint64_t) p[i] << (16 * (i - 4));
+		halves = _mm_set_epi64x((long long) high, (long long) low);
+	}
+	return _mm256_cvtph_ps(halves);
+}
+
+AVX2_INLINE Lanes
+lanes_load_half(const Half *p)
+{
+	Lanes		result;
+
+	result.v0 = load_halves(p);
+	result.v1 = load_halves(p + 8);
+	result.v2 = load_halves(p + 16);
+	result.v3 = load_halves(p + 24);
+	return result;
+}
+
+/* As lanes_load_tail; 'before' halves precede these. */
+AVX2_INLINE Lanes
+lanes_load_half_tail(const Half *p, int n, int before)
+{
+	Lanes		result;
+
+	result.v0 = load_some_halves(p, n, before);
+	result.v1 = load_some_halves(p + 8, n - 8, before + 8);
+	result.v2 = load_some_halves(p + 16, n - 16, before + 16);
+	result.v3 = load_some_halves(p + 24, n - 24, before + 24);
 	return result;
 }
 
@@ -380,6 +452,179 @@ avx2_norm_squared(const float *a, int dim)
 }
 
 AVX2 static double
+avx2_half_l2_squared(const Half *a, const Half *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		Lanes		d;
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+		{
+			d = lanes_sub(lanes_load_half(a + i), lanes_load_half(b + i));
+			sum = lanes_add(sum, lanes_mul(d, d));
+		}
+		if (i < block)
+		{
+			d = lanes_sub(lanes_load_half_tail(a + i, block - i, i),
+						  lanes_load_half_tail(b + i, block - i, i));
+			sum = lanes_add(sum, lanes_mul(d, d));
+		}
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+AVX2 static double
+avx2_half_inner_product(const Half *a, const Half *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			sum = lanes_add(sum, lanes_mul(lanes_load_half(a + i), lanes_load_half(b + i)));
+		if (i < block)
+			sum = lanes_add(sum, lanes_mul(lanes_load_half_tail(a + i, block - i, i),
+										   lanes_load_half_tail(b + i, block - i, i)));
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+AVX2 static double
+avx2_half_l1(const Half *a, const Half *b, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		Lanes		d;
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+		{
+			d = lanes_sub(lanes_load_half(a + i), lanes_load_half(b + i));
+			sum = lanes_add(sum, lanes_abs(d));
+		}
+		if (i < block)
+		{
+			d = lanes_sub(lanes_load_half_tail(a + i, block - i, i),
+						  lanes_load_half_tail(b + i, block - i, i));
+			sum = lanes_add(sum, lanes_abs(d));
+		}
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+AVX2 static void
+avx2_half_cosine(const Half *a, const Half *b, int dim, DistanceCosineSums *sums)
+{
+	DistanceCosineSums total = {0, 0, 0};
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		dot = lanes_zero();
+		Lanes		norm_a = lanes_zero();
+		Lanes		norm_b = lanes_zero();
+		int			i;
+
+		for (i = 0; i < block; i += DISTANCE_LANES)
+		{
+			Lanes		va;
+			Lanes		vb;
+
+			if (i + DISTANCE_LANES <= block)
+			{
+				va = lanes_load_half(a + i);
+				vb = lanes_load_half(b + i);
+			}
+			else
+			{
+				va = lanes_load_half_tail(a + i, block - i, i);
+				vb = lanes_load_half_tail(b + i, block - i, i);
+			}
+			dot = lanes_add(dot, lanes_mul(va, vb));
+			norm_a = lanes_add(norm_a, lanes_mul(va, va));
+			norm_b = lanes_add(norm_b, lanes_mul(vb, vb));
+		}
+
+		total.dot += lanes_sum(dot);
+		total.norm_a_squared += lanes_sum(norm_a);
+		total.norm_b_squared += lanes_sum(norm_b);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	*sums = total;
+}
+
+AVX2 static double
+avx2_half_norm_squared(const Half *a, int dim)
+{
+	__m256d		sum0 = _mm256_setzero_pd();
+	__m256d		sum1 = _mm256_setzero_pd();
+
+	for (int i = 0; i < dim; i += 8)
+	{
+		__m256		v = load_some_halves(a + i, dim - i, i);
+
+		sum0 = _mm256_add_pd(sum0, _mm256_mul_pd(low_half(v), low_half(v)));
+		sum1 = _mm256_add_pd(sum1, _mm256_mul_pd(high_half(v), high_half(v)));
+	}
+	return sum_of_four(_mm256_add_pd(sum0, sum1));
+}
+
+AVX2 static void
+avx2_half_to_float(const Half *a, float *result, int dim)
+{
+	int			i;
+
+	for (i = 0; i + 8 <= dim; i += 8)
+		_mm256_storeu_ps(result + i, load_halves(a + i));
+	if (i < dim)
+		_mm256_maskstore_ps(result + i, mask_at(DISTANCE_LANES - (dim - i)),
+							load_some_halves(a + i, dim - i, i));
+}
+
+AVX2 static void
+avx2_float_to_half(const float *a, Half *result, int dim)
+{
+	int			i;
+
+	for (i = 0; i + 8 <= dim; i += 8)
+		_mm_storeu_si128((__m128i *) (result + i),
+						 _mm256_cvtps_ph(_mm256_loadu_ps(a + i),
+										 _MM_FROUND_TO_NEAREST_INT));
+	for (; i < dim; i++)
+		result[i] = HalfFromFloat(a[i]);
+}
+
+AVX2 static double
 avx2_dot_float_int8(const float *a, const int8_t *b, int dim)
 {
 	double		total = 0;
@@ -577,6 +822,13 @@ const DistanceKernels distance_avx2_kernels = {
 	.l1 = avx2_l1,
 	.cosine = avx2_cosine,
 	.norm_squared = avx2_norm_squared,
+	.half_l2_squared = avx2_half_l2_squared,
+	.half_inner_product = avx2_half_inner_product,
+	.half_l1 = avx2_half_l1,
+	.half_cosine = avx2_half_cosine,
+	.half_norm_squared = avx2_half_norm_squared,
+	.half_to_float = avx2_half_to_float,
+	.float_to_half = avx2_float_to_half,
 	.dot_float_int8 = avx2_dot_float_int8,
 	.dot_int8 = avx2_dot_int8,
 	.hamming = avx2_hamming,

@@ -158,6 +158,92 @@ scalar_norm_squared(const float *a, int dim)
 	return (lane[0] + lane[2]) + (lane[1] + lane[3]);
 }
 
+static void
+scalar_half_to_float(const Half *a, float *result, int dim)
+{
+	for (int i = 0; i < dim; i++)
+		result[i] = HalfToFloat(a[i]);
+}
+
+static void
+scalar_float_to_half(const float *a, Half *result, int dim)
+{
+	for (int i = 0; i < dim; i++)
+		result[i] = HalfFromFloat(a[i]);
+}
+
+/*
+ * Distances of half precision: block by block as floats.  Blocks are added up
+ * in double whoever does it, so the bits are those of the float kernel.
+ */
+typedef double (*FloatKernel) (const float *a, const float *b, int dim);
+
+static inline double
+sum_of_half_blocks(FloatKernel kernel, const Half *a, const Half *b, int dim)
+{
+	float		block_a[DISTANCE_BLOCK];
+	float		block_b[DISTANCE_BLOCK];
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+
+		scalar_half_to_float(a, block_a, block);
+		scalar_half_to_float(b, block_b, block);
+		total += kernel(block_a, block_b, block);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+static double
+scalar_half_l2_squared(const Half *a, const Half *b, int dim)
+{
+	return sum_of_half_blocks(scalar_l2_squared, a, b, dim);
+}
+
+static double
+scalar_half_inner_product(const Half *a, const Half *b, int dim)
+{
+	return sum_of_half_blocks(scalar_inner_product, a, b, dim);
+}
+
+static double
+scalar_half_l1(const Half *a, const Half *b, int dim)
+{
+	return sum_of_half_blocks(scalar_l1, a, b, dim);
+}
+
+static void
+scalar_half_cosine(const Half *a, const Half *b, int dim,
+				   DistanceCosineSums *sums)
+{
+	sums->dot = scalar_half_inner_product(a, b, dim);
+	sums->norm_a_squared = scalar_half_inner_product(a, a, dim);
+	sums->norm_b_squared = scalar_half_inner_product(b, b, dim);
+}
+
+/* scalar_norm_squared() has no blocks, so neither does this. */
+static double
+scalar_half_norm_squared(const Half *a, int dim)
+{
+	double		lane[8] = {0};
+
+	for (int i = 0; i < dim; i++)
+	{
+		double		element = HalfToFloat(a[i]);
+
+		lane[i % 8] += element * element;
+	}
+
+	for (int j = 0; j < 4; j++)
+		lane[j] += lane[j + 4];
+	return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
 static double
 scalar_dot_float_int8(const float *a, const int8_t *b, int dim)
 {
@@ -255,6 +341,13 @@ const DistanceKernels distance_scalar_kernels = {
 	.l1 = scalar_l1,
 	.cosine = scalar_cosine,
 	.norm_squared = scalar_norm_squared,
+	.half_l2_squared = scalar_half_l2_squared,
+	.half_inner_product = scalar_half_inner_product,
+	.half_l1 = scalar_half_l1,
+	.half_cosine = scalar_half_cosine,
+	.half_norm_squared = scalar_half_norm_squared,
+	.half_to_float = scalar_half_to_float,
+	.float_to_half = scalar_float_to_half,
 	.dot_float_int8 = scalar_dot_float_int8,
 	.dot_int8 = scalar_dot_int8,
 	.hamming = scalar_hamming,
