@@ -77,6 +77,47 @@ VectorListNotFinite(const VectorListType *type, bool is_nan, int element)
 					  element));
 }
 
+/* An element that arithmetic made too large, or zero; counts from 1 */
+void
+VectorListOutOfRange(bool overflow, int element)
+{
+	if (overflow)
+		ereport(ERROR,
+				errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("value out of range: overflow"),
+				errdetail("Element %d of the result is too large for the type.",
+						  element));
+	ereport(ERROR,
+			errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+			errmsg("value out of range: underflow"),
+			errdetail("Element %d of the result is too small to differ from zero.",
+					  element));
+}
+
+/*
+ * VectorListClampRange
+ *		Which of 'dim' elements are start to start + count - 1, counted from 1?
+ *
+ * Returns how many exist, at least one or an error; *first is where they
+ * begin, counted from 0.
+ */
+int
+VectorListClampRange(const VectorListType *type, int dim, int32 start,
+					 int32 count, int *first)
+{
+	int64		end = Min((int64) start + count, (int64) dim + 1);
+	int64		begin = Max(start, 1);
+
+	if (count < 1 || end <= begin)
+		ereport(ERROR,
+				errcode(ERRCODE_DATA_EXCEPTION),
+				errmsg("%s must have at least 1 dimension", type->name),
+				errdetail("The value has elements 1 to %d; asked for are %d from element %d on.",
+						  dim, count, start));
+	*first = begin - 1;
+	return end - begin;
+}
+
 /* ----------
  * Text form: [1,2.5,-3e-7], white space allowed around every token.
  * ----------

@@ -28,6 +28,10 @@ extern void VectorListCheckDim(const VectorListType *type, int dim);
 extern void VectorListCheckSameDim(const VectorListType *type, int dim_a, int dim_b);
 extern void VectorListNotFinite(const VectorListType *type, bool is_nan, int element) pg_attribute_noreturn();
 
+extern void VectorListOutOfRange(bool overflow, int element) pg_attribute_noreturn();
+extern int	VectorListClampRange(const VectorListType *type, int dim, int32 start,
+								 int32 count, int *first);
+
 /* Text form */
 extern int	VectorListParse(const VectorListType *type, const char *literal, float *x);
 extern char *VectorListPrint(const float *x, int dim);
