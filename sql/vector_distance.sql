@@ -4,9 +4,9 @@
 -- operators and their functions
 SELECT '[0,0]'::vector <-> '[3,4]' AS l2, '[1,2]'::vector <#> '[3,4]' AS ip,
        '[1,0]'::vector <=> '[0,2]' AS cosine, '[0,0]'::vector <+> '[3,-4]' AS l1;
-SELECT l2_distance('[0,0]', '[3,4]'), vector_l2_squared_distance('[0,0]', '[3,4]'),
-       inner_product('[1,2]', '[3,4]'), vector_negative_inner_product('[1,2]', '[3,4]'),
-       cosine_distance('[1,2]', '[2,4]'), l1_distance('[0,0]', '[3,-4]');
+SELECT l2_distance('[0,0]'::vector, '[3,4]'), vector_l2_squared_distance('[0,0]', '[3,4]'),
+       inner_product('[1,2]'::vector, '[3,4]'), vector_negative_inner_product('[1,2]', '[3,4]'),
+       cosine_distance('[1,2]'::vector, '[2,4]'), l1_distance('[0,0]'::vector, '[3,-4]');
 SELECT oid::regoperator, oprresult::regtype, oprcode, oprcom = oid AS commutes
 FROM pg_operator
 WHERE oprleft = 'vector'::regtype AND oprname IN ('<->', '<#>', '<=>', '<+>')
@@ -47,11 +47,12 @@ SELECT vector_l2_squared_distance('[1,2]', '[3]');
 \echo :LAST_ERROR_SQLSTATE
 
 -- dimensions and norm; the norm never overflows
-SELECT vector_dims('[1,2,3]'), vector_norm('[3,4]'), vector_norm('[0]'),
+SELECT vector_dims('[1,2,3]'::vector), vector_norm('[3,4]'), vector_norm('[0]'),
        vector_norm('[-2]') AS negative, vector_norm('[3e38,3e38]') AS huge,
        vector_norm('[1e-45]') AS tiny;
-SELECT l2_normalize('[3,4]'), l2_normalize('[0,-0.1]'), l2_normalize('[0,0]') AS zero,
-       l2_normalize('[3e38,0]') AS huge, l2_normalize('[0,1e-45]') AS tiny;
+SELECT l2_normalize('[3,4]'::vector), l2_normalize('[0,-0.1]'::vector),
+       l2_normalize('[0,0]'::vector) AS zero, l2_normalize('[3e38,0]'::vector) AS huge,
+       l2_normalize('[0,1e-45]'::vector) AS tiny;
 
 -- Compressed, external and short values are all read: the same vectors once
 -- as literals and once from tables.
