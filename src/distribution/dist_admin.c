@@ -105,6 +105,7 @@ VECDIST_FUNCTION_INFO_V1(vecdist_check_worker);
 VECDIST_FUNCTION_INFO_V1(vecdist_forget_worker);
 VECDIST_FUNCTION_INFO_V1(vecdist_leave_cluster);
 
+static void check_nothing_prepared(void);
 static void check_worker_name(const char *name);
 static Oid	define_worker(const char *name, Datum server_options,
 						  Datum mapping_options, bool has_mapping);
@@ -210,6 +211,11 @@ vecdist_remove_worker(PG_FUNCTION_ARGS)
 		DistRunScripts(scripts, 1);
 	}
 	drop_worker(name);
+
+	/* leave_cluster has made sure that these are about the past. */
+	DistRunLocally(list_make1(psprintf("DELETE FROM vecdist.dist_transaction"
+									   " WHERE server = %u",
+									   server->serverid)));
 	PG_RETURN_VOID();
 }
 
@@ -342,7 +348,8 @@ vecdist_forget_worker(PG_FUNCTION_ARGS)
  * vecdist.leave_cluster()
  *
  * Distributed tables are dropped here: this server holds none of their rows,
- * which is checked.
+ * which is checked.  So is that no prepared transaction waits for the
+ * coordinator, which could not reach us any more.
  */
 Datum
 vecdist_leave_cluster(PG_FUNCTION_ARGS)
@@ -354,6 +361,7 @@ vecdist_leave_cluster(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("this server is not a worker"));
+	check_nothing_prepared();
 	foreach(lc, DistListedTables())
 	{
 		Oid			relid = lfirst_oid(lc);
@@ -377,6 +385,27 @@ vecdist_leave_cluster(PG_FUNCTION_ARGS)
 		drop_worker(GetForeignServer(lfirst_oid(lc))->servername);
 	DistRunLocally(list_make1("DELETE FROM vecdist.local_worker"));
 	PG_RETURN_VOID();
+}
+
+static void
+check_nothing_prepared(void)
+{
+	bool		found;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute("SELECT FROM pg_catalog.pg_prepared_xacts"
+					" WHERE database = pg_catalog.current_database()"
+					" AND pg_catalog.starts_with(gid, 'vecdist_')",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read prepared transactions");
+	found = SPI_processed > 0;
+	SPI_finish();
+	if (found)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("there are prepared transactions of the cluster on this server"),
+				errhint("Run on the coordinator: SELECT * FROM vecdist.recover_prepared_transactions()"));
 }
 
 static void

@@ -551,12 +551,18 @@ SQL
 # Passwords
 # ----------------------------------------------------------------------
 
-# The worker refuses the mapping: nothing in the message may show the password.
+# Another worker refuses the new one: the message names the command there, but
+# must not show the password that travels with it.
+$w2->safe_psql('postgres', 'CREATE DATABASE third');
+$w2->safe_psql('third', 'CREATE EXTENSION vecdist');
+$w1->safe_psql('postgres',
+	"CREATE SERVER w3 FOREIGN DATA WRAPPER vecdist_fdw OPTIONS (hosts 'x')");
 my $secret = 'hush-hush';
 $stderr = fails(
-	"SELECT vecdist.add_worker('w3', '127.0.0.1:$free_port', 'postgres', 'app', '$secret')",
-	'08001', 'w3', 'with a password');
-unlike($stderr =~ s/^LINE.*//mr, qr/$secret/, 'the password is not in the message');
+	"SELECT vecdist.add_worker('w3', '$hosts{w2}', 'third', 'postgres', '$secret')",
+	'42710', 'remote command on worker "w1".*define_worker', 'with a password');
+unlike($stderr, qr/$secret/, 'the password is not in the message');
+$w1->safe_psql('postgres', 'DROP SERVER w3');
 unlike($coordinator->safe_psql('postgres',
 		'SELECT * FROM vecdist.workers, vecdist.partitions'), qr/password/,
 	'views show no passwords');
@@ -570,6 +576,12 @@ fails("SELECT vecdist.remove_worker('nobody')",
 fails("SELECT vecdist.remove_worker('w2')",
 	'55006', 'holds partitions', 'remove a worker with partitions');
 $coordinator->safe_psql('postgres', 'DROP TABLE spread, plenty, narrow');
+$w2->safe_psql('postgres',
+	"BEGIN; CREATE TABLE in_doubt (); PREPARE TRANSACTION 'vecdist_1_1_1_1_1'");
+fails("SELECT vecdist.remove_worker('w2')",
+	'55006', 'prepared transactions.*recover_prepared_transactions',
+	'remove a worker with a transaction in doubt');
+$w2->safe_psql('postgres', "ROLLBACK PREPARED 'vecdist_1_1_1_1_1'");
 $before = snapshot();
 $coordinator->safe_psql('postgres', "BEGIN; SELECT vecdist.remove_worker('w2'); ROLLBACK");
 is(snapshot(), $before, 'ROLLBACK undoes remove_worker on all servers');
