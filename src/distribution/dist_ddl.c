@@ -91,6 +91,7 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString,
 static void run_here(Statement *stmt);
 static bool is_ours_to_watch(void);
 static void create_index(Statement *stmt, IndexStmt *index);
+static List *build_settings(void);
 static Oid	new_index(Oid relid, List *before);
 static List *index_list(Oid relid);
 static void drop_objects(Statement *stmt, DropStmt *drop);
@@ -255,7 +256,31 @@ create_index(Statement *stmt, IndexStmt *index)
 	/* IF NOT EXISTS, and it does */
 	if (!OidIsValid(indexid))
 		return;
-	DistRunOnAllWorkers(list_make1(DistIndexStatement(indexid)));
+	DistRunOnAllWorkers(lappend(build_settings(), DistIndexStatement(indexid)));
+}
+
+/*
+ * Statements that give workers, for this transaction, what the session has
+ * set for building indexes.
+ */
+static List *
+build_settings(void)
+{
+	static const char *const names[] =
+	{"maintenance_work_mem", "max_parallel_maintenance_workers"};
+	List	   *statements = NIL;
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		char	   *value = pstrdup(GetConfigOption(names[i], false, false));
+
+		if (strcmp(value, GetConfigOptionResetString(names[i])) == 0)
+			continue;
+		statements = lappend(statements,
+							 psprintf("SELECT pg_catalog.set_config('%s', %s, true)",
+									  names[i], quote_literal_cstr(value)));
+	}
+	return statements;
 }
 
 /* The index that a table has now and had not before, or InvalidOid. */

@@ -466,6 +466,21 @@ like($other->{stderr}, qr/worker "w2" holds partitions/, 'and sees its partition
 $_->quit foreach $session, $other;
 same_everywhere('a table created while a worker was to be removed');
 
+# Settings for building indexes go along, and only for the transaction.  The
+# index remembers the setting: an index scan returns what was computed then.
+my $reads_memory = q{CREATE FUNCTION public.memory(int) RETURNS text LANGUAGE plpgsql IMMUTABLE
+	AS 'BEGIN RETURN current_setting(''maintenance_work_mem''); END'};
+$coordinator->safe_psql('postgres',
+	"$reads_memory; SELECT vecdist.run_on_workers(\$\$$reads_memory\$\$)");
+is( $coordinator->safe_psql('postgres', <<'SQL'), "w1|t\nw2|t\nw1|t\nw2|t", 'maintenance_work_mem goes along');
+SET maintenance_work_mem = '7MB';
+CREATE INDEX memory ON s.one (memory(id));
+RESET maintenance_work_mem;
+SELECT * FROM vecdist.run_on_workers($$SET LOCAL enable_seqscan = off; SELECT count(*) > 0 FROM s.one WHERE memory(id) = '7MB'$$);
+SELECT * FROM vecdist.run_on_workers($$SELECT current_setting('maintenance_work_mem') <> '7MB'$$);
+SQL
+$coordinator->safe_psql('postgres', 'DROP INDEX s.memory');
+
 # ----------------------------------------------------------------------
 # Cancel
 # ----------------------------------------------------------------------
