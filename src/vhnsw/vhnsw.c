@@ -5,7 +5,8 @@
  *
  * Read README first.  Then, in this order: vhnsw_page.h (what is on disk),
  * vhnsw_code.c (vectors as codes, bounds), vhnsw_search.c (the beam search),
- * vhnsw_scan.c, vhnsw_insert.c, vhnsw_build.c, vhnsw_vacuum.c, vhnsw_check.c.
+ * vhnsw_scan.c, vhnsw_insert.c, vhnsw_lists.c, vhnsw_build.c, vhnsw_vacuum.c,
+ * vhnsw_check.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -106,7 +107,8 @@ vhnswhandler(PG_FUNCTION_ARGS)
 	am->amcanorderbyop = true;
 	am->amoptionalkey = true;
 	am->amusemaintenanceworkmem = true;
-	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL;
+	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL |
+		VACUUM_OPTION_PARALLEL_CLEANUP;
 	am->amkeytype = InvalidOid;
 
 	am->ambuild = vhnswbuild;

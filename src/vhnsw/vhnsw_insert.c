@@ -31,6 +31,13 @@
 #include "vhnsw/vhnsw_select.h"
 #include "vhnsw/vhnsw_tids.h"
 
+/*
+ * While vacuum has not finished, tombstones may lie between an insert and the
+ * live elements it looks for.  It gives up after so many steps for each
+ * element asked for, and makes do with what it found.
+ */
+#define MAX_STEPS_PER_EF 16
+
 /* The new element shall be listed by 'target', in place of 'victim'. */
 typedef struct BackLink
 {
@@ -163,7 +170,7 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 	insert->search = VhnswSearchBegin(index, cache, query, VHNSW_SEARCH_KEEP,
 									  CurrentMemoryContext);
 	VhnswSearchUntil(insert->search, insert->layout.ef_construction,
-					 PG_INT64_MAX);
+					 (int64) MAX_STEPS_PER_EF * insert->layout.ef_construction);
 	candidates = nearest_found(insert->search,
 							   insert->layout.ef_construction, &n);
 
@@ -202,17 +209,23 @@ static VhnswLink *
 nearest_found(VhnswSearch *search, int limit, int *n)
 {
 	VhnswLink  *links = palloc_array(VhnswLink, search->nexpanded + 1);
+	pairingheap *heaps[] = {search->settled, search->near, search->far};
 	int			count = 0;
-	VhnswFound *found;
 
-	/* Those not settled yet are farther than what was asked for. */
-	while ((found = VhnswSearchNextFound(search)) != NULL)
+	/* What is not settled matters if the search was cut short. */
+	for (int i = 0; i < lengthof(heaps); i++)
 	{
-		pairingheap_remove_first(search->settled);
-		links[count].distance = (float) found->estimate;
-		links[count].id = found->element;
-		links[count].code = found->seen->code;
-		count++;
+		while (!pairingheap_is_empty(heaps[i]))
+		{
+			VhnswFound *found =
+			pairingheap_container(VhnswFound, link,
+								  pairingheap_remove_first(heaps[i]));
+
+			links[count].distance = (float) found->estimate;
+			links[count].id = found->element;
+			links[count].code = found->seen->code;
+			count++;
+		}
 	}
 	VhnswSortLinks(links, count);
 	*n = Min(count, limit);

@@ -357,7 +357,11 @@ VhnswGetFreeSlot(Relation index, const VhnswLayout *layout, int *slotno)
 	}
 	RelationSetTargetBlock(index, blkno);
 	if (layout->slots_per_page > 1)
+	{
+		/* Others find it only if the upper levels of the map know. */
 		RecordFreeIndexPage(index, blkno);
+		FreeSpaceMapVacuumRange(index, blkno, blkno + 1);
+	}
 	*slotno = 0;
 	return buffer;
 }

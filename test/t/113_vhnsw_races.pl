@@ -213,5 +213,14 @@ foreach my $point (qw(vhnsw-vacuum-barrier vhnsw-vacuum-repair vhnsw-vacuum-free
 		'0', "$point: no tombstones are left");
 }
 
+# ----------------------------------------------------------------------
+# Sessions that insert one row each fill pages together
+# ----------------------------------------------------------------------
+
+refill(0);
+$server->safe_psql('postgres', "INSERT INTO t VALUES ($_, vec($_))") foreach 1 .. 20;
+is($server->safe_psql('postgres', q{SELECT pages FROM vhnsw_info('i')}),
+	'3', 'metapage, entries and one page of elements');
+
 $gate->quit;
 done_testing();
