@@ -104,6 +104,8 @@ SELECT '[1,1,1e20]'::vector * '[1,1,-1e20]';
 \echo :LAST_ERROR_SQLSTATE
 SELECT '[1,1e-30]'::vector * '[1,1e-30]';
 \echo :LAST_ERROR_SQLSTATE
+SELECT '[1e-30,1e30]'::vector * '[1e-30,1e30]';      -- the first one
+\echo :LAST_ERROR_SQLSTATE
 SELECT '[1,2]'::vector + '[1]';
 \echo :LAST_ERROR_SQLSTATE
 SELECT '[1,2]'::vector - '[1]';

@@ -37,8 +37,8 @@ VECDIST_FUNCTION_INFO_V1(vector_spherical_distance);
 
 static int	compare(FunctionCallInfo fcinfo);
 static Vector *create_result(FunctionCallInfo fcinfo, Vector *a);
-static void check_overflow(const float *x, int dim);
-static void check_underflow(const float *x, const float *a, const float *b, int dim);
+static void check_sum(const float *x, int dim);
+static void check_product(const float *x, const float *a, const float *b, int dim);
 
 /*
  * Order of the two arguments, as of words: by the first element that differs;
@@ -125,7 +125,7 @@ vector_add(PG_FUNCTION_ARGS)
 	result = create_result(fcinfo, a);
 	for (int i = 0; i < dim; i++)
 		result->x[i] = a->x[i] + b->x[i];
-	check_overflow(result->x, dim);
+	check_sum(result->x, dim);
 	PG_RETURN_VECTOR_P(result);
 }
 
@@ -142,7 +142,7 @@ vector_sub(PG_FUNCTION_ARGS)
 	result = VectorCreate(dim);
 	for (int i = 0; i < dim; i++)
 		result->x[i] = a->x[i] - b->x[i];
-	check_overflow(result->x, dim);
+	check_sum(result->x, dim);
 	PG_RETURN_VECTOR_P(result);
 }
 
@@ -159,8 +159,7 @@ vector_mul(PG_FUNCTION_ARGS)
 	result = VectorCreate(dim);
 	for (int i = 0; i < dim; i++)
 		result->x[i] = a->x[i] * b->x[i];
-	check_overflow(result->x, dim);
-	check_underflow(result->x, a->x, b->x, dim);
+	check_product(result->x, a->x, b->x, dim);
 	PG_RETURN_VECTOR_P(result);
 }
 
@@ -174,13 +173,15 @@ create_result(FunctionCallInfo fcinfo, Vector *a)
 	return AggCheckCallContext(fcinfo, NULL) ? a : VectorCreate(a->dim);
 }
 
-/* An error if an element left the range of float4. */
+/*
+ * An error if a sum left the range of float4.  Here and below there is no
+ * early exit, so that compilers vectorize the first loop.
+ */
 static void
-check_overflow(const float *x, int dim)
+check_sum(const float *x, int dim)
 {
 	int			num_infinite = 0;
 
-	/* no early exit: compilers vectorize this */
 	for (int i = 0; i < dim; i++)
 		num_infinite += fabsf(x[i]) > FLT_MAX;
 	if (likely(num_infinite == 0))
@@ -193,13 +194,23 @@ check_overflow(const float *x, int dim)
 	}
 }
 
-/* An error if x = a * b is zero and neither factor is. */
+/* The same of x = a * b, and if it is zero while neither factor is. */
 static void
-check_underflow(const float *x, const float *a, const float *b, int dim)
+check_product(const float *x, const float *a, const float *b, int dim)
 {
+	int			num_wrong = 0;
+
+	for (int i = 0; i < dim; i++)
+		num_wrong += (fabsf(x[i]) > FLT_MAX) |
+			((x[i] == 0) & (a[i] != 0) & (b[i] != 0));
+	if (likely(num_wrong == 0))
+		return;
+
 	for (int i = 0; i < dim; i++)
 	{
-		if (unlikely(x[i] == 0) && a[i] != 0 && b[i] != 0)
+		if (isinf(x[i]))
+			VectorListOutOfRange(true, i + 1);
+		if (x[i] == 0 && a[i] != 0 && b[i] != 0)
 			VectorListOutOfRange(false, i + 1);
 	}
 }
@@ -239,12 +250,25 @@ subvector(PG_FUNCTION_ARGS)
 Datum
 binary_quantize(PG_FUNCTION_ARGS)
 {
+	static const int place_value[BITS_PER_BYTE] = {128, 64, 32, 16, 8, 4, 2, 1};
 	Vector	   *vector = PG_GETARG_VECTOR_P(0);
-	VarBit	   *result = BitCreate(vector->dim);
+	const float *x = vector->x;
+	int			dim = vector->dim;
+	VarBit	   *result = BitCreate(dim);
 	bits8	   *bits = VARBITS(result);
+	int			i;
 
-	for (int i = 0; i < vector->dim; i++)
-		bits[i / BITS_PER_BYTE] |= (vector->x[i] > 0) << (7 - i % BITS_PER_BYTE);
+	/* Compilers vectorize a sum of place values, but not shifts. */
+	for (i = 0; i + BITS_PER_BYTE <= dim; i += BITS_PER_BYTE)
+	{
+		int			byte = 0;
+
+		for (int j = 0; j < BITS_PER_BYTE; j++)
+			byte += x[i + j] > 0 ? place_value[j] : 0;
+		bits[i / BITS_PER_BYTE] = byte;
+	}
+	for (; i < dim; i++)
+		bits[i / BITS_PER_BYTE] |= (x[i] > 0) << (7 - i % BITS_PER_BYTE);
 	PG_RETURN_VARBIT_P(result);
 }
 
