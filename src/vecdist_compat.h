@@ -138,6 +138,10 @@ VecdistMembers(EquivalenceClass *ec, Relids relids)
 	(OidIsValid((rte)->checkAsUser) ? (rte)->checkAsUser : GetUserId())
 #endif
 
+#if PG_VERSION_NUM < 170000
+#define AmAutoVacuumWorkerProcess() IsAutoVacuumWorkerProcess()
+#endif
+
 /* 18 tells vacuum_delay_point() whether ANALYZE is running. */
 #if PG_VERSION_NUM >= 180000
 #define VacuumDelayPoint() vacuum_delay_point(false)

@@ -21,6 +21,7 @@
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "postmaster/autovacuum.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
@@ -674,8 +675,12 @@ get_code(Cleanup *cleanup, VhnswElement element)
 static void
 bound_codes(Cleanup *cleanup)
 {
+	int			limit = maintenance_work_mem;
+
+	if (AmAutoVacuumWorkerProcess() && autovacuum_work_mem != -1)
+		limit = autovacuum_work_mem;
 	if (MemoryContextMemAllocated(cleanup->code_context, true) >
-		(Size) maintenance_work_mem * 1024)
+		(Size) limit * 1024)
 	{
 		MemoryContextReset(cleanup->code_context);
 		cleanup->codes = code_create(cleanup->code_context, 1024, NULL);
