@@ -36,7 +36,9 @@ const VectorListType halfvec_list_type = {
 	.range = "Elements are stored in half precision, whose largest value is 65504.",
 };
 
-static void not_a_half(float value, int element) pg_attribute_noreturn();
+static Halfvec *create_from_floats(const float *x, int dim, const char *literal);
+static void not_a_half(float value, int element, const char *literal) pg_attribute_noreturn();
+static char *copy_number(const char *literal, int element);
 
 Halfvec *
 HalfvecCreate(int dim)
@@ -59,32 +61,53 @@ HalfvecCreate(int dim)
 Halfvec *
 HalfvecFromFloats(const float *x, int dim)
 {
+	return create_from_floats(x, dim, NULL);
+}
+
+/* The same; 'literal' is the text form they come from, or NULL. */
+static Halfvec *
+create_from_floats(const float *x, int dim, const char *literal)
+{
 	Halfvec    *result = HalfvecCreate(dim);
 
 	DistanceFloatToHalf(x, result->x, dim);
 	for (int i = 0; i < dim; i++)
 	{
 		if (unlikely(!HalfIsFinite(result->x[i])))
-			not_a_half(x[i], i + 1);
+			not_a_half(x[i], i, literal);
 	}
 	return result;
 }
 
-/* 'element' counts from 1 */
+/* 'element' counts from 0; 'literal' as above */
 static void
-not_a_half(float value, int element)
+not_a_half(float value, int element, const char *literal)
 {
 	char		digits[FLOAT_SHORTEST_DECIMAL_LEN];
 
 	if (!isfinite(value))
-		VectorListNotFinite(&halfvec_list_type, isnan(value), element);
+		VectorListNotFinite(&halfvec_list_type, isnan(value), element + 1);
 
 	float_to_shortest_decimal_buf(value, digits);
 	ereport(ERROR,
 			errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-			errmsg("\"%s\" is out of range for type halfvec", digits),
+			errmsg("\"%s\" is out of range for type halfvec",
+				   literal ? copy_number(literal, element) : digits),
 			errdetail("%s", halfvec_list_type.range),
 			errhint("Scale the data, or use type vector."));
+}
+
+/* What a text form that has been read says for an element. */
+static char *
+copy_number(const char *literal, int element)
+{
+	static const char separators[] = "[], \t\n\v\f\r";
+	const char *p = literal;
+
+	for (int i = 0; i < element; i++)
+		p = strchr(p, ',') + 1;
+	p += strspn(p, separators);
+	return pnstrdup(p, strcspn(p, separators));
 }
 
 void
@@ -118,7 +141,7 @@ halfvec_in(PG_FUNCTION_ARGS)
 	int			dim = VectorListParse(&halfvec_list_type, literal, x);
 
 	VectorCheckTypmod(typmod, dim);
-	PG_RETURN_HALFVEC_P(HalfvecFromFloats(x, dim));
+	PG_RETURN_HALFVEC_P(create_from_floats(x, dim, literal));
 }
 
 Datum
