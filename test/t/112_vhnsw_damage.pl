@@ -263,4 +263,33 @@ write_file($image);
 is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('i', true)}), '',
 	'without damage nothing is reported');
 
+# ----------------------------------------------------------------------
+# An index of another format version
+# ----------------------------------------------------------------------
+
+my $other_version = $image;
+substr $other_version, at(1, $header + 4), 2, pack 'v', 0;
+drive_out();
+write_file($other_version);
+
+my @uses = (
+	"SELECT id FROM t ORDER BY embedding <-> '$query' LIMIT 5",
+	'INSERT INTO t VALUES (2000, vec(1))',
+	'VACUUM (INDEX_CLEANUP on) t',
+	q{SELECT * FROM vhnsw_check('i')},
+	q{SELECT * FROM vhnsw_info('i')});
+foreach my $use (@uses)
+{
+	my ($ret, $stdout, $stderr) =
+	  $server->psql('postgres', "\\set VERBOSITY verbose\nSET enable_seqscan = off;\n$use");
+
+	like(
+		$stderr,
+		qr/ERROR:  55000: index "i" has format version 0.*HINT:  REINDEX the index/s,
+		"another format version: $use");
+}
+$server->safe_psql('postgres', 'REINDEX INDEX i');
+is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('i', true)}), '',
+	'REINDEX makes it whole');
+
 done_testing();
