@@ -105,10 +105,12 @@ sub hash_partitions
 }
 
 # Fill the partitions of a table, each on its own worker, with the rows of
-# "reference" that belong there.
+# "reference", or of another table, that belong there.
 sub fill_table
 {
-	my ($table) = @_;
+	my ($table, $source) = @_;
+
+	$source //= 'reference';
 
 	$cluster->worker($_)->safe_psql('postgres', <<"SQL") foreach $cluster->groups;
 DO \$\$
@@ -117,7 +119,7 @@ BEGIN
     FOR leaf IN SELECT relid FROM pg_partition_tree('$table') t
         JOIN pg_class c ON c.oid = t.relid WHERE isleaf AND relkind = 'r'
     LOOP
-        EXECUTE format('INSERT INTO %s SELECT * FROM reference WHERE %s',
+        EXECUTE format('INSERT INTO %s SELECT * FROM $source WHERE %s',
             leaf, pg_get_partition_constraintdef(leaf));
     END LOOP;
 END
@@ -399,6 +401,24 @@ my $far = join ' AND ', 'cat IS NOT NULL',
   map { "id <> $_->[0]" } @{ exact_topk($coordinator, 'reference', $queries[0], 80) };
 same_search($coordinator, 'eight', $queries[0], 30,
 	'filter: all neighbors fail', where => $far);
+
+# One row of ten thousand passes: found by the indexes and without them.
+create_table('large', 'HASH (id)', hash_partitions('large', 8, 'w1', 'w2'));
+$_->safe_psql('postgres', <<"SQL") foreach @servers;
+CREATE TABLE reference_large AS
+    SELECT g::bigint AS id, g AS cat, NULL::text[] AS tags,
+           (SELECT array_agg((hashint8extended(g, i) & 65535) / 65535.0)
+            FROM generate_series(1, $dims) i)::vector AS embedding
+    FROM generate_series(1, 10000) g;
+SQL
+fill_table('large', 'reference_large');
+foreach my $set (\%exact, {})
+{
+	same_topk(
+		topk($coordinator, 'large', $queries[0], 10, set => $set, where => 'cat = 4321'),
+		exact_topk($coordinator, 'reference_large', $queries[0], 10, where => 'cat = 4321'),
+		'filter: 0.01 %' . (%$set ? ', through the indexes' : ''));
+}
 
 # The nearest rows are dead but not vacuumed, and nearer ones not committed.
 my $near = join ',',
