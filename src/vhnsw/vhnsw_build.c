@@ -287,6 +287,9 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 				errdetail("The remaining rows are inserted page by page, which takes longer."),
 				errhint("Increase maintenance_work_mem."));
 		write_out(state);
+
+		/* How many rows there will be is known no more. */
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, 0);
 		report_phase(VHNSW_PHASE_LOAD);
 	}
 
