@@ -204,6 +204,8 @@ my %layout = (
 	two     => [ 2,  'w1', 'w2' ],
 	eight   => [ 8,  'w1', 'w2' ],
 	sixteen => [ 16, 'w1', 'w2' ],
+	pair    => [ 2,  'w1' ],
+	octet   => [ 8,  'w2' ],
 	stacked => [ 16, 'w2' ]);
 
 foreach my $table (sort keys %layout)
