@@ -27,6 +27,7 @@
 #include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_amop.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "nodes/makefuncs.h"
@@ -39,8 +40,10 @@
 #include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "distribution/dist_deparse.h"
@@ -72,7 +75,6 @@ typedef struct RelPlan
 	Bitmapset  *attrs_used;		/* needed here, offset as in pull_varattnos */
 	Bitmapset  *index_attrs;	/* leading columns of indexes that find and
 								 * (btree) order values; no offset */
-	Bitmapset  *distance_attrs; /* columns of indexes that order by distance */
 	QualCost	local_cost;		/* of the local quals, per row */
 } RelPlan;
 
@@ -104,6 +106,7 @@ static void get_paths(PlannerInfo *root, RelOptInfo *baserel,
 					  Oid foreigntableid);
 static bool order_is_pushable(PlannerInfo *root, RelOptInfo *baserel);
 static Expr *find_sort_expr(PathKey *pathkey, RelOptInfo *baserel);
+static bool is_index_distance(Expr *expr);
 static List *find_parameterizations(PlannerInfo *root, RelOptInfo *baserel);
 static List *add_parameterization(List *outer_sets, RelOptInfo *baserel,
 								  RestrictInfo *rinfo);
@@ -261,9 +264,6 @@ find_indexes(RelPlan *plan, Oid relid)
 				if (am == BTREE_AM_OID || am == HASH_AM_OID)
 					plan->index_attrs = bms_add_member(plan->index_attrs,
 													   attnum);
-				else if (index->rd_indam->amcanorderbyop)
-					plan->distance_attrs = bms_add_member(plan->distance_attrs,
-														  attnum);
 			}
 			index_close(index, AccessShareLock);
 		}
@@ -305,6 +305,11 @@ order_is_pushable(PlannerInfo *root, RelOptInfo *baserel)
  * The order has to be that of the type's default operators, so that ASC and
  * DESC name it.  Strings are ordered by the database's collation, which
  * add_worker() has compared, or by bytes.
+ *
+ * Nor does a worker sort by a distance that an index could compute: such an
+ * index may be approximate, and asked through a cursor for it does not know
+ * how many rows, drop a few that it finds too late for the order.  The top-K
+ * scan asks for a number of rows; what core plans instead of it is exact.
  */
 static Expr *
 find_sort_expr(PathKey *pathkey, RelOptInfo *baserel)
@@ -330,11 +335,33 @@ find_sort_expr(PathKey *pathkey, RelOptInfo *baserel)
 			continue;
 		type = lookup_type_cache(em->em_datatype, TYPECACHE_BTREE_OPFAMILY);
 		if (pathkey->pk_opfamily == type->btree_opf &&
+			!is_index_distance(em->em_expr) &&
 			DistIsShippable(em->em_expr, baserel->relid,
 							plan->partition->relid, NULL))
 			return em->em_expr;
 	}
 	return NULL;
+}
+
+/* Is this the distance of an operator that some index can order by? */
+static bool
+is_index_distance(Expr *expr)
+{
+	bool		result = false;
+	CatCList   *members;
+
+	if (!IsA(expr, OpExpr))
+		return false;
+	members = SearchSysCacheList1(AMOPOPID,
+								  ObjectIdGetDatum(((OpExpr *) expr)->opno));
+	for (int i = 0; i < members->n_members && !result; i++)
+	{
+		HeapTuple	tuple = &members->members[i]->tuple;
+
+		result = ((Form_pg_amop) GETSTRUCT(tuple))->amoppurpose == AMOP_ORDER;
+	}
+	ReleaseSysCacheList(members);
+	return result;
 }
 
 /*
@@ -524,17 +551,6 @@ add_order_cost(PlannerInfo *root, RelOptInfo *baserel, ScanEstimate *estimate)
 											  baserel);
 	bool		indexed = IsA(key, Var) &&
 	bms_is_member(((Var *) key)->varattno, plan->index_attrs);
-
-	if (IsA(key, OpExpr))
-	{
-		ListCell   *lc;
-
-		foreach(lc, ((OpExpr *) key)->args)
-			if (IsA(lfirst(lc), Var) &&
-				bms_is_member(((Var *) lfirst(lc))->varattno,
-							  plan->distance_attrs))
-			indexed = true;
-	}
 
 	if (indexed)
 		estimate->total_cost += 0.5 * estimate->worker_cost;

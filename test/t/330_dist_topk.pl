@@ -590,6 +590,12 @@ same_output('eight', $_->[1], "not done by the scan: $_->[0]")
 	local $exact{'vecdist.enable_topk'} = 'off';
 	same_search($coordinator, 'eight', $queries[2], 30, 'without the scan');
 }
+
+# Workers must not sort for a cursor: their index, not knowing how many rows
+# are wanted, drops some that it finds late.
+unlike($coordinator->safe_psql('postgres',
+		"EXPLAIN VERBOSE SELECT id FROM eight $by"),
+	qr/Remote SQL.*ORDER BY/, 'workers do not sort by distance for a cursor');
 ok( !uses_scan("SELECT id FROM reference $by LIMIT 5"),
 	'a plain table is not searched by the scan');
 
