@@ -38,6 +38,15 @@
 	((void) (classid), pg_class_ownercheck(objectid, roleid))
 #endif
 
+/* 16 calls the place of a relation's file a locator. */
+#if PG_VERSION_NUM >= 160000
+#define RelationGetLocator(relation) ((relation)->rd_locator)
+#else
+#define RelFileLocator RelFileNode
+#define RelFileLocatorEquals(a, b) RelFileNodeEquals(a, b)
+#define RelationGetLocator(relation) ((relation)->rd_node)
+#endif
+
 /* 18 has pg_noreturn instead, which stands in front of a declaration. */
 #if PG_VERSION_NUM >= 180000
 #define pg_attribute_noreturn() __attribute__((noreturn))

@@ -43,7 +43,7 @@ typedef struct CodesEntry
 	char		status;
 } CodesEntry;
 
-static uint32 code_hash(const VhnswGraph *graph, uint32 element);
+static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 
 #define SH_PREFIX codes
@@ -100,7 +100,7 @@ static void top_up_list(VhnswGraph *graph, uint32 id, Workspace *work);
 static void attach_unreached(VhnswGraph *graph);
 
 static uint32
-code_hash(const VhnswGraph *graph, uint32 element)
+code_hash	(const VhnswGraph *graph, uint32 element)
 {
 	return hash_bytes((unsigned char *) VhnswGraphGetCode(graph, element),
 					  graph->code_size);

@@ -25,6 +25,7 @@
 #include "types/vector.h"
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_keep.h"
 #include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_search.h"
@@ -54,6 +55,7 @@ typedef struct Insert
 	VhnswLayout layout;
 	const VhnswCode *code;
 	VhnswSearch *search;
+	VhnswKeep  *keep;			/* what the search has met */
 
 	/* the new element's list: chosen ones, fills, and those taken over */
 	int			nlinks;
@@ -67,16 +69,16 @@ typedef struct Insert
 
 static void insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 						  bool building);
-static VhnswLink *nearest_found(VhnswSearch *search, int limit, int *n);
+static VhnswLink *nearest_found(Insert *insert, int limit, int *n);
 static bool add_to_equal(Insert *insert, const VhnswLink *candidates, int n,
 						 ItemPointer tid);
 static void choose_back_links(Insert *insert);
 static bool choose_victim(Insert *insert, const VhnswLink *target,
-						  VhnswSeen *seen, bool force, VhnswSeen **victim);
+						  VhnswKept *seen, bool force, VhnswKept **victim);
 static int	order_victims(Insert *insert, const VhnswLink *target,
-						  VhnswSeen *seen, VhnswLink *victims);
-static bool can_give_up(Insert *insert, VhnswSeen *victim);
-static bool take_over(Insert *insert, VhnswSeen *victim);
+						  VhnswKept *seen, VhnswLink *victims);
+static bool can_give_up(Insert *insert, VhnswKept *victim);
+static bool take_over(Insert *insert, VhnswKept *victim);
 static bool in_own_list(const Insert *insert, VhnswElement element);
 static VhnswElement write_element(Insert *insert, ItemPointer tid,
 								  uint8 *version);
@@ -167,12 +169,13 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 	insert->building = building;
 	insert->layout = cache->layout;
 	insert->code = code;
-	insert->search = VhnswSearchBegin(index, cache, query, VHNSW_SEARCH_KEEP,
+	insert->keep = VhnswKeepCreate(index, &insert->layout,
+								   CurrentMemoryContext);
+	insert->search = VhnswSearchBegin(index, cache, query, insert->keep,
 									  CurrentMemoryContext);
 	VhnswSearchUntil(insert->search, insert->layout.ef_construction,
 					 (int64) MAX_STEPS_PER_EF * insert->layout.ef_construction);
-	candidates = nearest_found(insert->search,
-							   insert->layout.ef_construction, &n);
+	candidates = nearest_found(insert, insert->layout.ef_construction, &n);
 
 	if (add_to_equal(insert, candidates, n, tid))
 		return;
@@ -206,29 +209,22 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 
 /* The nearest live elements that the search has found, nearest first. */
 static VhnswLink *
-nearest_found(VhnswSearch *search, int limit, int *n)
+nearest_found(Insert *insert, int limit, int *n)
 {
-	VhnswLink  *links = palloc_array(VhnswLink, search->nexpanded + 1);
-	pairingheap *heaps[] = {search->settled, search->near, search->far};
-	int			count = 0;
+	VhnswSearch *search = insert->search;
+	VhnswLink  *links = palloc_array(VhnswLink, search->nfound + 1);
 
 	/* What is not settled matters if the search was cut short. */
-	for (int i = 0; i < lengthof(heaps); i++)
+	for (int64 i = 0; i < search->nfound; i++)
 	{
-		while (!pairingheap_is_empty(heaps[i]))
-		{
-			VhnswFound *found =
-			pairingheap_container(VhnswFound, link,
-								  pairingheap_remove_first(heaps[i]));
+		const VhnswFound *found = search->found[i];
 
-			links[count].distance = (float) found->estimate;
-			links[count].id = found->element;
-			links[count].code = found->seen->code;
-			count++;
-		}
+		links[i].distance = found->estimate;
+		links[i].id = found->element;
+		links[i].code = VhnswKeepGet(insert->keep, found->element)->code;
 	}
-	VhnswSortLinks(links, count);
-	*n = Min(count, limit);
+	VhnswSortLinks(links, search->nfound);
+	*n = (int) Min(search->nfound, limit);
 	return links;
 }
 
@@ -239,12 +235,12 @@ add_to_equal(Insert *insert, const VhnswLink *candidates, int n,
 {
 	for (int i = 0; i < n; i++)
 	{
-		VhnswSeen  *seen;
+		VhnswKept  *seen;
 
 		if (memcmp(candidates[i].code, insert->code,
 				   VHNSW_CODE_SIZE(insert->layout.dims)) != 0)
 			continue;
-		seen = VhnswSearchLookup(insert->search, candidates[i].id);
+		seen = VhnswKeepGet(insert->keep, candidates[i].id);
 		if (VhnswAddTidToElement(insert->index, &insert->layout,
 								 candidates[i].id, seen->version,
 								 insert->code, tid, insert->building))
@@ -270,9 +266,9 @@ choose_back_links(Insert *insert)
 		for (int i = 0; i < insert->nchosen; i++)
 		{
 			const VhnswLink *target = &insert->links[i];
-			VhnswSeen  *seen = VhnswSearchLookup(insert->search, target->id);
+			VhnswKept  *seen = VhnswKeepGet(insert->keep, target->id);
 			BackLink   *link = &insert->back_links[insert->nback_links];
-			VhnswSeen  *victim = NULL;
+			VhnswKept  *victim = NULL;
 
 			if (seen->nneighbors >= insert->layout.degree &&
 				!choose_victim(insert, target, seen, force, &victim))
@@ -300,8 +296,8 @@ choose_back_links(Insert *insert)
  * go.  With 'force' the new element stays.
  */
 static bool
-choose_victim(Insert *insert, const VhnswLink *target, VhnswSeen *seen,
-			  bool force, VhnswSeen **victim)
+choose_victim(Insert *insert, const VhnswLink *target, VhnswKept *seen,
+			  bool force, VhnswKept **victim)
 {
 	VhnswLink	victims[VHNSW_MAX_DEGREE + 1];
 	int			n = order_victims(insert, target, seen, victims);
@@ -314,7 +310,7 @@ choose_victim(Insert *insert, const VhnswLink *target, VhnswSeen *seen,
 				return false;
 			continue;
 		}
-		*victim = VhnswSearchLookup(insert->search, victims[i].id);
+		*victim = VhnswKeepGet(insert->keep, victims[i].id);
 		if (can_give_up(insert, *victim))
 			return true;
 	}
@@ -327,7 +323,7 @@ choose_victim(Insert *insert, const VhnswLink *target, VhnswSeen *seen,
  * VHNSW_NO_ELEMENT.
  */
 static int
-order_victims(Insert *insert, const VhnswLink *target, VhnswSeen *seen,
+order_victims(Insert *insert, const VhnswLink *target, VhnswKept *seen,
 			  VhnswLink *victims)
 {
 	VhnswMetric metric = insert->layout.metric;
@@ -343,8 +339,8 @@ order_victims(Insert *insert, const VhnswLink *target, VhnswSeen *seen,
 	links[n++].distance = target->distance;
 	for (int i = 0; i < seen->nneighbors; i++)
 	{
-		VhnswSeen  *neighbor = VhnswSearchLookup(insert->search,
-												 seen->neighbors[i]);
+		VhnswKept  *neighbor = VhnswKeepGet(insert->keep,
+											seen->neighbors[i]);
 
 		/* A place that was freed after this list was read. */
 		if (neighbor == NULL)
@@ -384,7 +380,7 @@ order_victims(Insert *insert, const VhnswLink *target, VhnswSeen *seen,
 
 /* May this one lose a link?  Takes it over if that is the condition. */
 static bool
-can_give_up(Insert *insert, VhnswSeen *victim)
+can_give_up(Insert *insert, VhnswKept *victim)
 {
 	if (victim->named < 2 && !in_own_list(insert, victim->element) &&
 		!take_over(insert, victim))
@@ -409,7 +405,7 @@ in_own_list(const Insert *insert, VhnswElement element)
  * farthest fill.
  */
 static bool
-take_over(Insert *insert, VhnswSeen *victim)
+take_over(Insert *insert, VhnswKept *victim)
 {
 	VhnswLink  *link;
 
@@ -424,7 +420,7 @@ take_over(Insert *insert, VhnswSeen *victim)
 
 	link->id = victim->element;
 	link->code = victim->code;
-	link->distance = (float) victim->estimate;
+	link->distance = 0;			/* of no use any more */
 	return true;
 }
 

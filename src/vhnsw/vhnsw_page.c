@@ -10,16 +10,47 @@
  */
 #include "postgres.h"
 
+#include "executor/instrument.h"
+#include "pgstat.h"
 #include "storage/freespace.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "vecdist_compat.h"
 
 #include "vhnsw/vhnsw_page.h"
 
+/*
+ * Where this backend last found the pages of an index.  Asking a buffer
+ * whether it still holds a page costs half of looking the page up (measured:
+ * 0.7 against 1.4 microseconds on 1.5 GB).
+ */
+typedef struct PageHints
+{
+	Oid			relid;			/* hash key */
+	bool		valid;			/* false: the relation may have changed */
+	RelFileLocator locator;		/* what the hints are for */
+	BlockNumber nblocks;		/* length of the array */
+	uint32		visits;
+	Buffer	   *buffers;
+} PageHints;
+
+/* Every so many visits a page is looked up, which raises its usage count. */
+#define VISITS_PER_LOOKUP 16
+
+static HTAB *page_hints = NULL;
+
 static Buffer read_and_lock(Relation index, BlockNumber blkno, int access,
 							BufferAccessStrategy strategy);
+static PageHints *get_hints(Relation index);
+static void note_hint(PageHints *hints, BlockNumber blkno, Buffer buffer);
+static void reset_hints(Datum arg, Oid relid);
+static void drop_stale_hints(void);
 static int	find_free_slot(const VhnswLayout *layout, Page page);
 static bool try_free_page(Relation index, const VhnswLayout *layout,
 						  BlockNumber blkno, Buffer *buffer, int *slotno);
@@ -147,6 +178,128 @@ VhnswGetPage(Relation index, BlockNumber blkno, VhnswPageKind kind, int access)
 	if (unlikely(!VhnswPageIsKind(BufferGetPage(buffer), kind)))
 		VhnswReportCorruption(index, blkno, "The page is of another kind than its users say.");
 	return buffer;
+}
+
+/*
+ * VhnswVisitPage
+ *		Pin an element page and lock it in share mode, as a search does often.
+ */
+Buffer
+VhnswVisitPage(Relation index, BlockNumber blkno)
+{
+	PageHints  *hints = get_hints(index);
+	Buffer		buffer = InvalidBuffer;
+
+	if (blkno < hints->nblocks)
+		buffer = hints->buffers[blkno];
+	if (buffer != InvalidBuffer &&
+		hints->visits++ % VISITS_PER_LOOKUP != 0 &&
+		ReadRecentBuffer(hints->locator, MAIN_FORKNUM, blkno, buffer))
+	{
+		/* Core counts such a read nowhere. */
+		pgstat_count_buffer_read(index);
+		pgstat_count_buffer_hit(index);
+		if (BufferIsLocal(buffer))
+			pgBufferUsage.local_blks_hit++;
+		else
+			pgBufferUsage.shared_blks_hit++;
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	}
+	else
+	{
+		buffer = read_and_lock(index, blkno, BUFFER_LOCK_SHARE, NULL);
+		note_hint(hints, blkno, buffer);
+	}
+
+	if (unlikely(!VhnswPageIsKind(BufferGetPage(buffer), VHNSW_PAGE_ELEMENT)))
+		VhnswReportCorruption(index, blkno, "The page is of another kind than its users say.");
+	return buffer;
+}
+
+/* The hints for an index, perhaps none; they last as long as the backend. */
+static PageHints *
+get_hints(Relation index)
+{
+	Oid			relid = RelationGetRelid(index);
+	RelFileLocator locator = RelationGetLocator(index);
+	PageHints  *hints;
+	bool		found;
+
+	if (page_hints == NULL)
+	{
+		HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(PageHints)};
+
+		page_hints = hash_create("vhnsw page hints", 16, &info,
+								 HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(reset_hints, (Datum) 0);
+	}
+	hints = hash_search(page_hints, &relid, HASH_FIND, NULL);
+	if (likely(hints && hints->valid &&
+			   RelFileLocatorEquals(hints->locator, locator)))
+		return hints;
+
+	drop_stale_hints();
+	hints = hash_search(page_hints, &relid, HASH_ENTER, &found);
+	if (found && hints->buffers)
+		pfree(hints->buffers);
+	hints->valid = true;
+	hints->locator = locator;
+	hints->visits = 0;
+	hints->nblocks = 0;
+	hints->buffers = NULL;
+	return hints;
+}
+
+/* Remember where a page was found.  The array grows with what is visited. */
+static void
+note_hint(PageHints *hints, BlockNumber blkno, Buffer buffer)
+{
+	if (blkno >= hints->nblocks)
+	{
+		BlockNumber nblocks = Max(Max(blkno + 1, hints->nblocks / 4 * 5), 1024);
+		Size		size = mul_size(nblocks, sizeof(Buffer));
+
+		if (hints->buffers)
+			hints->buffers = repalloc_huge(hints->buffers, size);
+		else
+			hints->buffers = MemoryContextAllocHuge(TopMemoryContext, size);
+		memset(hints->buffers + hints->nblocks, 0,
+			   (nblocks - hints->nblocks) * sizeof(Buffer));
+		hints->nblocks = nblocks;
+	}
+	hints->buffers[blkno] = buffer;
+}
+
+/* Relcache callback: somebody may be using the hints, so only mark them. */
+static void
+reset_hints(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	PageHints  *hints;
+
+	hash_seq_init(&status, page_hints);
+	while ((hints = hash_seq_search(&status)) != NULL)
+	{
+		if (relid == InvalidOid || hints->relid == relid)
+			hints->valid = false;
+	}
+}
+
+static void
+drop_stale_hints(void)
+{
+	HASH_SEQ_STATUS status;
+	PageHints  *hints;
+
+	hash_seq_init(&status, page_hints);
+	while ((hints = hash_seq_search(&status)) != NULL)
+	{
+		if (hints->valid)
+			continue;
+		if (hints->buffers)
+			pfree(hints->buffers);
+		hash_search(page_hints, &hints->relid, HASH_REMOVE, NULL);
+	}
 }
 
 /* Pin and lock a page of any kind, or one that was never initialized. */

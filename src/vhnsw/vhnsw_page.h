@@ -295,6 +295,7 @@ extern void VhnswInitPage(Page page, VhnswPageKind kind,
 						  const VhnswLayout *layout);
 extern Buffer VhnswGetPage(Relation index, BlockNumber blkno,
 						   VhnswPageKind kind, int access);
+extern Buffer VhnswVisitPage(Relation index, BlockNumber blkno);
 extern Buffer VhnswGetAnyPage(Relation index, BlockNumber blkno, int access);
 extern Buffer VhnswGetPageWithStrategy(Relation index, BlockNumber blkno,
 									   int access,

@@ -238,7 +238,7 @@ start_scan(IndexScanDesc scan)
 		VhnswQueryInit(&state->query, &cache->space, vector->x);
 		if (state->query.vector_class == VHNSW_VECTOR_NORMAL)
 			state->search = VhnswSearchBegin(scan->indexRelation, cache,
-											 &state->query, 0,
+											 &state->query, NULL,
 											 state->context);
 		else if (state->query.vector_class == VHNSW_VECTOR_ZERO)
 			state->constant_bound = get_float8_nan();
@@ -355,10 +355,8 @@ next_from_graph(IndexScanDesc scan, ItemPointer tid, double *bound)
 				return false;
 		} while (search->nsettled < required);
 
-		found = VhnswSearchNextFound(search);
+		found = VhnswSearchTake(search);
 		Assert(found != NULL);
-		pairingheap_remove_first(search->settled);
-		found->seen->reported = true;
 		state->nreported++;
 
 		take_tids(scan, found);
@@ -554,15 +552,13 @@ collect_page(IndexScanDesc scan, BlockNumber blkno,
 	{
 		VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
 		VhnswElement element = VhnswMakeElement(layout, blkno, i);
-		VhnswSeen  *seen;
 
 		if ((slot->flags & VHNSW_SLOT_LIVE) == 0)
 			continue;
 		found[n].bound = state->constant_bound;
 		if (state->search)
 		{
-			seen = VhnswSearchLookup(state->search, element);
-			if (seen && seen->reported)
+			if (VhnswSearchHasTaken(state->search, element))
 				continue;
 			found[n].bound =
 				VhnswLowerBound(&state->query, slot->scale, slot->norm,

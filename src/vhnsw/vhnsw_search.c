@@ -8,9 +8,8 @@
  * may rest as long as a cursor does.  What vacuum changes meanwhile is handled
  * as section "What a reader may see" describes.
  *
- * Scans and inserts share this file.  An insert also wants the codes and
- * lists of what was seen, so that it can choose links without reading pages
- * again (VHNSW_SEARCH_KEEP).
+ * Scans and inserts share this file; an insert also wants to know what the
+ * elements it met were like (vhnsw_keep.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -18,24 +17,28 @@
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "utils/float.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "vhnsw/vhnsw_keep.h"
+#include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_search.h"
 
-/* How many of the nearest entries a search evaluates at once. */
+/* How many of the nearest entries a search begins with. */
 #define FIRST_ENTRIES 8
 
-typedef struct SeenEntry
+/* An element that was met. */
+typedef struct Seen
 {
 	VhnswElement element;		/* hash key */
+	float		estimate;		/* of its distance, until it is expanded */
 	char		status;			/* for simplehash */
-	VhnswSeen  *seen;			/* NULL for a place that held no element */
-} SeenEntry;
+	bool		expanded;
+	bool		taken;			/* the caller has got it */
+} Seen;
 
 #define SH_PREFIX seen
-#define SH_ELEMENT_TYPE SeenEntry
+#define SH_ELEMENT_TYPE Seen
 #define SH_KEY_TYPE VhnswElement
 #define SH_KEY element
 #define SH_HASH_KEY(tb, key) murmurhash32(key)
@@ -49,67 +52,29 @@ typedef struct SeenEntry
 #include "lib/simplehash.h"
 #pragma GCC diagnostic pop
 
-typedef struct EntryDistance
+typedef struct VhnswSearchEntry
 {
-	double		estimate;
+	float		estimate;
 	VhnswElement element;
-} EntryDistance;
+} VhnswSearchEntry;
 
-static int	compare_seen(const pairingheap_node *a, const pairingheap_node *b,
-						 void *arg);
-static int	compare_estimates(const pairingheap_node *a,
-							  const pairingheap_node *b, void *arg);
-static int	compare_farthest(const pairingheap_node *a,
-							 const pairingheap_node *b, void *arg);
-static int	compare_bounds(const pairingheap_node *a,
-						   const pairingheap_node *b, void *arg);
+static int	compare_bounds(const pairingheap_node *a, const pairingheap_node *b,
+						   void *arg);
 static int	compare_entries(const void *a, const void *b);
+static int	compare_candidates(const void *a, const void *b);
 static int	compare_elements(const void *a, const void *b);
 static void sort_entries(VhnswSearch *search, const VhnswCache *cache);
-static bool next_entries(VhnswSearch *search);
+static bool add_entries(VhnswSearch *search);
+static void add_candidate(VhnswSearch *search, VhnswElement element,
+						  float estimate);
+static void refill_pool(VhnswSearch *search, int capacity);
+static void expand(VhnswSearch *search);
+static VhnswFound *add_found(VhnswSearch *search, VhnswElement element,
+							 VhnswSlot slot);
 static void evaluate(VhnswSearch *search, VhnswElement *elements, int n);
-static void evaluate_slot(VhnswSearch *search, VhnswElement element,
-						  VhnswSlot slot, SeenEntry *entry);
-static void expand(VhnswSearch *search, VhnswSeen *seen);
-static void add_found(VhnswSearch *search, VhnswSeen *seen, VhnswSlot slot);
-static void keep_neighbors(VhnswSearch *search, VhnswSeen *seen,
-						   const VhnswElement *neighbors, int n);
-static void divide_found(VhnswSearch *search);
 static void settle(VhnswSearch *search);
 
-/* Pairing heaps have the largest first: nearer is larger. */
-static int
-compare_seen(const pairingheap_node *a, const pairingheap_node *b, void *arg)
-{
-	const VhnswSeen *sa = pairingheap_const_container(VhnswSeen, link, a);
-	const VhnswSeen *sb = pairingheap_const_container(VhnswSeen, link, b);
-
-	if (sa->estimate != sb->estimate)
-		return sa->estimate < sb->estimate ? 1 : -1;
-
-	/* Primary and standby must walk the same way. */
-	return sa->element < sb->element ? 1 : -1;
-}
-
-static int
-compare_estimates(const pairingheap_node *a, const pairingheap_node *b,
-				  void *arg)
-{
-	const VhnswFound *fa = pairingheap_const_container(VhnswFound, link, a);
-	const VhnswFound *fb = pairingheap_const_container(VhnswFound, link, b);
-
-	if (fa->estimate != fb->estimate)
-		return fa->estimate < fb->estimate ? 1 : -1;
-	return fa->element < fb->element ? 1 : -1;
-}
-
-static int
-compare_farthest(const pairingheap_node *a, const pairingheap_node *b,
-				 void *arg)
-{
-	return -compare_estimates(a, b, arg);
-}
-
+/* Pairing heaps have the largest first: a lower bound is larger. */
 static int
 compare_bounds(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 {
@@ -121,15 +86,25 @@ compare_bounds(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	return fa->element < fb->element ? 1 : -1;
 }
 
+/* Nearest last. */
 static int
 compare_entries(const void *a, const void *b)
 {
-	const EntryDistance *ea = a;
-	const EntryDistance *eb = b;
+	const VhnswSearchEntry *ea = a;
+	const VhnswSearchEntry *eb = b;
 
 	if (ea->estimate != eb->estimate)
-		return ea->estimate < eb->estimate ? -1 : 1;
-	return ea->element < eb->element ? -1 : ea->element > eb->element;
+		return ea->estimate < eb->estimate ? 1 : -1;
+	return ea->element < eb->element ? 1 : ea->element > eb->element ? -1 : 0;
+}
+
+static int
+compare_candidates(const void *a, const void *b)
+{
+	const VhnswCandidate *ca = a;
+	const VhnswCandidate *cb = b;
+
+	return VhnswCandidateIsNearer(ca, cb->estimate, cb->element) ? -1 : 1;
 }
 
 static int
@@ -143,15 +118,15 @@ compare_elements(const void *a, const void *b)
 
 /*
  * VhnswSearchBegin
- *		Prepare a search.  Nothing is read before the first step.
+ *		Prepare a search.  No element page is read before the first step.
  *
- * 'query' must be of class NORMAL; it and 'index' must outlive the search.
- * 'cache' is used in this call only.  The search lives in 'context' and ends
- * with it.
+ * 'query' must be of class NORMAL; it, 'index' and 'keep' (NULL for none) must
+ * outlive the search.  'cache' is used in this call only.  The search lives in
+ * 'context' and ends with it.
  */
 VhnswSearch *
 VhnswSearchBegin(Relation index, const VhnswCache *cache, VhnswQuery *query,
-				 int flags, MemoryContext context)
+				 VhnswKeep *keep, MemoryContext context)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	VhnswSearch *search = palloc0_object(VhnswSearch);
@@ -159,25 +134,25 @@ VhnswSearchBegin(Relation index, const VhnswCache *cache, VhnswQuery *query,
 	search->index = index;
 	search->layout = cache->layout;
 	search->query = query;
-	search->flags = flags;
+	search->keep = keep;
 	search->context = context;
-	search->seen = seen_create(context, 1024, NULL);
-	search->frontier = pairingheap_allocate(compare_seen, NULL);
-	search->far = pairingheap_allocate(compare_estimates, NULL);
-	search->near = pairingheap_allocate(compare_farthest, NULL);
+	search->seen = seen_create(context, 2048, NULL);
+	search->found_capacity = 64;
+	search->found = palloc_array(VhnswFound *, search->found_capacity);
 	search->settled = pairingheap_allocate(compare_bounds, NULL);
 	sort_entries(search, cache);
 	MemoryContextSwitchTo(old_context);
 	return search;
 }
 
-/* Order the entries by their copied codes, nearest last. */
+/* Order the entries by their copied codes. */
 static void
 sort_entries(VhnswSearch *search, const VhnswCache *cache)
 {
-	EntryDistance *distances = palloc_array(EntryDistance, cache->nentries);
 	uint32		n = cache->nentries;
 
+	search->entries = palloc_array(VhnswSearchEntry, Max(n, 1));
+	search->nentries = n;
 	for (uint32 i = 0; i < n; i++)
 	{
 		VhnswEntry	entry = VhnswCacheGetEntry(cache, i);
@@ -185,295 +160,282 @@ sort_entries(VhnswSearch *search, const VhnswCache *cache)
 											   entry->code,
 											   search->layout.dims);
 
-		distances[i].element = entry->element;
-		distances[i].estimate = VhnswEstimate(search->query, entry->scale,
-											  entry->norm, dot);
+		search->entries[i].element = entry->element;
+		search->entries[i].estimate = (float)
+			VhnswEstimate(search->query, entry->scale, entry->norm, dot);
 	}
-	qsort(distances, n, sizeof(EntryDistance), compare_entries);
-
-	search->entries = palloc_array(VhnswElement, n);
-	search->nentries = n;
-	for (uint32 i = 0; i < n; i++)
-		search->entries[n - 1 - i] = distances[i].element;
-	pfree(distances);
+	qsort(search->entries, n, sizeof(VhnswSearchEntry), compare_entries);
 }
 
-/* Evaluate the nearest entries that are left; false if there are none. */
+/* Make the nearest entries that are left candidates; false if none are. */
 static bool
-next_entries(VhnswSearch *search)
+add_entries(VhnswSearch *search)
 {
-	VhnswElement elements[FIRST_ENTRIES];
-	int			n = 0;
+	int			n = Min(search->nentries, FIRST_ENTRIES);
 
-	while (n < FIRST_ENTRIES && search->nentries > 0)
-		elements[n++] = search->entries[--search->nentries];
-	if (n == 0)
-		return false;
-	evaluate(search, elements, n);
-	return true;
+	for (int i = 0; i < n; i++)
+	{
+		VhnswSearchEntry *entry = &search->entries[--search->nentries];
+
+		add_candidate(search, entry->element, entry->estimate);
+	}
+	return n > 0;
+}
+
+/* Note an element with its estimate, if it was not met before. */
+static void
+add_candidate(VhnswSearch *search, VhnswElement element, float estimate)
+{
+	bool		found;
+	Seen	   *seen = seen_insert(search->seen, element, &found);
+
+	if (found)
+		return;
+	seen->estimate = estimate;
+	seen->expanded = seen->taken = false;
+	if (!VhnswPoolPut(&search->pool, estimate, element, NULL))
+		search->forgot = true;
 }
 
 /*
- * Evaluate those of 'elements' that were not seen before.  Sorts the array,
- * so that elements on one page cost one visit.
+ * Fill the pool anew from all that is not settled, with room for 'capacity'
+ * candidates.
+ */
+static void
+refill_pool(VhnswSearch *search, int capacity)
+{
+	VhnswCandidate *all;
+	Size		size;
+	int64		n = 0;
+	seen_iterator iterator;
+	Seen	   *seen;
+
+	size = add_size(search->seen->members, search->nfound);
+	all = MemoryContextAllocHuge(search->context,
+								 mul_size(Max(size, 1), sizeof(*all)));
+	seen_start_iterate(search->seen, &iterator);
+	while ((seen = seen_iterate(search->seen, &iterator)) != NULL)
+	{
+		if (seen->expanded)
+			continue;
+		all[n].estimate = seen->estimate;
+		all[n].element = seen->element;
+		all[n++].found = NULL;
+	}
+	for (int64 i = 0; i < search->nfound; i++)
+	{
+		VhnswFound *found = search->found[i];
+
+		if (found->settled)
+			continue;
+		all[n].estimate = found->estimate;
+		all[n].element = found->element;
+		all[n++].found = found;
+	}
+	qsort(all, n, sizeof(VhnswCandidate), compare_candidates);
+
+	if (capacity > search->pool.capacity)
+	{
+		if (search->pool.items)
+			pfree(search->pool.items);
+		search->pool.items =
+			MemoryContextAllocHuge(search->context,
+								   mul_size(capacity,
+											sizeof(VhnswCandidate)));
+		search->pool.capacity = capacity;
+	}
+	search->pool.count = (int) Min(n, search->pool.capacity);
+	memcpy(search->pool.items, all,
+		   search->pool.count * sizeof(VhnswCandidate));
+	search->pool.next = 0;
+	VhnswPoolSkipExpanded(&search->pool);
+	search->forgot = n > search->pool.count;
+	pfree(all);
+}
+
+/*
+ * Expand the nearest candidate: copy TID, bound and list under one lock, then
+ * evaluate the neighbors.
+ *
+ * Its estimate becomes what its own code says, so it may turn out to be
+ * farther than others in the pool, or a tombstone, which leaves the pool.
+ */
+static void
+expand(VhnswSearch *search)
+{
+	const VhnswLayout *layout = &search->layout;
+	VhnswElement element = search->pool.items[search->pool.next].element;
+	VhnswElement neighbors[VHNSW_MAX_DEGREE];
+	VhnswFound *found = NULL;
+	Buffer		buffer;
+	VhnswSlot	slot;
+	int			n = 0;
+
+	VhnswPoolRemoveAt(&search->pool, search->pool.next);
+	seen_lookup(search->seen, element)->expanded = true;
+	search->nexpanded++;
+
+	buffer = VhnswVisitPage(search->index, VhnswElementBlock(layout, element));
+	slot = VhnswPageGetSlot(layout, BufferGetPage(buffer),
+							VhnswElementSlot(layout, element));
+
+	/* Freed since its number was read: vacuum has replaced the link. */
+	if (slot->flags != 0)
+	{
+		n = VhnswSlotNeighborCount(layout, slot);
+		memcpy(neighbors, slot->neighbors, n * sizeof(VhnswElement));
+		if (slot->flags & VHNSW_SLOT_LIVE)
+			found = add_found(search, element, slot);
+		if (search->keep)
+			VhnswKeepExpanded(search->keep, element, slot);
+	}
+	VhnswReleasePage(buffer);
+
+	if (found &&
+		!VhnswPoolPut(&search->pool, found->estimate, element, found))
+		search->forgot = true;
+	evaluate(search, neighbors, n);
+}
+
+/* Make a share-locked live element a candidate for the answer. */
+static VhnswFound *
+add_found(VhnswSearch *search, VhnswElement element, VhnswSlot slot)
+{
+	VhnswFound *found = MemoryContextAlloc(search->context,
+										   sizeof(VhnswFound));
+	double		dot = DistanceDotFloatInt8(search->query->rotated,
+										   VhnswSlotGetCode(&search->layout, slot),
+										   search->layout.dims);
+
+	found->estimate = (float)
+		VhnswEstimate(search->query, slot->scale, slot->norm, dot);
+	found->bound = VhnswLowerBound(search->query, slot->scale, slot->norm,
+								   slot->residual, dot);
+	found->element = element;
+	found->version = slot->version;
+	found->settled = false;
+	found->has_list = ItemPointerIsValid(&slot->tids);
+	found->heaptid = slot->heaptid;
+	found->fingerprint.scale = slot->scale;
+	found->fingerprint.norm = slot->norm;
+	found->fingerprint.residual = slot->residual;
+
+	if (search->nfound == search->found_capacity)
+	{
+		search->found_capacity *= 2;
+		search->found = repalloc_huge(search->found,
+									  mul_size(search->found_capacity,
+											   sizeof(VhnswFound *)));
+	}
+	search->found[search->nfound++] = found;
+	return found;
+}
+
+/*
+ * Make candidates of those of 'elements' that were not met before.  Sorts the
+ * array, so that elements on one page cost one visit.
  */
 static void
 evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 {
 	const VhnswLayout *layout = &search->layout;
 	Buffer		buffer = InvalidBuffer;
-	BlockNumber locked_block = InvalidBlockNumber;
+	BlockNumber visited = InvalidBlockNumber;
 
 	qsort(elements, n, sizeof(VhnswElement), compare_elements);
 	for (int i = 0; i < n; i++)
 	{
-		VhnswElement element = elements[i];
-		BlockNumber blkno = VhnswElementBlock(layout, element);
-		SeenEntry  *entry;
-		bool		found;
+		BlockNumber blkno = VhnswElementBlock(layout, elements[i]);
+		VhnswSlot	slot;
+		double		dot;
 
-		entry = seen_insert(search->seen, element, &found);
-		if (found)
+		if (seen_lookup(search->seen, elements[i]))
 			continue;
-		entry->seen = NULL;
-
-		if (blkno != locked_block)
+		if (blkno != visited)
 		{
 			if (BufferIsValid(buffer))
 				VhnswReleasePage(buffer);
-			buffer = VhnswGetPage(search->index, blkno, VHNSW_PAGE_ELEMENT,
-								  BUFFER_LOCK_SHARE);
-			locked_block = blkno;
+			buffer = VhnswVisitPage(search->index, blkno);
+			visited = blkno;
 		}
-		evaluate_slot(search, element,
-					  VhnswPageGetSlot(layout, BufferGetPage(buffer),
-									   VhnswElementSlot(layout, element)),
-					  entry);
+		slot = VhnswPageGetSlot(layout, BufferGetPage(buffer),
+								VhnswElementSlot(layout, elements[i]));
+		if (slot->flags == 0)
+			continue;
+		dot = DistanceDotFloatInt8(search->query->rotated,
+								   VhnswSlotGetCode(layout, slot),
+								   layout->dims);
+		if (search->keep)
+			VhnswKeepEvaluated(search->keep, elements[i], slot);
+		search->nevaluated++;
+		add_candidate(search, elements[i],
+					  (float) VhnswEstimate(search->query, slot->scale,
+											slot->norm, dot));
 	}
 	if (BufferIsValid(buffer))
 		VhnswReleasePage(buffer);
 }
 
-/* Evaluate the element in a share-locked slot, and put it in the frontier. */
-static void
-evaluate_slot(VhnswSearch *search, VhnswElement element, VhnswSlot slot,
-			  SeenEntry *entry)
-{
-	const VhnswLayout *layout = &search->layout;
-	VhnswSeen  *seen;
-
-	/* Freed since its number was read; vacuum has replaced the link. */
-	if (slot->flags == 0)
-		return;
-
-	seen = MemoryContextAllocZero(search->context, sizeof(VhnswSeen));
-	seen->element = element;
-	seen->version = slot->version;
-	seen->live = (slot->flags & VHNSW_SLOT_LIVE) != 0;
-	seen->estimate =
-		VhnswEstimate(search->query, slot->scale, slot->norm,
-					  DistanceDotFloatInt8(search->query->rotated,
-										   VhnswSlotGetCode(layout, slot),
-										   layout->dims));
-	if (search->flags & VHNSW_SEARCH_KEEP)
-	{
-		seen->code = MemoryContextAllocZero(search->context,
-											VHNSW_CODE_SIZE(layout->dims));
-		seen->code->scale = slot->scale;
-		seen->code->norm = slot->norm;
-		seen->code->residual = slot->residual;
-		memcpy(seen->code->code, VhnswSlotGetCode(layout, slot),
-			   layout->dims);
-	}
-	entry->seen = seen;
-	pairingheap_add(search->frontier, &seen->link);
-	search->nevaluated++;
-}
-
-/*
- * Expand an element: copy TID, bound and list under one lock, then evaluate
- * the neighbors.
- */
-static void
-expand(VhnswSearch *search, VhnswSeen *seen)
-{
-	const VhnswLayout *layout = &search->layout;
-	VhnswElement neighbors[VHNSW_MAX_DEGREE];
-	int			n = 0;
-	Buffer		buffer;
-	VhnswSlot	slot;
-
-	seen->expanded = true;
-	search->nexpanded++;
-
-	buffer = VhnswGetPage(search->index,
-						  VhnswElementBlock(layout, seen->element),
-						  VHNSW_PAGE_ELEMENT, BUFFER_LOCK_SHARE);
-	slot = VhnswPageGetSlot(layout, BufferGetPage(buffer),
-							VhnswElementSlot(layout, seen->element));
-
-	/* With another version it is another element, at another place. */
-	if (slot->flags != 0 && slot->version == seen->version)
-	{
-		n = Min(slot->nneighbors, layout->degree);
-		memcpy(neighbors, slot->neighbors, n * sizeof(VhnswElement));
-		if (slot->flags & VHNSW_SLOT_LIVE)
-			add_found(search, seen, slot);
-		else
-			seen->live = false;
-	}
-	else
-		seen->live = false;
-	VhnswReleasePage(buffer);
-
-	if (search->flags & VHNSW_SEARCH_KEEP)
-		keep_neighbors(search, seen, neighbors, n);
-	evaluate(search, neighbors, n);
-
-	/* Vacuum frees a tombstone and its list: it is no way to anything. */
-	if ((search->flags & VHNSW_SEARCH_KEEP) && seen->live)
-	{
-		for (int i = 0; i < n; i++)
-		{
-			VhnswSeen  *neighbor = VhnswSearchLookup(search, neighbors[i]);
-
-			if (neighbor)
-				neighbor->named++;
-		}
-	}
-}
-
-static void
-keep_neighbors(VhnswSearch *search, VhnswSeen *seen,
-			   const VhnswElement *neighbors, int n)
-{
-	seen->nneighbors = n;
-	seen->neighbors = MemoryContextAlloc(search->context,
-										 Max(n, 1) * sizeof(VhnswElement));
-	memcpy(seen->neighbors, neighbors, n * sizeof(VhnswElement));
-}
-
-/* Make a share-locked live element a candidate for the answer. */
-static void
-add_found(VhnswSearch *search, VhnswSeen *seen, VhnswSlot slot)
-{
-	const VhnswLayout *layout = &search->layout;
-	VhnswFound *found = MemoryContextAlloc(search->context,
-										   sizeof(VhnswFound));
-	double		dot = DistanceDotFloatInt8(search->query->rotated,
-										   VhnswSlotGetCode(layout, slot),
-										   layout->dims);
-
-	found->estimate = seen->estimate;
-	found->bound = VhnswLowerBound(search->query, slot->scale, slot->norm,
-								   slot->residual, dot);
-	found->element = seen->element;
-	found->version = slot->version;
-	found->has_list = ItemPointerIsValid(&slot->tids);
-	found->heaptid = slot->heaptid;
-	found->fingerprint.scale = slot->scale;
-	found->fingerprint.norm = slot->norm;
-	found->fingerprint.residual = slot->residual;
-	found->seen = seen;
-	pairingheap_add(search->far, &found->link);
-}
-
-/*
- * Put into search->near what is not farther than the nearest of the frontier,
- * and nothing else: a step may have found elements nearer than some that were
- * there, as always when the walk comes out of a local minimum.
- */
-static void
-divide_found(VhnswSearch *search)
-{
-	double		nearest = get_float8_infinity();
-	VhnswFound *found;
-
-	if (!pairingheap_is_empty(search->frontier))
-		nearest = pairingheap_container(VhnswSeen, link,
-										pairingheap_first(search->frontier))->estimate;
-
-	while (!pairingheap_is_empty(search->near))
-	{
-		found = pairingheap_container(VhnswFound, link,
-									  pairingheap_first(search->near));
-		if (found->estimate <= nearest)
-			break;
-		pairingheap_remove_first(search->near);
-		pairingheap_add(search->far, &found->link);
-		search->nnear--;
-	}
-
-	while (!pairingheap_is_empty(search->far))
-	{
-		found = pairingheap_container(VhnswFound, link,
-									  pairingheap_first(search->far));
-		if (found->estimate > nearest)
-			break;
-		pairingheap_remove_first(search->far);
-		pairingheap_add(search->near, &found->link);
-		search->nnear++;
-	}
-}
-
-/* Settle what is near. */
+/* Settle all before the first candidate that is not expanded. */
 static void
 settle(VhnswSearch *search)
 {
-	while (!pairingheap_is_empty(search->near))
-		pairingheap_add(search->settled, pairingheap_remove_first(search->near));
-	search->nsettled += search->nnear;
-	search->nnear = 0;
-}
+	VhnswPool  *pool = &search->pool;
 
-/*
- * VhnswSearchStep
- *		Expand the nearest element of the frontier.
- *
- * Returns false if the frontier is empty and no entry is left: all that can
- * be reached has been expanded.  No locks on entry and exit.
- */
-bool
-VhnswSearchStep(VhnswSearch *search)
-{
-	VhnswSeen  *seen;
-
-	CHECK_FOR_INTERRUPTS();
-	while (pairingheap_is_empty(search->frontier))
+	for (int i = 0; i < pool->next; i++)
 	{
-		if (!next_entries(search))
-			return false;
+		pool->items[i].found->settled = true;
+		pairingheap_add(search->settled, &pool->items[i].found->link);
 	}
-	seen = pairingheap_container(VhnswSeen, link,
-								 pairingheap_remove_first(search->frontier));
-	expand(search, seen);
-	return true;
+	search->nsettled += pool->next;
+	pool->count -= pool->next;
+	memmove(pool->items, pool->items + pool->next,
+			pool->count * sizeof(VhnswCandidate));
+	pool->next = 0;
 }
 
 /*
  * VhnswSearchUntil
- *		Step until 'nsettled' elements have been settled, but not more than
- *		'max_steps' times.
+ *		Expand candidates until 'nsettled' elements have been settled, but not
+ *		more than 'max_steps' of them.
  *
- * Elements are settled together, when enough of them are nearer than all of
- * the frontier, or at the end of the search.  Before, what is near may still
- * turn out to be far from the nearest.
+ * Elements are settled together, when enough of them are nearer than all that
+ * is not expanded, or at the end of the search.  Before, what is near may
+ * still turn out to be far from the nearest.
  *
  * Returns false if the search ended before: everything reachable is settled.
+ * No locks on entry and exit.
  */
 bool
 VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 {
+	VhnswPool  *pool = &search->pool;
+	int64		wanted = nsettled - search->nsettled;
+
+	if (wanted <= 0)
+		return true;
+
+	/*
+	 * The pool has room for what is wanted, and as the search goes on for
+	 * half of what was settled, so that filling it costs little for each.
+	 */
+	wanted = Max(wanted, search->nsettled / 2);
+	if (wanted > pool->capacity || (search->forgot && pool->count < wanted))
+		refill_pool(search, (int) Min(wanted, INT_MAX / 2));
+
 	for (int64 steps = 0; search->nsettled < nsettled; steps++)
 	{
-		divide_found(search);
-		if (search->nsettled + search->nnear >= nsettled)
+		CHECK_FOR_INTERRUPTS();
+		if (search->nsettled + pool->next >= nsettled)
 			settle(search);
 		else if (steps == max_steps)
 			break;
-		else if (!VhnswSearchStep(search))
+		else if (pool->next < pool->count)
+			expand(search);
+		else if (search->forgot)
+			refill_pool(search, pool->capacity);
+		else if (!add_entries(search))
 		{
-			divide_found(search);
 			settle(search);
 			return search->nsettled >= nsettled;
 		}
@@ -481,11 +443,28 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 	return true;
 }
 
-/* What is known of an element, or NULL if it was not evaluated. */
-VhnswSeen *
-VhnswSearchLookup(VhnswSearch *search, VhnswElement element)
+/*
+ * VhnswSearchTake
+ *		The settled element with the lowest bound, or NULL if none is left.
+ */
+VhnswFound *
+VhnswSearchTake(VhnswSearch *search)
 {
-	SeenEntry  *entry = seen_lookup(search->seen, element);
+	VhnswFound *found;
 
-	return entry ? entry->seen : NULL;
+	if (pairingheap_is_empty(search->settled))
+		return NULL;
+	found = pairingheap_container(VhnswFound, link,
+								  pairingheap_remove_first(search->settled));
+	seen_lookup(search->seen, found->element)->taken = true;
+	return found;
+}
+
+/* Has VhnswSearchTake() returned this element? */
+bool
+VhnswSearchHasTaken(VhnswSearch *search, VhnswElement element)
+{
+	Seen	   *seen = seen_lookup(search->seen, element);
+
+	return seen && seen->taken;
 }
