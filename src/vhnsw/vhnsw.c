@@ -155,6 +155,13 @@ VhnswGetMetric(Relation index)
 	return DatumGetInt32(FunctionCall0Coll(procedure, InvalidOid));
 }
 
+/* What type of values an index is over. */
+VhnswValueType
+VhnswGetValueType(Relation index)
+{
+	return VHNSW_VECTOR;
+}
+
 static bytea *
 vhnswoptions(Datum reloptions, bool validate)
 {

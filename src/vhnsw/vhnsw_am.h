@@ -15,6 +15,7 @@
 #include "nodes/pathnodes.h"
 
 #include "vhnsw/vhnsw_page.h"
+#include "vhnsw/vhnsw_value.h"
 
 #define VHNSW_DEFAULT_M 16
 #define VHNSW_DEFAULT_EF_CONSTRUCTION 128
@@ -58,6 +59,7 @@ extern int	vhnsw_iterative_scan;
 
 /* vhnsw.c */
 extern VhnswMetric VhnswGetMetric(Relation index);
+extern VhnswValueType VhnswGetValueType(Relation index);
 
 /* vhnsw_build.c */
 extern IndexBuildResult *vhnswbuild(Relation heap, Relation index,
@@ -69,7 +71,7 @@ extern bool vhnswinsert(Relation index, Datum *values, bool *isnull,
 						ItemPointer tid, Relation heap,
 						IndexUniqueCheck check_unique, bool index_unchanged,
 						struct IndexInfo *info);
-extern void VhnswInsertValue(Relation index, Datum value, bool isnull,
+extern void VhnswInsertValue(Relation index, Datum datum, bool isnull,
 							 ItemPointer tid, bool building);
 
 /* vhnsw_scan.c */

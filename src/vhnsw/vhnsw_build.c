@@ -29,7 +29,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "types/vector.h"
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_graph.h"
@@ -71,7 +70,7 @@ static void sample_callback(Relation index, ItemPointer tid, Datum *values,
 							bool *isnull, bool alive, void *arg);
 static void load_callback(Relation index, ItemPointer tid, Datum *values,
 						  bool *isnull, bool alive, void *arg);
-static void load_row(BuildState *state, ItemPointer tid, Datum value,
+static void load_row(BuildState *state, ItemPointer tid, Datum datum,
 					 bool isnull);
 static void write_out(BuildState *state);
 static void report_phase(int phase);
@@ -188,11 +187,11 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	old_context = MemoryContextSwitchTo(state->context);
 	signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
 	VhnswRotationSigns(ROTATION_SEED, dims, signs);
+	state->space.type = VhnswGetValueType(index);
 	state->space.metric = state->layout.metric;
 	state->space.dims = dims;
 	state->space.signs = signs;
-	state->query.rotated = palloc_array(float, dims);
-	state->code = palloc(VHNSW_CODE_SIZE(dims));
+	state->code = palloc(VhnswCodeSize(&state->layout));
 	state->graph = VhnswGraphCreate(&state->layout,
 									(uint64) maintenance_work_mem * 1024,
 									state->graph_context);
@@ -249,22 +248,22 @@ sample_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 {
 	BuildState *state = arg;
 	MemoryContext old_context;
-	Vector	   *vector;
+	VhnswValue	value;
 
 	if (isnull[0] || state->sampled >= SAMPLE_ROWS)
 		return;
 
 	old_context = MemoryContextSwitchTo(state->tuple_context);
-	vector = DatumGetVector(values[0]);
-	if (VhnswClassify(state->layout.metric, vector->x, vector->dim) ==
+	VhnswValueGet(state->space.type, values[0], &value);
+	if (VhnswClassify(state->layout.metric, value.x, value.dims) ==
 		VHNSW_VECTOR_NORMAL)
 	{
 		double		length = 1;
 
 		if (state->layout.metric == VHNSW_COSINE)
-			length = sqrt(DistanceNormSquared(vector->x, vector->dim));
-		for (int i = 0; i < vector->dim; i++)
-			state->sums[i] += vector->x[i] / length;
+			length = sqrt(DistanceNormSquared(value.x, value.dims));
+		for (int i = 0; i < value.dims; i++)
+			state->sums[i] += value.x[i] / length;
 		state->sampled++;
 	}
 	MemoryContextSwitchTo(old_context);
@@ -310,7 +309,7 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 
 /* Put one row into the graph, or into a list outside. */
 static void
-load_row(BuildState *state, ItemPointer tid, Datum value, bool isnull)
+load_row(BuildState *state, ItemPointer tid, Datum datum, bool isnull)
 {
 	VhnswTidArray *list = NULL;
 	MemoryContext old_context;
@@ -319,10 +318,11 @@ load_row(BuildState *state, ItemPointer tid, Datum value, bool isnull)
 		list = &state->outside[VHNSW_LIST_NULL];
 	else
 	{
-		Vector	   *vector = DatumGetVector(value);
+		VhnswValue	value;
 
-		VectorCheckTypmod(state->layout.dims, vector->dim);
-		VhnswQueryInit(&state->query, &state->space, vector->x);
+		VhnswValueGet(state->space.type, datum, &value);
+		VhnswValueCheckColumn(state->space.type, state->layout.dims, &value);
+		VhnswQueryInit(&state->query, &state->space, &value);
 		if (state->query.vector_class == VHNSW_VECTOR_ZERO)
 			list = &state->outside[VHNSW_LIST_ZERO];
 		else if (state->query.vector_class == VHNSW_VECTOR_EXTREME)
@@ -334,7 +334,7 @@ load_row(BuildState *state, ItemPointer tid, Datum value, bool isnull)
 		VhnswTidArrayAdd(list, tid);
 	else
 	{
-		VhnswEncode(&state->query, state->code);
+		VhnswEncode(&state->layout, &state->query, state->code);
 		VhnswGraphAdd(state->graph, state->code, tid);
 	}
 	MemoryContextSwitchTo(old_context);

@@ -807,11 +807,7 @@ entry_matches(VhnswCheck *check, VhnswEntry entry)
 		return true;			/* added since we began */
 	return VhnswWalkReadSlot(check->walk, entry->element, slot) &&
 		slot->version == entry->version &&
-		memcmp(&slot->scale, &entry->scale, sizeof(float4)) == 0 &&
-		memcmp(&slot->norm, &entry->norm, sizeof(float4)) == 0 &&
-		memcmp(&slot->residual, &entry->residual, sizeof(float4)) == 0 &&
-		memcmp(VhnswSlotGetCode(&check->layout, slot), entry->code,
-			   check->layout.dims) == 0;
+		VhnswSlotHasCode(&check->layout, slot, VhnswEntryGetCode(entry));
 }
 
 /* Count what only the sweep finds.  Not damage: see README, I9. */

@@ -18,11 +18,11 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "types/vector.h"
 #include "vhnsw/vhnsw_check.h"
 #include "vhnsw/vhnsw_meta.h"
 
@@ -33,20 +33,21 @@ typedef struct HeapCheck
 	MemoryContext context;		/* reset for each row */
 	VhnswQuery	query;			/* of this row's vector */
 	VhnswCode  *code;			/* likewise */
-	bool		has_other;		/* is the following valid? */
+	MemoryContext other_context;	/* owns the following, if there is any */
+	bool		has_other;
 	VhnswQuery	other_query;	/* of an earlier row, for its bounds */
-	float	   *other;			/* that row's vector */
+	VhnswValue	other;			/* that row's vector */
 } HeapCheck;
 
 static void copy_space(HeapCheck *state, const VhnswCache *cache);
 static void check_row(Relation index, ItemPointer tid, Datum *values,
 					  bool *isnull, bool alive, void *arg);
 static void check_vector(HeapCheck *state, ItemPointer tid, uint32 owner,
-						 const Vector *vector);
+						 Datum datum);
 static void check_code(HeapCheck *state, ItemPointer tid,
-					   VhnswElement element, const Vector *vector);
-static double operator_distance(VhnswMetric metric, const float *a,
-								const float *b, int dims);
+					   VhnswElement element, Datum datum,
+					   const VhnswValue *value);
+static void remember_row(HeapCheck *state, Datum datum);
 static void report_row(VhnswCheck *check, const char *invariant,
 					   ItemPointer tid, const char *message);
 
@@ -91,16 +92,15 @@ VhnswCheckHeap(VhnswCheck *check, Snapshot snapshot)
 	TableScanDesc scan = table_beginscan_strat(check->heap, snapshot, 0, NULL,
 											   true, true);
 	HeapCheck	state = {.check = check};
-	int			dims = check->layout.dims;
 
 	copy_space(&state, VhnswGetCache(check->index));
 	state.context = AllocSetContextCreate(CurrentMemoryContext,
 										  "vhnsw check of a row",
 										  ALLOCSET_DEFAULT_SIZES);
-	state.query.rotated = palloc_array(float, dims);
-	state.other_query.rotated = palloc_array(float, dims);
-	state.other = palloc_array(float, dims);
-	state.code = palloc(VHNSW_CODE_SIZE(dims));
+	state.other_context = AllocSetContextCreate(CurrentMemoryContext,
+												"vhnsw check of another row",
+												ALLOCSET_DEFAULT_SIZES);
+	state.code = palloc(VhnswCodeSize(&check->layout));
 
 	/* So that the scan accepts an MVCC snapshot. */
 	info->ii_Concurrent = true;
@@ -109,6 +109,7 @@ VhnswCheckHeap(VhnswCheck *check, Snapshot snapshot)
 						   check_row, &state, scan);
 	UnregisterSnapshot(snapshot);
 	MemoryContextDelete(state.context);
+	MemoryContextDelete(state.other_context);
 }
 
 static void
@@ -149,7 +150,7 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 					   "is NULL and not in the list of NULLs");
 	}
 	else
-		check_vector(state, tid, owner, DatumGetVector(values[0]));
+		check_vector(state, tid, owner, values[0]);
 
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(state->context);
@@ -158,11 +159,13 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 /* Is a row where its vector belongs? */
 static void
 check_vector(HeapCheck *state, ItemPointer tid, uint32 owner,
-			 const Vector *vector)
+			 Datum datum)
 {
 	VhnswCheck *check = state->check;
+	VhnswValue	value;
 
-	VhnswQueryInit(&state->query, &state->space, vector->x);
+	VhnswValueGet(state->space.type, datum, &value);
+	VhnswQueryInit(&state->query, &state->space, &value);
 	switch (state->query.vector_class)
 	{
 		case VHNSW_VECTOR_ZERO:
@@ -176,7 +179,7 @@ check_vector(HeapCheck *state, ItemPointer tid, uint32 owner,
 						   "is extreme and not in the list of extreme vectors");
 			break;
 		case VHNSW_VECTOR_NORMAL:
-			check_code(state, tid, owner, vector);
+			check_code(state, tid, owner, datum, &value);
 			break;
 	}
 }
@@ -187,7 +190,7 @@ check_vector(HeapCheck *state, ItemPointer tid, uint32 owner,
  */
 static void
 check_code(HeapCheck *state, ItemPointer tid, VhnswElement element,
-		   const Vector *vector)
+		   Datum datum, const VhnswValue *value)
 {
 	VhnswCheck *check = state->check;
 	VhnswLayout *layout = &check->layout;
@@ -199,12 +202,8 @@ check_code(HeapCheck *state, ItemPointer tid, VhnswElement element,
 		report_row(check, "I11", tid, "is in the index under no element");
 		return;
 	}
-	VhnswEncode(&state->query, state->code);
-	if (memcmp(&slot->scale, &state->code->scale, sizeof(float4)) != 0 ||
-		memcmp(&slot->norm, &state->code->norm, sizeof(float4)) != 0 ||
-		memcmp(&slot->residual, &state->code->residual, sizeof(float4)) != 0 ||
-		memcmp(VhnswSlotGetCode(layout, slot), state->code->code,
-			   layout->dims) != 0)
+	VhnswEncode(layout, &state->query, state->code);
+	if (!VhnswSlotHasCode(layout, slot, state->code))
 	{
 		report_row(check, "I11", tid, "stands at an element with another code");
 		return;
@@ -212,38 +211,32 @@ check_code(HeapCheck *state, ItemPointer tid, VhnswElement element,
 
 	if (state->has_other)
 	{
-		double		dot = DistanceDotFloatInt8(state->other_query.rotated,
-											   VhnswSlotGetCode(layout, slot),
-											   layout->dims);
-		double		bound = VhnswLowerBound(&state->other_query, slot->scale,
-											slot->norm, slot->residual, dot);
+		float		estimate;
+		double		bound = VhnswBound(&state->other_query,
+									   VhnswSlotView(layout, slot), &estimate);
 
-		if (!(bound <= operator_distance(layout->metric, state->other,
-										 vector->x, layout->dims)))
+		if (!(bound <= VhnswOperatorDistance(layout->metric, &state->other,
+											 value)))
 			report_row(check, "I8", tid,
 					   "is nearer to another row than its bound");
 	}
 
 	/* The next row is compared with this one. */
-	memcpy(state->other, vector->x, layout->dims * sizeof(float));
-	VhnswQueryInit(&state->other_query, &state->space, state->other);
-	state->has_other = true;
+	remember_row(state, datum);
 }
 
-/* What the SQL operator gives. */
-static double
-operator_distance(VhnswMetric metric, const float *a, const float *b, int dims)
+static void
+remember_row(HeapCheck *state, Datum datum)
 {
-	switch (metric)
-	{
-		case VHNSW_L2:
-			return sqrt(DistanceL2Squared(a, b, dims));
-		case VHNSW_INNER_PRODUCT:
-			return -DistanceInnerProduct(a, b, dims);
-		case VHNSW_COSINE:
-			return DistanceCosine(a, b, dims);
-	}
-	return 0;					/* not reached */
+	MemoryContext old_context;
+
+	MemoryContextReset(state->other_context);
+	old_context = MemoryContextSwitchTo(state->other_context);
+	VhnswValueGet(state->space.type, datumCopy(datum, false, -1),
+				  &state->other);
+	VhnswQueryInit(&state->other_query, &state->space, &state->other);
+	state->has_other = true;
+	MemoryContextSwitchTo(old_context);
 }
 
 static void

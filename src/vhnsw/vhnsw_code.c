@@ -37,6 +37,8 @@ static void hadamard(float *x, int n);
 static void mix_halves(float *x, int dims, int shift);
 static void rotate(const VhnswSpace *space, float *x);
 static float round_up_to_float(double x);
+static double lower_bound(const VhnswQuery *query, double scale, double norm,
+						  double residual, double dot);
 
 /*
  * VhnswRotationSigns
@@ -161,13 +163,15 @@ VhnswClassify(VhnswMetric metric, const float *x, int dims)
 
 /*
  * VhnswQueryInit
- *		Normalize (cosine), center and rotate x.
+ *		Prepare a value: normalize (cosine), center and rotate it.
  *
- * query->rotated must point to space->dims floats, which the caller owns.
+ * What the query points to is allocated in the current context.
  */
 void
-VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space, const float *x)
+VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
+			   const VhnswValue *value)
 {
+	const float *x = value->x;
 	int			dims = space->dims;
 	int			levels = 0;
 	double		length = 1;
@@ -178,6 +182,7 @@ VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space, const float *x)
 	if (query->vector_class != VHNSW_VECTOR_NORMAL)
 		return;
 
+	query->rotated = palloc_array(float, dims);
 	if (space->metric == VHNSW_COSINE)
 		length = sqrt(DistanceNormSquared(x, dims));
 	for (int i = 0; i < dims; i++)
@@ -212,7 +217,8 @@ round_up_to_float(double x)
  *		The code of a prepared vector, which must be of class NORMAL.
  */
 void
-VhnswEncode(const VhnswQuery *query, VhnswCode *code)
+VhnswEncode(const VhnswLayout *layout, const VhnswQuery *query,
+			VhnswCode *code)
 {
 	int			dims = query->dims;
 	const float *x = query->rotated;
@@ -222,7 +228,7 @@ VhnswEncode(const VhnswQuery *query, VhnswCode *code)
 	float		largest = 0;
 	double		step;
 
-	memset(code, 0, VHNSW_CODE_SIZE(dims));
+	memset(code, 0, VhnswCodeSize(layout));
 	if (query->norm < SMALLEST_NORM)
 	{
 		code->residual = round_up_to_float(SMALLEST_NORM);
@@ -254,9 +260,27 @@ VhnswEncode(const VhnswQuery *query, VhnswCode *code)
 }
 
 /*
- * VhnswLowerBound
+ * VhnswBound
  *		A value that the SQL operator cannot fall below.
  *
+ * Also sets *estimate to what VhnswEstimate() returns.
+ */
+double
+VhnswBound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
+{
+	double		dot = DistanceDotFloatInt8(query->rotated, view.code,
+										   query->dims);
+
+	if (query->metric == VHNSW_INNER_PRODUCT)
+		*estimate = (float) (-view.scale * dot);
+	else
+		*estimate = (float) (query->norm_squared +
+							 (double) view.norm * view.norm -
+							 2.0 * view.scale * dot);
+	return lower_bound(query, view.scale, view.norm, view.residual, dot);
+}
+
+/*
  * 'dot' is DistanceDotFloatInt8(query->rotated, code).  With x' the centred
  * and rotated vector, u its code, s the scale and e = x' - s u:
  *
@@ -268,9 +292,9 @@ VhnswEncode(const VhnswQuery *query, VhnswCode *code)
  *
  * Nothing overflows: extreme vectors have no codes.
  */
-double
-VhnswLowerBound(const VhnswQuery *query, double scale, double norm,
-				double residual, double dot)
+static double
+lower_bound(const VhnswQuery *query, double scale, double norm,
+			double residual, double dot)
 {
 	const double stored = 4 * UNIT; /* norm and residual as float4 */
 	double		norm_squared = norm * norm;
@@ -336,4 +360,58 @@ VhnswLowerBound(const VhnswQuery *query, double scale, double norm,
 		distance *= 1 - DISTANCE_RELATIVE_ERROR;
 		return distance < SMALLEST_DISTANCE ? 0 : distance;
 	}
+}
+
+/*
+ * VhnswOperatorDistance
+ *		What the SQL operator gives.
+ */
+double
+VhnswOperatorDistance(VhnswMetric metric, const VhnswValue *a,
+					  const VhnswValue *b)
+{
+	switch (metric)
+	{
+		case VHNSW_L2:
+			return sqrt(DistanceL2Squared(a->x, b->x, a->dims));
+		case VHNSW_INNER_PRODUCT:
+			return -DistanceInnerProduct(a->x, b->x, a->dims);
+		case VHNSW_COSINE:
+			return DistanceCosine(a->x, b->x, a->dims);
+	}
+	return 0;					/* not reached */
+}
+
+/* The code of a slot in the form that arithmetic uses. */
+void
+VhnswSlotCopyCode(const VhnswLayout *layout, VhnswSlot slot, VhnswCode *code)
+{
+	code->scale = slot->scale;
+	code->norm = slot->norm;
+	code->residual = slot->residual;
+	code->unused = 0;
+	memcpy(code->code, VhnswSlotGetCode(layout, slot), layout->code_bytes);
+}
+
+/* Write the code of a new element. */
+void
+VhnswSlotSetCode(const VhnswLayout *layout, VhnswSlot slot,
+				 const VhnswCode *code)
+{
+	slot->scale = code->scale;
+	slot->norm = code->norm;
+	slot->residual = code->residual;
+	memcpy(VhnswSlotGetCode(layout, slot), code->code, layout->code_bytes);
+}
+
+/* Is this the code of a slot, bit by bit? */
+bool
+VhnswSlotHasCode(const VhnswLayout *layout, VhnswSlot slot,
+				 const VhnswCode *code)
+{
+	return memcmp(&slot->scale, &code->scale, sizeof(float4)) == 0 &&
+		memcmp(&slot->norm, &code->norm, sizeof(float4)) == 0 &&
+		memcmp(&slot->residual, &code->residual, sizeof(float4)) == 0 &&
+		memcmp(VhnswSlotGetCode(layout, slot), code->code,
+			   layout->code_bytes) == 0;
 }

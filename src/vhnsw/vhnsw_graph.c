@@ -122,7 +122,7 @@ VhnswGraphCreate(const VhnswLayout *layout, uint64 memory_limit,
 
 	graph->context = context;
 	graph->layout = *layout;
-	graph->code_size = VHNSW_CODE_SIZE(layout->dims);
+	graph->code_size = VhnswCodeSize(layout);
 	graph->memory_limit = memory_limit;
 	graph->list_capacity = Min((int) (layout->degree * LIST_SLACK),
 							   PG_UINT8_MAX - 1);
@@ -294,8 +294,8 @@ link_element(VhnswGraph *graph, uint32 position, Workspace *work)
 		work->candidates[i].code =
 			VhnswGraphGetCode(graph, pool->entries[i].id);
 	}
-	n = VhnswSelectLinks(layout->metric, layout->dims, work->candidates,
-						 pool->count, layout->m, layout->m, links);
+	n = VhnswSelectLinks(layout, work->candidates, pool->count, layout->m,
+						 layout->m, links);
 	set_list(graph, id, links, n);
 	for (int i = 0; i < n; i++)
 		add_back_link(graph, links[i].id, id, links[i].distance, work);
@@ -308,8 +308,7 @@ link_element(VhnswGraph *graph, uint32 position, Workspace *work)
 static void
 search(VhnswGraph *graph, uint32 id, uint32 nlinked, Pool *pool)
 {
-	VhnswMetric metric = graph->layout.metric;
-	int			dims = graph->layout.dims;
+	const VhnswLayout *layout = &graph->layout;
 	const VhnswCode *code = VhnswGraphGetCode(graph, id);
 	uint32		nstarts = Min(graph->nentries, nlinked);
 	uint32		mark = ++graph->visit_mark;
@@ -322,7 +321,7 @@ search(VhnswGraph *graph, uint32 id, uint32 nlinked, Pool *pool)
 		uint32		start = graph->order[i];
 
 		graph->visited[start] = mark;
-		pool_add(pool, VhnswCodeDistance(metric, dims, code,
+		pool_add(pool, VhnswCodeDistance(layout, code,
 										 VhnswGraphGetCode(graph, start)),
 				 start, &position);
 	}
@@ -350,7 +349,7 @@ search(VhnswGraph *graph, uint32 id, uint32 nlinked, Pool *pool)
 				continue;
 			graph->visited[ids[i]] = mark;
 			if (pool_add(pool,
-						 VhnswCodeDistance(metric, dims, code,
+						 VhnswCodeDistance(layout, code,
 										   VhnswGraphGetCode(graph, ids[i])),
 						 ids[i], &position))
 				nearest = Min(nearest, position);
@@ -422,7 +421,7 @@ prune_list(VhnswGraph *graph, uint32 id, Workspace *work)
 		work->candidates[i].code = VhnswGraphGetCode(graph, ids[i]);
 	}
 	VhnswSortLinks(work->candidates, n);
-	n = VhnswSelectLinks(layout->metric, layout->dims, work->candidates, n,
+	n = VhnswSelectLinks(layout, work->candidates, n,
 						 layout->degree, layout->degree, work->selected);
 	set_list(graph, id, work->selected, n);
 }
@@ -471,8 +470,7 @@ top_up_list(VhnswGraph *graph, uint32 id, Workspace *work)
 			graph->visited[next_ids[j]] = mark;
 			link->id = next_ids[j];
 			link->code = VhnswGraphGetCode(graph, link->id);
-			link->distance = VhnswCodeDistance(layout->metric, layout->dims,
-											   code, link->code);
+			link->distance = VhnswCodeDistance(layout, code, link->code);
 			n++;
 		}
 	}
@@ -552,8 +550,7 @@ sweep_attach(Sweep *sweep, uint32 host, uint32 id)
 			return false;
 	}
 	ids[place] = id;
-	distances[place] = VhnswCodeDistance(graph->layout.metric,
-										 graph->layout.dims,
+	distances[place] = VhnswCodeDistance(&graph->layout,
 										 VhnswGraphGetCode(graph, host),
 										 VhnswGraphGetCode(graph, id));
 	sweep->hosted[host]++;

@@ -22,7 +22,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "types/vector.h"
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_keep.h"
@@ -103,14 +102,14 @@ vhnswinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
  * else uses the index.
  */
 void
-VhnswInsertValue(Relation index, Datum value, bool isnull, ItemPointer tid,
+VhnswInsertValue(Relation index, Datum datum, bool isnull, ItemPointer tid,
 				 bool building)
 {
 	MemoryContext context;
 	MemoryContext old_context;
 	const VhnswCache *cache;
 	VhnswQuery	query;
-	Vector	   *vector;
+	VhnswValue	value;
 
 	if (isnull)
 	{
@@ -123,11 +122,10 @@ VhnswInsertValue(Relation index, Datum value, bool isnull, ItemPointer tid,
 	old_context = MemoryContextSwitchTo(context);
 
 	/* Detoasting may read catalogs, and so drop the cache: it comes first. */
-	vector = DatumGetVector(value);
+	VhnswValueGet(VhnswGetValueType(index), datum, &value);
 	cache = VhnswGetCache(index);
-	VectorCheckTypmod(cache->layout.dims, vector->dim);
-	query.rotated = palloc_array(float, cache->layout.dims);
-	VhnswQueryInit(&query, &cache->space, vector->x);
+	VhnswValueCheckColumn(cache->space.type, cache->layout.dims, &value);
+	VhnswQueryInit(&query, &cache->space, &value);
 
 	switch (query.vector_class)
 	{
@@ -157,14 +155,14 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 {
 	const VhnswCache *cache = VhnswGetCache(index);
 	Insert	   *insert = palloc0_object(Insert);
-	VhnswCode  *code = palloc(VHNSW_CODE_SIZE(query->dims));
+	VhnswCode  *code = palloc(VhnswCodeSize(&cache->layout));
 	VhnswLink  *candidates;
 	VhnswElement element;
 	uint8		version;
 	bool		listed = false;
 	int			n;
 
-	VhnswEncode(query, code);
+	VhnswEncode(&cache->layout, query, code);
 	insert->index = index;
 	insert->building = building;
 	insert->layout = cache->layout;
@@ -180,8 +178,7 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 	if (add_to_equal(insert, candidates, n, tid))
 		return;
 
-	insert->nlinks = VhnswSelectLinks(insert->layout.metric,
-									  insert->layout.dims, candidates, n,
+	insert->nlinks = VhnswSelectLinks(&insert->layout, candidates, n,
 									  insert->layout.m, insert->layout.degree,
 									  insert->links);
 	choose_back_links(insert);
@@ -238,7 +235,7 @@ add_to_equal(Insert *insert, const VhnswLink *candidates, int n,
 		VhnswKept  *seen;
 
 		if (memcmp(candidates[i].code, insert->code,
-				   VHNSW_CODE_SIZE(insert->layout.dims)) != 0)
+				   VhnswCodeSize(&insert->layout)) != 0)
 			continue;
 		seen = VhnswKeepGet(insert->keep, candidates[i].id);
 		if (VhnswAddTidToElement(insert->index, &insert->layout,
@@ -326,8 +323,7 @@ static int
 order_victims(Insert *insert, const VhnswLink *target, VhnswKept *seen,
 			  VhnswLink *victims)
 {
-	VhnswMetric metric = insert->layout.metric;
-	int			dims = insert->layout.dims;
+	const VhnswLayout *layout = &insert->layout;
 	VhnswLink	links[VHNSW_MAX_DEGREE + 1];
 	VhnswLink	kept[VHNSW_MAX_DEGREE + 1];
 	int			n = 0;
@@ -347,7 +343,7 @@ order_victims(Insert *insert, const VhnswLink *target, VhnswKept *seen,
 			continue;
 		links[n].id = neighbor->element;
 		links[n].code = neighbor->code;
-		links[n].distance = VhnswCodeDistance(metric, dims, seen->code,
+		links[n].distance = VhnswCodeDistance(layout, seen->code,
 											  neighbor->code);
 		n++;
 	}
@@ -359,7 +355,7 @@ order_victims(Insert *insert, const VhnswLink *target, VhnswKept *seen,
 		bool		occluded = false;
 
 		for (int j = 0; j < nkept && !occluded; j++)
-			occluded = VhnswCodeDistance(metric, dims, links[i].code,
+			occluded = VhnswCodeDistance(layout, links[i].code,
 										 kept[j].code) < links[i].distance;
 		if (occluded)
 			victims[nvictims++] = links[i];
@@ -454,13 +450,10 @@ write_element(Insert *insert, ItemPointer tid, uint8 *version)
 	slot->nneighbors = insert->nlinks;
 	slot->heaptid = *tid;
 	ItemPointerSetInvalid(&slot->tids);
-	slot->scale = insert->code->scale;
-	slot->norm = insert->code->norm;
-	slot->residual = insert->code->residual;
 	memset(slot->neighbors, 0, layout->degree * sizeof(VhnswElement));
 	for (int i = 0; i < insert->nlinks; i++)
 		slot->neighbors[i] = insert->links[i].id;
-	memcpy(VhnswSlotGetCode(layout, slot), insert->code->code, layout->dims);
+	VhnswSlotSetCode(layout, slot, insert->code);
 	VhnswChangeEnd(&change);
 
 	VhnswReleasePage(buffer);

@@ -80,7 +80,7 @@ keep_slot(VhnswKeep *keep, VhnswKept *kept, const VhnswSlotData *slot)
 {
 	if (kept->code == NULL)
 		kept->code = MemoryContextAlloc(keep->context,
-										VHNSW_CODE_SIZE(keep->layout.dims));
+										VhnswCodeSize(&keep->layout));
 	VhnswSlotCopyCode(&keep->layout, unconstify(VhnswSlotData *, slot),
 					  kept->code);
 	kept->version = slot->version;

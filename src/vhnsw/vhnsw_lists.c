@@ -55,18 +55,6 @@ VhnswReadSlot(Relation index, const VhnswLayout *layout, VhnswElement element,
 	return found;
 }
 
-/* The code of a slot in the form that arithmetic uses. */
-void
-VhnswSlotCopyCode(const VhnswLayout *layout, VhnswSlot slot, VhnswCode *code)
-{
-	code->scale = slot->scale;
-	code->norm = slot->norm;
-	code->residual = slot->residual;
-	code->unused = 0;
-	memset(code->code, 0, TYPEALIGN(8, layout->dims));
-	memcpy(code->code, VhnswSlotGetCode(layout, slot), layout->dims);
-}
-
 bool
 VhnswListContains(const VhnswElement *list, int n, VhnswElement element)
 {
@@ -227,8 +215,8 @@ choose_victim(Relation index, const VhnswLayout *layout, VhnswSlot slot,
 			  bool *is_live)
 {
 	VhnswSlot	neighbor = palloc(layout->slot_size);
-	VhnswCode  *code = palloc(VHNSW_CODE_SIZE(layout->dims));
-	VhnswCode  *neighbor_code = palloc(VHNSW_CODE_SIZE(layout->dims));
+	VhnswCode  *code = palloc(VhnswCodeSize(layout));
+	VhnswCode  *neighbor_code = palloc(VhnswCodeSize(layout));
 	int			farthest = 0;
 	float		longest = -get_float4_infinity();
 
@@ -246,8 +234,7 @@ choose_victim(Relation index, const VhnswLayout *layout, VhnswSlot slot,
 			break;
 		}
 		VhnswSlotCopyCode(layout, neighbor, neighbor_code);
-		distance = VhnswCodeDistance(layout->metric, layout->dims, code,
-									 neighbor_code);
+		distance = VhnswCodeDistance(layout, code, neighbor_code);
 		if (distance > longest)
 		{
 			longest = distance;

@@ -26,8 +26,6 @@ typedef struct VhnswListChange
 
 extern bool VhnswReadSlot(Relation index, const VhnswLayout *layout,
 						  VhnswElement element, VhnswSlot copy);
-extern void VhnswSlotCopyCode(const VhnswLayout *layout, VhnswSlot slot,
-							  VhnswCode *code);
 extern bool VhnswListContains(const VhnswElement *list, int n,
 							  VhnswElement element);
 extern void VhnswListChangeInit(VhnswListChange *change, Relation index,

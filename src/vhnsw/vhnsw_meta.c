@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 
 #include "vecdist_debug.h"
+#include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_meta.h"
 
 #define MIN_ENTRIES 32
@@ -133,6 +134,7 @@ load_cache(Relation index, const VhnswMetaPageData *meta)
 	if (meta->mean_block != 0)
 		load_mean(index, meta->mean_block, mean, layout.dims);
 
+	cache->space.type = VhnswGetValueType(index);
 	cache->space.metric = layout.metric;
 	cache->space.dims = layout.dims;
 	cache->space.signs = signs;
@@ -223,7 +225,7 @@ VhnswFillEntry(const VhnswLayout *layout, VhnswEntry entry,
 	entry->scale = code->scale;
 	entry->norm = code->norm;
 	entry->residual = code->residual;
-	memcpy(entry->code, code->code, layout->dims);
+	memcpy(entry->code, code->code, layout->code_bytes);
 }
 
 /*

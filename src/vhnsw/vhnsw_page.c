@@ -70,9 +70,10 @@ VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims, int m,
 	layout->degree = TYPEALIGN(8, 2 * m);
 	layout->code_offset = offsetof(VhnswSlotData, neighbors) +
 		layout->degree * sizeof(VhnswElement);
-	layout->slot_size = layout->code_offset + TYPEALIGN(8, dims);
+	layout->code_bytes = TYPEALIGN(8, dims);
+	layout->slot_size = layout->code_offset + layout->code_bytes;
 	layout->slots_per_page = VHNSW_PAGE_CAPACITY / layout->slot_size;
-	layout->entry_size = offsetof(VhnswEntryData, code) + TYPEALIGN(8, dims);
+	layout->entry_size = offsetof(VhnswEntryData, code) + layout->code_bytes;
 	layout->entries_per_page = VHNSW_PAGE_CAPACITY / layout->entry_size;
 }
 

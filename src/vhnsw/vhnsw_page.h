@@ -221,6 +221,7 @@ typedef struct VhnswLayout
 	int			slot_size;
 	int			slots_per_page;
 	int			code_offset;	/* of the code in a slot */
+	int			code_bytes;		/* of a code, a multiple of 8 */
 	int			entry_size;
 	int			entries_per_page;
 } VhnswLayout;

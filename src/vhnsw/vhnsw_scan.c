@@ -30,7 +30,6 @@
 #include "utils/rel.h"
 #include "utils/tuplesort.h"
 
-#include "types/vector.h"
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_demand.h"
@@ -226,16 +225,14 @@ start_scan(IndexScanDesc scan)
 		state->unordered = true;
 	else
 	{
-		Vector	   *vector = DatumGetVector(scan->orderByData[0].sk_argument);
+		VhnswValue	value;
 
-		/* The operator would say the same at the first row. */
-		if (vector->dim != state->layout.dims)
-			ereport(ERROR,
-					errcode(ERRCODE_DATA_EXCEPTION),
-					errmsg("different vector dimensions %d and %d",
-						   state->layout.dims, vector->dim));
-		state->query.rotated = palloc_array(float, state->layout.dims);
-		VhnswQueryInit(&state->query, &cache->space, vector->x);
+		/* Detoasting may read catalogs, and so drop the cache. */
+		VhnswValueGet(cache->space.type, scan->orderByData[0].sk_argument,
+					  &value);
+		cache = VhnswGetCache(scan->indexRelation);
+		VhnswValueCheckQuery(cache->space.type, state->layout.dims, &value);
+		VhnswQueryInit(&state->query, &cache->space, &value);
 		if (state->query.vector_class == VHNSW_VECTOR_NORMAL)
 			state->search = VhnswSearchBegin(scan->indexRelation, cache,
 											 &state->query, NULL,
@@ -560,12 +557,9 @@ collect_page(IndexScanDesc scan, BlockNumber blkno,
 		{
 			if (VhnswSearchHasTaken(state->search, element))
 				continue;
-			found[n].bound =
-				VhnswLowerBound(&state->query, slot->scale, slot->norm,
-								slot->residual,
-								DistanceDotFloatInt8(state->query.rotated,
-													 VhnswSlotGetCode(layout, slot),
-													 layout->dims));
+			found[n].bound = VhnswBound(&state->query,
+										VhnswSlotView(layout, slot),
+										&found[n].estimate);
 		}
 		found[n].element = element;
 		found[n].version = slot->version;

@@ -156,13 +156,10 @@ sort_entries(VhnswSearch *search, const VhnswCache *cache)
 	for (uint32 i = 0; i < n; i++)
 	{
 		VhnswEntry	entry = VhnswCacheGetEntry(cache, i);
-		double		dot = DistanceDotFloatInt8(search->query->rotated,
-											   entry->code,
-											   search->layout.dims);
 
 		search->entries[i].element = entry->element;
-		search->entries[i].estimate = (float)
-			VhnswEstimate(search->query, entry->scale, entry->norm, dot);
+		search->entries[i].estimate = VhnswEstimate(search->query,
+													VhnswEntryView(entry));
 	}
 	qsort(search->entries, n, sizeof(VhnswSearchEntry), compare_entries);
 }
@@ -303,14 +300,10 @@ add_found(VhnswSearch *search, VhnswElement element, VhnswSlot slot)
 {
 	VhnswFound *found = MemoryContextAlloc(search->context,
 										   sizeof(VhnswFound));
-	double		dot = DistanceDotFloatInt8(search->query->rotated,
-										   VhnswSlotGetCode(&search->layout, slot),
-										   search->layout.dims);
 
-	found->estimate = (float)
-		VhnswEstimate(search->query, slot->scale, slot->norm, dot);
-	found->bound = VhnswLowerBound(search->query, slot->scale, slot->norm,
-								   slot->residual, dot);
+	found->bound = VhnswBound(search->query,
+							  VhnswSlotView(&search->layout, slot),
+							  &found->estimate);
 	found->element = element;
 	found->version = slot->version;
 	found->settled = false;
@@ -347,7 +340,6 @@ evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 	{
 		BlockNumber blkno = VhnswElementBlock(layout, elements[i]);
 		VhnswSlot	slot;
-		double		dot;
 
 		if (seen_lookup(search->seen, elements[i]))
 			continue;
@@ -362,15 +354,12 @@ evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 								VhnswElementSlot(layout, elements[i]));
 		if (slot->flags == 0)
 			continue;
-		dot = DistanceDotFloatInt8(search->query->rotated,
-								   VhnswSlotGetCode(layout, slot),
-								   layout->dims);
 		if (search->keep)
 			VhnswKeepEvaluated(search->keep, elements[i], slot);
 		search->nevaluated++;
 		add_candidate(search, elements[i],
-					  (float) VhnswEstimate(search->query, slot->scale,
-											slot->norm, dot));
+					  VhnswEstimate(search->query,
+									VhnswSlotView(layout, slot)));
 	}
 	if (BufferIsValid(buffer))
 		VhnswReleasePage(buffer);

@@ -41,8 +41,8 @@ VhnswSortLinks(VhnswLink *links, int n)
  * nearest others.  Returns how many there are.
  */
 int
-VhnswSelectLinks(VhnswMetric metric, int dims, const VhnswLink *candidates,
-				 int n, int max_selected, int max_total, VhnswLink *result)
+VhnswSelectLinks(const VhnswLayout *layout, const VhnswLink *candidates, int n,
+				 int max_selected, int max_total, VhnswLink *result)
 {
 	bool		stack_taken[1024];
 	bool	   *taken = n <= lengthof(stack_taken) ?
@@ -56,7 +56,7 @@ VhnswSelectLinks(VhnswMetric metric, int dims, const VhnswLink *candidates,
 		taken[i] = count < max_selected;
 		for (int j = 0; taken[i] && j < count; j++)
 		{
-			if (VhnswCodeDistance(metric, dims, candidate->code,
+			if (VhnswCodeDistance(layout, candidate->code,
 								  result[j].code) < candidate->distance)
 				taken[i] = false;
 		}

@@ -21,7 +21,7 @@ typedef struct VhnswLink
 } VhnswLink;
 
 extern void VhnswSortLinks(VhnswLink *links, int n);
-extern int	VhnswSelectLinks(VhnswMetric metric, int dims,
+extern int	VhnswSelectLinks(const VhnswLayout *layout,
 							 const VhnswLink *candidates, int n,
 							 int max_selected, int max_total,
 							 VhnswLink *result);

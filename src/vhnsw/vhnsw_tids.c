@@ -175,11 +175,7 @@ owner_is_there(const ListOwner *owner)
 		slot->version != owner->version)
 		return false;
 	return owner->code == NULL ||
-		(slot->scale == owner->code->scale &&
-		 slot->norm == owner->code->norm &&
-		 slot->residual == owner->code->residual &&
-		 memcmp(VhnswSlotGetCode(owner->layout, slot), owner->code->code,
-				owner->layout->dims) == 0);
+		VhnswSlotHasCode(owner->layout, slot, owner->code);
 }
 
 /*

@@ -347,8 +347,8 @@ vhnswvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	cleanup.changes = palloc_array(VhnswListChange, cleanup.layout.slots_per_page);
 	cleanup.slot = palloc(cleanup.layout.slot_size);
 	cleanup.other_slot = palloc(cleanup.layout.slot_size);
-	cleanup.code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
-	cleanup.other_code = palloc(VHNSW_CODE_SIZE(cleanup.layout.dims));
+	cleanup.code = palloc(VhnswCodeSize(&cleanup.layout));
+	cleanup.other_code = palloc(VhnswCodeSize(&cleanup.layout));
 	cleanup.links = palloc_array(VhnswLink, MAX_TOMBSTONES_FOLLOWED *
 								 cleanup.layout.degree);
 	cleanup.code_context = AllocSetContextCreate(CurrentMemoryContext,
@@ -561,8 +561,7 @@ is_occluded(Cleanup *cleanup, const VhnswLink *link, int n)
 	for (int i = 0; i < n; i++)
 	{
 		if (cleanup->list_codes[i] &&
-			VhnswCodeDistance(cleanup->layout.metric, cleanup->layout.dims,
-							  cleanup->list_codes[i],
+			VhnswCodeDistance(&cleanup->layout, cleanup->list_codes[i],
 							  link->code) < link->distance)
 			return true;
 	}
@@ -635,8 +634,7 @@ examine_candidate(Cleanup *cleanup, VhnswElement base,
 	if (link->code == NULL)
 		return false;
 	link->id = candidate;
-	link->distance = VhnswCodeDistance(layout->metric, layout->dims,
-									   cleanup->code, link->code);
+	link->distance = VhnswCodeDistance(layout, cleanup->code, link->code);
 	return true;
 }
 
@@ -664,7 +662,7 @@ get_code(Cleanup *cleanup, VhnswElement element)
 		(cleanup->other_slot->flags & VHNSW_SLOT_LIVE))
 	{
 		code = MemoryContextAlloc(cleanup->code_context,
-								  VHNSW_CODE_SIZE(layout->dims));
+								  VhnswCodeSize(layout));
 		VhnswSlotCopyCode(layout, cleanup->other_slot, code);
 		entry->code = code;
 	}
@@ -873,8 +871,7 @@ choose_host(Cleanup *cleanup, VhnswElement element)
 			(cleanup->other_slot->flags & VHNSW_SLOT_LIVE) == 0)
 			continue;
 		VhnswSlotCopyCode(layout, cleanup->other_slot, cleanup->other_code);
-		distance = VhnswCodeDistance(layout->metric, layout->dims,
-									 cleanup->code, cleanup->other_code);
+		distance = VhnswCodeDistance(layout, cleanup->code, cleanup->other_code);
 		if (host == VHNSW_NO_ELEMENT || distance < nearest)
 		{
 			host = neighbor;
@@ -889,7 +886,7 @@ choose_host(Cleanup *cleanup, VhnswElement element)
 	{
 		VhnswEntry	entry = VhnswCacheGetEntry(cache, i);
 		float		distance =
-		VhnswCodeDistance(layout->metric, layout->dims, cleanup->code,
+		VhnswCodeDistance(layout, cleanup->code,
 						  VhnswEntryGetCode(entry));
 
 		if (entry->element != element &&

@@ -274,13 +274,9 @@ fill_slot(Writer *writer, VhnswSlot slot, uint32 id)
 	slot->flags = VHNSW_SLOT_LIVE;
 	slot->nneighbors = graph->list_counts[id];
 	slot->heaptid = graph->tids[id];
-	slot->scale = code->scale;
-	slot->norm = code->norm;
-	slot->residual = code->residual;
+	VhnswSlotSetCode(writer->layout, slot, code);
 	for (int i = 0; i < slot->nneighbors; i++)
 		slot->neighbors[i] = element_number(writer, ids[i]);
-	memcpy(VhnswSlotGetCode(writer->layout, slot), code->code,
-		   writer->layout->dims);
 }
 
 static void

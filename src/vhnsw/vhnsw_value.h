@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_value.h
+ *	  The values that an index is over, whatever their type.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_VALUE_H
+#define VHNSW_VALUE_H
+
+#include "postgres.h"
+
+/* What the support function 2 of an operator class returns. */
+typedef enum VhnswValueType
+{
+	VHNSW_VECTOR = 1
+} VhnswValueType;
+
+/* A value in the form that codes are made from. */
+typedef struct VhnswValue
+{
+	int			dims;
+	const float *x;				/* of the value itself or palloc'd */
+} VhnswValue;
+
+extern void VhnswValueGet(VhnswValueType type, Datum datum, VhnswValue *value);
+extern void VhnswValueCheckColumn(VhnswValueType type, int dims,
+								  const VhnswValue *value);
+extern void VhnswValueCheckQuery(VhnswValueType type, int dims,
+								 const VhnswValue *value);
+
+#endif							/* VHNSW_VALUE_H */
