@@ -5,7 +5,7 @@
  *
  * Read README first.  Then, in this order: vhnsw_page.h (what is on disk),
  * vhnsw_code.c (vectors as codes, bounds), vhnsw_search.c (the beam search),
- * vhnsw_scan.c, vhnsw_insert.c, vhnsw_lists.c, vhnsw_build.c, vhnsw_vacuum.c,
+ * vhnsw_stream.c, vhnsw_scan.c, vhnsw_insert.c, vhnsw_lists.c, vhnsw_build.c, vhnsw_vacuum.c,
  * vhnsw_check.c.
  *
  *-------------------------------------------------------------------------
@@ -44,6 +44,7 @@ VECDIST_FUNCTION_INFO_V1(vhnsw_cosine_metric);
 
 int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
 int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
+double		vhnsw_scan_mem_multiplier = 1;
 
 static relopt_kind option_kind;
 
@@ -91,9 +92,22 @@ VhnswInit(void)
 							 &vhnsw_iterative_scan,
 							 VHNSW_ITERATIVE_STRICT, iterative_scan_values,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("vhnsw.scan_mem_multiplier",
+							 "How many times work_mem a scan of a vhnsw index may take.",
+							 NULL,
+							 &vhnsw_scan_mem_multiplier,
+							 1, 1, 1000,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("vhnsw");
 
 	VhnswDemandInit();
+}
+
+/* Beyond it a scan goes on by reading the whole index in order. */
+Size
+VhnswScanMemory(void)
+{
+	return (Size) (work_mem * 1024.0 * vhnsw_scan_mem_multiplier);
 }
 
 /* Tells PostgreSQL what the access method can do. */

@@ -56,6 +56,10 @@ typedef enum VhnswIterativeScan
 /* settings */
 extern int	vhnsw_ef_search;
 extern int	vhnsw_iterative_scan;
+extern double vhnsw_scan_mem_multiplier;
+
+/* vhnsw.c: bytes that one scan may take. */
+extern Size VhnswScanMemory(void);
 
 /* vhnsw.c */
 extern VhnswMetric VhnswGetMetric(Relation index);

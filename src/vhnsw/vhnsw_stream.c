@@ -1,0 +1,408 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_stream.c
+ *	  The rows of an index, roughly by distance from a query.
+ *
+ * Both doors to an index, amgettuple and the custom scan, read it through a
+ * stream.  It goes through these sources, each until it has no more rows:
+ *
+ *	extreme		vectors without a provable bound; reported with -infinity
+ *	graph		the beam search, a step at a time
+ *	sweep		all elements not reported yet, sorted by bound
+ *	zero		vectors without direction (cosine): distance NaN
+ *	null		NULLs
+ *
+ * Bounds are never above the truth.  They rise, except that the graph may find
+ * a near element late; what that means is up to the reader.  See README,
+ * section "Search".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "vecdist_compat.h"
+#include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_stream.h"
+
+static bool next_from_list(VhnswStream *stream, VhnswOutsideList list,
+						   ItemPointer tid);
+static bool next_from_graph(VhnswStream *stream, VhnswStreamRow *row);
+static double required_settled(const VhnswStream *stream, double number);
+static bool sweep_is_due(const VhnswStream *stream);
+static double expected_evaluations(const VhnswStream *stream);
+static void take_tids(VhnswStream *stream, const VhnswFound *found);
+static void begin_sweep(VhnswStream *stream);
+static int	collect_page(VhnswStream *stream, BlockNumber blkno,
+						 BufferAccessStrategy strategy, VhnswFound *found);
+static void sweep_put(VhnswStream *stream, double bound,
+					  const ItemPointerData *tid);
+static bool next_from_sweep(VhnswStream *stream, VhnswStreamRow *row);
+
+/*
+ * VhnswStreamBegin
+ *		Prepare to read an index.  No element is read before the first row.
+ *
+ * 'isnull' says that there is no query, so that every row is wanted, in any
+ * order.  The stream has a memory context of its own below 'parent'.
+ */
+VhnswStream *
+VhnswStreamBegin(Relation index, Datum query, bool isnull,
+				 MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "vhnsw stream",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	VhnswStream *stream = palloc0_object(VhnswStream);
+	const VhnswCache *cache = VhnswGetCache(index);
+
+	stream->context = context;
+	stream->index = index;
+	stream->layout = cache->layout;
+	stream->elements = (double) RelationGetNumberOfBlocks(index) *
+		stream->layout.slots_per_page;
+	stream->ef = vhnsw_ef_search;
+	stream->max_elements = PG_INT64_MAX;
+	stream->constant_bound = -get_float8_infinity();
+	stream->source = VHNSW_STREAM_EXTREME;
+	stream->unordered = isnull;
+
+	if (!isnull)
+	{
+		VhnswValue	value;
+
+		/* Detoasting may read catalogs, and so drop the cache. */
+		VhnswValueGet(cache->space.type, query, &value);
+		cache = VhnswGetCache(index);
+		VhnswValueCheckQuery(cache->space.type, stream->layout.dims, &value);
+		VhnswQueryInit(&stream->query, &cache->space, &value);
+		if (stream->query.vector_class == VHNSW_VECTOR_NORMAL)
+			stream->search = VhnswSearchBegin(index, cache, &stream->query,
+											  NULL, context);
+		else if (stream->query.vector_class == VHNSW_VECTOR_ZERO)
+			stream->constant_bound = get_float8_nan();
+	}
+	MemoryContextSwitchTo(old_context);
+	return stream;
+}
+
+/* Give back what the stream holds. */
+void
+VhnswStreamEnd(VhnswStream *stream)
+{
+	if (stream->sort)
+		tuplesort_end(stream->sort);
+	if (stream->slot)
+		ExecDropSingleTupleTableSlot(stream->slot);
+	MemoryContextDelete(stream->context);
+}
+
+/*
+ * VhnswStreamNext
+ *		The next row from the current source, or the first of the next ones.
+ *
+ * Returns false if there are no more.
+ */
+bool
+VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
+{
+	for (;;)
+	{
+		row->isnull = stream->unordered;
+		row->bound = stream->constant_bound;
+		switch (stream->source)
+		{
+			case VHNSW_STREAM_EXTREME:
+				if (next_from_list(stream, VHNSW_LIST_EXTREME, &row->tid))
+					return true;
+				stream->source = VHNSW_STREAM_GRAPH;
+				break;
+
+			case VHNSW_STREAM_GRAPH:
+				if (stream->search && next_from_graph(stream, row))
+					return true;
+				if (stream->source == VHNSW_STREAM_GRAPH)
+					stream->source = VHNSW_STREAM_SWEEP;
+				break;
+
+			case VHNSW_STREAM_SWEEP:
+				if (next_from_sweep(stream, row))
+					return true;
+				stream->source = VHNSW_STREAM_ZERO;
+				break;
+
+			case VHNSW_STREAM_ZERO:
+				row->bound = get_float8_nan();
+				if (next_from_list(stream, VHNSW_LIST_ZERO, &row->tid))
+					return true;
+				stream->source = VHNSW_STREAM_NULL;
+				break;
+
+			case VHNSW_STREAM_NULL:
+				row->isnull = true;
+				if (next_from_list(stream, VHNSW_LIST_NULL, &row->tid))
+					return true;
+				stream->source = VHNSW_STREAM_END;
+				break;
+
+			case VHNSW_STREAM_END:
+				return false;
+		}
+	}
+}
+
+static bool
+next_from_list(VhnswStream *stream, VhnswOutsideList list, ItemPointer tid)
+{
+	if (!stream->reading)
+	{
+		VhnswListReaderInit(&stream->reader, stream->index, list);
+		stream->reading = true;
+	}
+	if (VhnswListReaderNext(&stream->reader, tid))
+		return true;
+	stream->reading = false;
+	return false;
+}
+
+/*
+ * The next row of the beam search.  Returns false if the graph has no more, if
+ * the sweep should go on, or if the stream has ended (its source says so).
+ */
+static bool
+next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
+{
+	VhnswSearch *search = stream->search;
+
+	for (;;)
+	{
+		int64		required = required_settled(stream, stream->nreported + 1);
+		VhnswFound *found;
+
+		if (stream->next_tid < stream->tids.count)
+		{
+			row->tid = stream->tids.tids[stream->next_tid++];
+			row->bound = stream->bound;
+			return true;
+		}
+
+		if (stream->nreported >= stream->max_elements)
+		{
+			stream->source = VHNSW_STREAM_END;
+			return false;
+		}
+
+		/*
+		 * If the search ends, the sweep reports what is settled and what the
+		 * graph does not reach in one order.  On the way to a large LIMIT we
+		 * look at the memory now and then.
+		 */
+		do
+		{
+			if (sweep_is_due(stream) ||
+				!VhnswSearchUntil(search, required, 256))
+				return false;
+		} while (search->nsettled < required);
+
+		found = VhnswSearchTake(search);
+		Assert(found != NULL);
+		stream->nreported++;
+		take_tids(stream, found);
+	}
+}
+
+/*
+ * How many elements must be settled before row 'number' is reported: ef for
+ * the first ef, then a window that grows with what was taken.  Always as many
+ * as 'number', or the graph would look exhausted.
+ */
+static double
+required_settled(const VhnswStream *stream, double number)
+{
+	return Max(stream->ef, Min(3 * number - 2 * stream->ef, 2 * number));
+}
+
+/*
+ * Is reading the whole index cheaper than walking on, or the only way to stay
+ * within the memory?  A page-wise evaluation costs about an eighth of one in
+ * the graph.
+ */
+static bool
+sweep_is_due(const VhnswStream *stream)
+{
+	double		eighth = 1 + stream->elements / 8;
+
+	if (stream->nreported == 0 && stream->search->nexpanded == 0 &&
+		expected_evaluations(stream) >= eighth)
+		return true;
+	if (stream->nreported >= stream->ef &&
+		stream->search->nevaluated >= eighth)
+		return true;
+	return stream->search->nexpanded >= stream->ef &&
+		MemoryContextMemAllocated(stream->context, false) >
+		VhnswScanMemory();
+}
+
+/*
+ * How many elements the graph search will probably evaluate, if it is likely
+ * to go on beyond ef; else ef, each of which has to be evaluated at least.
+ */
+static double
+expected_evaluations(const VhnswStream *stream)
+{
+	if (stream->expected_rows <= stream->ef)
+		return stream->ef;
+	return required_settled(stream, stream->expected_rows) *
+		stream->layout.degree / 2;
+}
+
+/* Remember the TIDs of an element and the bound to report them with. */
+static void
+take_tids(VhnswStream *stream, const VhnswFound *found)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(stream->context);
+
+	stream->next_tid = 0;
+	stream->tids.count = 0;
+	stream->bound = found->bound;
+	if (found->has_list)
+	{
+		if (!VhnswReadElementTids(stream->index, &stream->layout,
+								  found->element, found->version,
+								  &found->fingerprint, &stream->tids))
+			stream->tids.count = 0;
+	}
+	else if (ItemPointerIsValid(&found->heaptid))
+		VhnswTidArrayAdd(&stream->tids, &found->heaptid);
+	MemoryContextSwitchTo(old_context);
+}
+
+/*
+ * Read all element pages and sort by bound what was not reported.  Without a
+ * search every row is taken, with the bound that all of them have.
+ */
+static void
+begin_sweep(VhnswStream *stream)
+{
+	Relation	index = stream->index;
+	MemoryContext old_context = MemoryContextSwitchTo(stream->context);
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	VhnswFound *found = palloc_array(VhnswFound,
+									 stream->layout.slots_per_page);
+	TupleDesc	desc = CreateTemplateTupleDesc(2);
+	AttrNumber	columns[] = {1, 2};
+	Oid			operators[] = {Float8LessOperator, Int8LessOperator};
+	Oid			collations[] = {InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	stream->swept = true;
+	TupleDescInitEntry(desc, 1, "bound", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "tid", INT8OID, -1, 0);
+	stream->sort = tuplesort_begin_heap(desc, 2, columns, operators,
+										collations, nulls_first, work_mem,
+										NULL, TUPLESORT_NONE);
+	stream->slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+
+	for (BlockNumber blkno = VHNSW_META_BLKNO + 1; blkno < nblocks; blkno++)
+	{
+		int			n;
+
+		CHECK_FOR_INTERRUPTS();
+		n = collect_page(stream, blkno, strategy, found);
+		for (int i = 0; i < n; i++)
+		{
+			take_tids(stream, &found[i]);
+			for (int j = 0; j < stream->tids.count; j++)
+				sweep_put(stream, found[i].bound, &stream->tids.tids[j]);
+		}
+	}
+	stream->tids.count = 0;
+	tuplesort_performsort(stream->sort);
+
+	ExecDropSingleTupleTableSlot(stream->slot);
+	stream->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Copy the live elements of a page that were not reported, with bounds. */
+static int
+collect_page(VhnswStream *stream, BlockNumber blkno,
+			 BufferAccessStrategy strategy, VhnswFound *found)
+{
+	const VhnswLayout *layout = &stream->layout;
+	Buffer		buffer = VhnswGetPageWithStrategy(stream->index, blkno,
+												  BUFFER_LOCK_SHARE, strategy);
+	Page		page = BufferGetPage(buffer);
+	int			n = 0;
+
+	for (int i = 0;
+		 VhnswPageIsKind(page, VHNSW_PAGE_ELEMENT) && i < layout->slots_per_page;
+		 i++)
+	{
+		VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
+		VhnswElement element = VhnswMakeElement(layout, blkno, i);
+
+		if ((slot->flags & VHNSW_SLOT_LIVE) == 0)
+			continue;
+		found[n].bound = stream->constant_bound;
+		if (stream->search)
+		{
+			if (VhnswSearchHasTaken(stream->search, element))
+				continue;
+			found[n].bound = VhnswBound(&stream->query,
+										VhnswSlotView(layout, slot),
+										&found[n].estimate);
+		}
+		found[n].element = element;
+		found[n].version = slot->version;
+		found[n].has_list = ItemPointerIsValid(&slot->tids);
+		found[n].heaptid = slot->heaptid;
+		found[n].fingerprint.scale = slot->scale;
+		found[n].fingerprint.norm = slot->norm;
+		found[n].fingerprint.residual = slot->residual;
+		n++;
+	}
+	VhnswReleasePage(buffer);
+	return n;
+}
+
+static void
+sweep_put(VhnswStream *stream, double bound, const ItemPointerData *tid)
+{
+	TupleTableSlot *slot = stream->slot;
+
+	ExecClearTuple(slot);
+	slot->tts_values[0] = Float8GetDatum(bound);
+	slot->tts_values[1] =
+		Int64GetDatum(((int64) ItemPointerGetBlockNumber(tid) << 16) |
+					  ItemPointerGetOffsetNumber(tid));
+	slot->tts_isnull[0] = slot->tts_isnull[1] = false;
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(stream->sort, slot);
+}
+
+static bool
+next_from_sweep(VhnswStream *stream, VhnswStreamRow *row)
+{
+	bool		isnull;
+	int64		packed;
+
+	if (stream->sort == NULL)
+		begin_sweep(stream);
+	if (!tuplesort_gettupleslot(stream->sort, true, false, stream->slot, NULL))
+		return false;
+
+	row->bound = DatumGetFloat8(slot_getattr(stream->slot, 1, &isnull));
+	packed = DatumGetInt64(slot_getattr(stream->slot, 2, &isnull));
+	ItemPointerSet(&row->tid, (BlockNumber) (packed >> 16),
+				   (OffsetNumber) (packed & 0xFFFF));
+	return true;
+}

@@ -1,0 +1,70 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_stream.h
+ *	  The rows of an index, roughly by distance from a query.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_STREAM_H
+#define VHNSW_STREAM_H
+
+#include "postgres.h"
+
+#include "utils/tuplesort.h"
+
+#include "vhnsw/vhnsw_search.h"
+
+typedef enum VhnswStreamSource
+{
+	VHNSW_STREAM_EXTREME,
+	VHNSW_STREAM_GRAPH,
+	VHNSW_STREAM_SWEEP,
+	VHNSW_STREAM_ZERO,
+	VHNSW_STREAM_NULL,
+	VHNSW_STREAM_END
+} VhnswStreamSource;
+
+/* A row with a lower bound of its distance; NULL is larger than NaN. */
+typedef struct VhnswStreamRow
+{
+	ItemPointerData tid;
+	double		bound;
+	bool		isnull;
+} VhnswStreamRow;
+
+typedef struct VhnswStream
+{
+	/* Set by the caller before the first row */
+	int64		ef;				/* elements to settle before it */
+	int64		max_elements;	/* of the graph; at most so many are read */
+	double		expected_rows;	/* that will probably be read; 0 = up to ef */
+
+	/* Read-only */
+	MemoryContext context;		/* owns everything; child of the caller's */
+	Relation	index;
+	double		elements;		/* places for them in the index */
+	bool		unordered;		/* a NULL query, or none: any order */
+	bool		swept;			/* the sweep has begun */
+	VhnswSearch *search;		/* NULL if the query has no direction or place */
+	VhnswLayout layout;
+
+	/* Private */
+	VhnswQuery	query;
+	VhnswStreamSource source;
+	double		constant_bound; /* of every row, if there is no search */
+	int64		nreported;		/* elements, of the graph */
+	bool		reading;
+	VhnswListReader reader;		/* of a list outside */
+	Tuplesortstate *sort;		/* of the sweep */
+	TupleTableSlot *slot;		/* likewise */
+	VhnswTidArray tids;			/* of the element being reported */
+	int			next_tid;
+	double		bound;			/* likewise */
+} VhnswStream;
+
+extern VhnswStream *VhnswStreamBegin(Relation index, Datum query, bool isnull,
+									 MemoryContext parent);
+extern bool VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row);
+extern void VhnswStreamEnd(VhnswStream *stream);
+
+#endif							/* VHNSW_STREAM_H */
