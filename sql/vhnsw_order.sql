@@ -32,20 +32,27 @@ LANGUAGE sql IMMUTABLE AS $$
     FROM (SELECT (hashint8extended(n * 100 + i, 5) & 65535) / 32767.5 - 1) AS s (r)
 $$;
 
-CREATE FUNCTION make_items(dims integer, rows integer) RETURNS void
+-- what the type can hold of it
+CREATE FUNCTION fitting(type text, x float4) RETURNS float4
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE type WHEN 'halfvec' THEN greatest(-65504, least(65504, x)) ELSE x END
+$$;
+
+CREATE FUNCTION make_items(type text, dims integer, rows integer) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     DROP TABLE IF EXISTS items, all_items;
-    EXECUTE format('CREATE TABLE items (id integer PRIMARY KEY, v vector(%s))', dims);
+    EXECUTE format('CREATE TABLE items (id integer PRIMARY KEY, v %s(%s))', type, dims);
     CREATE TABLE all_items AS
-        SELECT n AS id, (SELECT array_agg(element(n % 16, n, i) ORDER BY i)::vector
+        SELECT n AS id, (SELECT array_agg(fitting(type, element(n % 16, n, i)) ORDER BY i)
                          FROM generate_series(1, dims) i) AS v
         FROM generate_series(1, rows) n;
+    EXECUTE format('ALTER TABLE all_items ALTER v TYPE %s USING v::%1$s', type);
 END
 $$;
 
 -- Runs all rows from first on, in steps, as queries; returns what went wrong.
-CREATE FUNCTION wrong_orders(operator text, step integer, how_many integer,
+CREATE FUNCTION wrong_orders(type text, operator text, step integer, how_many integer,
                              compare boolean) RETURNS SETOF text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -53,10 +60,10 @@ DECLARE
     distances float8[];
     exact float8[];
     statement text := format(
-        'SELECT array_agg(d) FROM (SELECT v %1$s $1 AS d FROM items ORDER BY v %1$s $1 LIMIT %2$s) s',
-        operator, how_many);
+        'SELECT array_agg(d) FROM (SELECT v %1$s $1::%3$s AS d FROM items ORDER BY v %1$s $1::%3$s LIMIT %2$s) s',
+        operator, how_many, type);
 BEGIN
-    FOR query IN SELECT * FROM items WHERE id % step = 0 LOOP
+    FOR query IN SELECT id, v::text AS v FROM items WHERE id % step = 0 LOOP
         SET LOCAL enable_seqscan = off;
         SET LOCAL enable_sort = off;
         SET LOCAL enable_indexscan = on;
@@ -78,24 +85,24 @@ END
 $$;
 
 -- For all metrics: built by CREATE INDEX, then half of it by inserts.
-CREATE FUNCTION test_orders(dims integer, rows integer, step integer,
+CREATE FUNCTION test_orders(type text, dims integer, rows integer, step integer,
                             how_many integer, compare boolean) RETURNS SETOF text
 LANGUAGE plpgsql AS $$
 DECLARE
     class text;
     built integer;
 BEGIN
-    PERFORM make_items(dims, rows);
+    PERFORM make_items(type, dims, rows);
     FOREACH class IN ARRAY ARRAY['l2 <->', 'ip <#>', 'cosine <=>'] LOOP
         FOREACH built IN ARRAY ARRAY[rows, rows / 2] LOOP
             TRUNCATE items;
             INSERT INTO items SELECT * FROM all_items WHERE id <= built;
-            EXECUTE format('CREATE INDEX items_v ON items USING vhnsw (v vector_%s_ops)',
-                           split_part(class, ' ', 1));
+            EXECUTE format('CREATE INDEX items_v ON items USING vhnsw (v %s_%s_ops)',
+                           type, split_part(class, ' ', 1));
             INSERT INTO items SELECT * FROM all_items WHERE id > built;
-            RETURN QUERY SELECT format('%s, %s built, %s', class, built, w)
-                FROM wrong_orders(split_part(class, ' ', 2), step, how_many, compare) w;
-            RETURN QUERY SELECT format('%s, %s built, check: %s', class, built, c)
+            RETURN QUERY SELECT format('%s %s, %s built, %s', type, class, built, w)
+                FROM wrong_orders(type, split_part(class, ' ', 2), step, how_many, compare) w;
+            RETURN QUERY SELECT format('%s %s, %s built, check: %s', type, class, built, c)
                 FROM vhnsw_check('items_v', true) c;
             DROP INDEX items_v;
         END LOOP;
@@ -104,19 +111,22 @@ END
 $$;
 
 -- the whole table, which ends in a pass over all pages
-SELECT test_orders(1, 160, 1, 1000, true);
-SELECT test_orders(2, 160, 1, 1000, true);
-SELECT test_orders(3, 320, 3, 1000, true);
-SELECT test_orders(17, 320, 3, 1000, true);
-SELECT test_orders(130, 160, 3, 1000, true);
+SELECT test_orders('vector', 1, 160, 1, 1000, true);
+SELECT test_orders('vector', 2, 160, 1, 1000, true);
+SELECT test_orders('vector', 3, 320, 3, 1000, true);
+SELECT test_orders('vector', 17, 320, 3, 1000, true);
+SELECT test_orders('vector', 130, 160, 3, 1000, true);
+SELECT test_orders('halfvec', 3, 320, 3, 1000, true);
+SELECT test_orders('halfvec', 17, 320, 3, 1000, true);
 
 -- the graph
 SET vhnsw.ef_search = 20;
 SELECT scans AS scans_before, expanded AS expanded_before FROM vhnsw_session_stats() \gset
-SELECT test_orders(3, 1200, 11, 15, false);
-SELECT test_orders(33, 1200, 11, 15, false);
+SELECT test_orders('vector', 3, 1200, 11, 15, false);
+SELECT test_orders('vector', 33, 1200, 11, 15, false);
+SELECT test_orders('halfvec', 33, 1200, 11, 15, false);
 SELECT expanded - :expanded_before > 10 * (scans - :scans_before) AS used_the_graph
     FROM vhnsw_session_stats();
 
 DROP TABLE items, all_items;
-DROP FUNCTION test_orders, wrong_orders, make_items, element;
+DROP FUNCTION test_orders, wrong_orders, make_items, fitting, element;

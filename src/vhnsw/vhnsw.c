@@ -41,6 +41,8 @@ VECDIST_FUNCTION_INFO_V1(vhnswhandler);
 VECDIST_FUNCTION_INFO_V1(vhnsw_l2_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_inner_product_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_cosine_metric);
+VECDIST_FUNCTION_INFO_V1(vhnsw_vector_type);
+VECDIST_FUNCTION_INFO_V1(vhnsw_halfvec_type);
 
 int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
 int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
@@ -160,6 +162,18 @@ vhnsw_cosine_metric(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(VHNSW_COSINE);
 }
 
+Datum
+vhnsw_vector_type(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_VECTOR);
+}
+
+Datum
+vhnsw_halfvec_type(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_HALFVEC);
+}
+
 /* What the operator class of an index measures. */
 VhnswMetric
 VhnswGetMetric(Relation index)
@@ -173,7 +187,9 @@ VhnswGetMetric(Relation index)
 VhnswValueType
 VhnswGetValueType(Relation index)
 {
-	return VHNSW_VECTOR;
+	FmgrInfo   *procedure = index_getprocinfo(index, 1, VHNSW_TYPE_PROC);
+
+	return DatumGetInt32(FunctionCall0Coll(procedure, InvalidOid));
 }
 
 static bytea *
@@ -214,7 +230,7 @@ vhnswbuildphasename(int64 phase)
 
 /*
  * Check an operator class: one ordering operator that returns float8, and the
- * function that names the metric.
+ * functions that name metric and type.
  */
 static bool
 vhnswvalidate(Oid opclass)
@@ -227,7 +243,7 @@ vhnswvalidate(Oid opclass)
 	const char *family_name;
 	CatCList   *operators;
 	CatCList   *procedures;
-	bool		has_procedure = false;
+	bool		has_procedure[VHNSW_NPROCS + 1] = {false};
 	bool		valid = true;
 
 	if (!HeapTupleIsValid(class_tuple))
@@ -257,17 +273,19 @@ vhnswvalidate(Oid opclass)
 
 		valid &= validate_procedure(procedure, family_name);
 		if (procedure->amproclefttype == class->opcintype &&
-			procedure->amprocnum == VHNSW_METRIC_PROC)
-			has_procedure = true;
+			procedure->amprocnum >= 1 && procedure->amprocnum <= VHNSW_NPROCS)
+			has_procedure[procedure->amprocnum] = true;
 	}
 	ReleaseCatCacheList(procedures);
 
-	if (!has_procedure)
+	for (int i = 1; i <= VHNSW_NPROCS; i++)
 	{
+		if (has_procedure[i])
+			continue;
 		ereport(INFO,
 				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				errmsg("operator class \"%s\" of access method vhnsw is missing support function %d",
-					   NameStr(class->opcname), VHNSW_METRIC_PROC));
+					   NameStr(class->opcname), i));
 		valid = false;
 	}
 	ReleaseSysCache(family_tuple);
@@ -316,7 +334,7 @@ validate_procedure(Form_pg_amproc procedure, const char *family)
 {
 	bool		valid = true;
 
-	if (procedure->amprocnum != VHNSW_METRIC_PROC)
+	if (procedure->amprocnum < 1 || procedure->amprocnum > VHNSW_NPROCS)
 	{
 		ereport(INFO,
 				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),

@@ -28,9 +28,10 @@
 /* Excludes inserts while vacuum passes from tombstones to repair. */
 #define VHNSW_REPAIR_LOCK VHNSW_META_BLKNO
 
-/* Support function 1 of an operator class returns its VhnswMetric. */
+/* Support functions of an operator class: its VhnswMetric, VhnswValueType. */
 #define VHNSW_METRIC_PROC 1
-#define VHNSW_NPROCS 1
+#define VHNSW_TYPE_PROC 2
+#define VHNSW_NPROCS 2
 
 /* Phases of CREATE INDEX, after PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE. */
 #define VHNSW_PHASE_SAMPLE 2

@@ -147,6 +147,7 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	int			m = options ? options->m : VHNSW_DEFAULT_M;
 	int			efc = options ? options->ef_construction :
 	VHNSW_DEFAULT_EF_CONSTRUCTION;
+	const char *type_name = VhnswValueTypeName(VhnswGetValueType(index));
 	MemoryContext old_context;
 	float	   *signs;
 
@@ -154,7 +155,8 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("column does not have dimensions"),
-				errhint("Declare the column as vector(n), or index an expression cast to vector(n)."));
+				errhint("Declare the column as %s(n), or index an expression cast to %s(n).",
+						type_name, type_name));
 	if (dims > VhnswMaxDims(m))
 		ereport(ERROR,
 				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

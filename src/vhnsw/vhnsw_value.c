@@ -7,8 +7,24 @@
  */
 #include "postgres.h"
 
+#include "distance/distance.h"
+#include "types/halfvec.h"
 #include "types/vector.h"
 #include "vhnsw/vhnsw_value.h"
+
+/* As users write it. */
+const char *
+VhnswValueTypeName(VhnswValueType type)
+{
+	switch (type)
+	{
+		case VHNSW_VECTOR:
+			return "vector";
+		case VHNSW_HALFVEC:
+			return "halfvec";
+	}
+	return NULL;				/* not reached */
+}
 
 /*
  * VhnswValueGet
@@ -20,10 +36,28 @@
 void
 VhnswValueGet(VhnswValueType type, Datum datum, VhnswValue *value)
 {
-	Vector	   *vector = DatumGetVector(datum);
+	switch (type)
+	{
+		case VHNSW_VECTOR:
+			{
+				Vector	   *vector = DatumGetVector(datum);
 
-	value->dims = vector->dim;
-	value->x = vector->x;
+				value->dims = vector->dim;
+				value->x = vector->x;
+				break;
+			}
+		case VHNSW_HALFVEC:
+			{
+				/* As floats it is the same vector, with the same distances. */
+				Halfvec    *halfvec = DatumGetHalfvec(datum);
+				float	   *x = palloc_array(float, halfvec->dim);
+
+				DistanceHalfToFloat(halfvec->x, x, halfvec->dim);
+				value->dims = halfvec->dim;
+				value->x = x;
+				break;
+			}
+	}
 }
 
 /*
@@ -43,9 +77,13 @@ VhnswValueCheckColumn(VhnswValueType type, int dims, const VhnswValue *value)
 void
 VhnswValueCheckQuery(VhnswValueType type, int dims, const VhnswValue *value)
 {
-	if (value->dims != dims)
-		ereport(ERROR,
-				errcode(ERRCODE_DATA_EXCEPTION),
-				errmsg("different vector dimensions %d and %d",
-					   dims, value->dims));
+	switch (type)
+	{
+		case VHNSW_VECTOR:
+			VectorListCheckSameDim(&vector_list_type, dims, value->dims);
+			break;
+		case VHNSW_HALFVEC:
+			VectorListCheckSameDim(&halfvec_list_type, dims, value->dims);
+			break;
+	}
 }

@@ -13,7 +13,8 @@
 /* What the support function 2 of an operator class returns. */
 typedef enum VhnswValueType
 {
-	VHNSW_VECTOR = 1
+	VHNSW_VECTOR = 1,
+	VHNSW_HALFVEC = 2
 } VhnswValueType;
 
 /* A value in the form that codes are made from. */
@@ -23,6 +24,7 @@ typedef struct VhnswValue
 	const float *x;				/* of the value itself or palloc'd */
 } VhnswValue;
 
+extern const char *VhnswValueTypeName(VhnswValueType type);
 extern void VhnswValueGet(VhnswValueType type, Datum datum, VhnswValue *value);
 extern void VhnswValueCheckColumn(VhnswValueType type, int dims,
 								  const VhnswValue *value);

@@ -1,0 +1,148 @@
+--
+-- vhnsw: one life of an index for every operator class.
+--
+-- The table "classes" has a column of each type and an index of each class.
+-- Rows are NULL, zero, equal and random; they are built and inserted, deleted,
+-- vacuumed and their places used again.  After each step everything comes back
+-- through the index in the order of an exact scan, and vhnsw_check() is clean.
+--
+SET client_min_messages = warning;
+\set VERBOSITY terse
+
+CREATE TABLE classes (class text, type text, operator text);
+INSERT INTO classes VALUES
+    ('vector_l2_ops', 'vector(24)', '<->'),
+    ('vector_ip_ops', 'vector(24)', '<#>'),
+    ('vector_cosine_ops', 'vector(24)', '<=>'),
+    ('halfvec_l2_ops', 'halfvec(24)', '<->'),
+    ('halfvec_ip_ops', 'halfvec(24)', '<#>'),
+    ('halfvec_cosine_ops', 'halfvec(24)', '<=>');
+
+-- every class that there is
+SELECT opcname FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
+WHERE amname = 'vhnsw' EXCEPT SELECT class FROM classes;
+
+-- Run a statement for each class; %1$s is its name, %2$s the type.
+CREATE FUNCTION run(statement text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT * FROM classes LOOP
+        EXECUTE format(statement, c.class, c.type);
+    END LOOP;
+END
+$$;
+CREATE FUNCTION vacuum_all() RETURNS text LANGUAGE sql AS $$
+    SELECT 'VACUUM (INDEX_CLEANUP ON) ' || string_agg('items_' || class, ', ') FROM classes
+$$;
+
+-- Row number n as an array: NULL, zero, or one of 400 random ones.
+CREATE FUNCTION elements(n integer) RETURNS real[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN n % 50 = 0 THEN NULL
+        WHEN n % 50 = 1 THEN array_fill(0, ARRAY[24])
+        ELSE (SELECT array_agg(greatest(0, (hashint8extended(i, n % 400) & 65535) / 65535.0 - 0.4))
+              FROM generate_series(1, 24) i)
+    END
+$$;
+
+-- ... in the form of each type
+CREATE FUNCTION literal(type text, elements real[]) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT elements::vector::text
+$$;
+
+CREATE FUNCTION fill(first integer, last integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT * FROM classes LOOP
+        EXECUTE format('INSERT INTO %I SELECT n, literal($1, elements(n))::%s
+                        FROM generate_series($2, $3) n', 'items_' || c.class, c.type)
+            USING split_part(c.type, '(', 1), first, last;
+    END LOOP;
+END
+$$;
+
+-- What is wrong with any of the indexes?
+CREATE FUNCTION problems() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    c record;
+    query text;
+    statement text;
+    distances float8[];
+    exact float8[];
+    counted bigint;
+    total bigint;
+BEGIN
+    FOR c IN SELECT *, 'items_' || class AS items FROM classes LOOP
+        EXECUTE format('SELECT count(*) FROM %I', c.items) INTO total;
+        FOR n IN 1000..1010 LOOP
+            query := coalesce(literal(split_part(c.type, '(', 1), elements(n)), NULL);
+            statement := format('SELECT array_agg(d), count(*) FROM
+                (SELECT v %s %L::%s AS d FROM %I ORDER BY 1) s', c.operator, query, c.type, c.items);
+            SET LOCAL enable_seqscan = off;
+            SET LOCAL enable_sort = off;
+            SET LOCAL enable_indexscan = on;
+            EXECUTE statement INTO distances, counted;
+            SET LOCAL enable_seqscan = on;
+            SET LOCAL enable_sort = on;
+            SET LOCAL enable_indexscan = off;
+            EXECUTE statement INTO exact;
+            IF distances IS DISTINCT FROM exact THEN
+                RETURN NEXT format('%s: query %s is not answered exactly', c.class, n);
+            END IF;
+            IF counted <> total THEN
+                RETURN NEXT format('%s: query %s has %s of %s rows', c.class, n, counted, total);
+            END IF;
+        END LOOP;
+        RETURN QUERY EXECUTE format('SELECT format(''%s: %%s'', p) FROM vhnsw_check(%L, true) p',
+                                    c.class, c.items || '_v_idx');
+    END LOOP;
+END
+$$;
+
+SELECT run('CREATE TABLE items_%1$s (id integer PRIMARY KEY, v %2$s) WITH (autovacuum_enabled = off)');
+SELECT fill(1, 300);
+SELECT run('CREATE INDEX items_%1$s_v_idx ON items_%1$s USING vhnsw (v %1$s)');
+SELECT problems();
+SELECT fill(301, 700);
+SELECT problems();
+
+-- a third leaves, and comes back
+SELECT run('DELETE FROM items_%1$s WHERE id %% 3 = 0');
+SELECT problems();
+SELECT vacuum_all() \gexec
+SELECT problems();
+SELECT fill(1001, 1200);
+SELECT problems();
+
+-- on an empty table
+SELECT run('DELETE FROM items_%1$s');
+SELECT vacuum_all() \gexec
+SELECT fill(1, 300);
+SELECT problems();
+SELECT run('TRUNCATE items_%1$s');
+SELECT fill(1, 300);
+SELECT problems();
+
+-- what they are
+SELECT class, i.metric, i.dimensions, i.rows, i.null_rows, i.zero_rows, i.extreme_rows
+FROM classes, vhnsw_info(('items_' || class || '_v_idx')::regclass) i ORDER BY 1;
+SELECT class, amvalidate(o.oid)
+FROM classes JOIN pg_opclass o ON opcname = class JOIN pg_am a ON a.oid = opcmethod
+WHERE amname = 'vhnsw' AND NOT amvalidate(o.oid);
+
+-- columns without dimensions
+CREATE TABLE any_length (h halfvec);
+CREATE INDEX ON any_length USING vhnsw (h halfvec_l2_ops);
+\echo :LAST_ERROR_SQLSTATE
+CREATE INDEX ON any_length USING vhnsw ((h::halfvec(3)) halfvec_l2_ops);
+INSERT INTO any_length VALUES ('[1,2,3]');
+INSERT INTO any_length VALUES ('[1,2]');
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE any_length;
+
+SELECT run('DROP TABLE items_%1$s');
+DROP TABLE classes;
+DROP FUNCTION problems, run, vacuum_all, fill, literal, elements;

@@ -1,0 +1,67 @@
+-- operator classes of vhnsw: support function 1 names the metric, 2 the type
+
+CREATE FUNCTION vhnsw_l2_metric() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_l2_metric() IS 'vhnsw support';
+
+CREATE FUNCTION vhnsw_inner_product_metric() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_inner_product_metric() IS 'vhnsw support';
+
+CREATE FUNCTION vhnsw_cosine_metric() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_cosine_metric() IS 'vhnsw support';
+
+CREATE FUNCTION vhnsw_vector_type() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_vector_type() IS 'vhnsw support';
+
+CREATE FUNCTION vhnsw_halfvec_type() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_halfvec_type() IS 'vhnsw support';
+
+-- vector
+
+CREATE OPERATOR CLASS vector_l2_ops
+    FOR TYPE vector USING vhnsw AS
+    OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 (vector, vector) vhnsw_l2_metric(),
+    FUNCTION 2 (vector, vector) vhnsw_vector_type();
+COMMENT ON OPERATOR CLASS vector_l2_ops USING vhnsw IS 'Euclidean distance of vectors';
+
+CREATE OPERATOR CLASS vector_ip_ops
+    FOR TYPE vector USING vhnsw AS
+    OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 (vector, vector) vhnsw_inner_product_metric(),
+    FUNCTION 2 (vector, vector) vhnsw_vector_type();
+COMMENT ON OPERATOR CLASS vector_ip_ops USING vhnsw IS 'negative inner product of vectors';
+
+CREATE OPERATOR CLASS vector_cosine_ops
+    FOR TYPE vector USING vhnsw AS
+    OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 (vector, vector) vhnsw_cosine_metric(),
+    FUNCTION 2 (vector, vector) vhnsw_vector_type();
+COMMENT ON OPERATOR CLASS vector_cosine_ops USING vhnsw IS 'cosine distance of vectors';
+
+-- halfvec
+
+CREATE OPERATOR CLASS halfvec_l2_ops
+    FOR TYPE halfvec USING vhnsw AS
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 (halfvec, halfvec) vhnsw_l2_metric(),
+    FUNCTION 2 (halfvec, halfvec) vhnsw_halfvec_type();
+COMMENT ON OPERATOR CLASS halfvec_l2_ops USING vhnsw IS 'Euclidean distance of halfvecs';
+
+CREATE OPERATOR CLASS halfvec_ip_ops
+    FOR TYPE halfvec USING vhnsw AS
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 (halfvec, halfvec) vhnsw_inner_product_metric(),
+    FUNCTION 2 (halfvec, halfvec) vhnsw_halfvec_type();
+COMMENT ON OPERATOR CLASS halfvec_ip_ops USING vhnsw IS 'negative inner product of halfvecs';
+
+CREATE OPERATOR CLASS halfvec_cosine_ops
+    FOR TYPE halfvec USING vhnsw AS
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 (halfvec, halfvec) vhnsw_cosine_metric(),
+    FUNCTION 2 (halfvec, halfvec) vhnsw_halfvec_type();
+COMMENT ON OPERATOR CLASS halfvec_cosine_ops USING vhnsw IS 'cosine distance of halfvecs';
