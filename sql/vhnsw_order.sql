@@ -93,7 +93,7 @@ DECLARE
     built integer;
 BEGIN
     PERFORM make_items(type, dims, rows);
-    FOREACH class IN ARRAY ARRAY['l2 <->', 'ip <#>', 'cosine <=>'] LOOP
+    FOREACH class IN ARRAY ARRAY['l2 <->', 'ip <#>', 'cosine <=>', 'l1 <+>'] LOOP
         FOREACH built IN ARRAY ARRAY[rows, rows / 2] LOOP
             TRUNCATE items;
             INSERT INTO items SELECT * FROM all_items WHERE id <= built;

@@ -14,9 +14,11 @@ INSERT INTO classes VALUES
     ('vector_l2_ops', 'vector(24)', '<->'),
     ('vector_ip_ops', 'vector(24)', '<#>'),
     ('vector_cosine_ops', 'vector(24)', '<=>'),
+    ('vector_l1_ops', 'vector(24)', '<+>'),
     ('halfvec_l2_ops', 'halfvec(24)', '<->'),
     ('halfvec_ip_ops', 'halfvec(24)', '<#>'),
-    ('halfvec_cosine_ops', 'halfvec(24)', '<=>');
+    ('halfvec_cosine_ops', 'halfvec(24)', '<=>'),
+    ('halfvec_l1_ops', 'halfvec(24)', '<+>');
 
 -- every class that there is
 SELECT opcname FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod

@@ -159,6 +159,10 @@ same_results(const DistanceKernels *x, const DistanceKernels *y,
 				  y->dot_float_int8(a, codes_b, dim)) &&
 		x->dot_int8(codes_a, codes_b, dim) ==
 		y->dot_int8(codes_a, codes_b, dim) &&
+		same_bits(x->l1_float_int8(a, codes_b, 0.3f, dim),
+				  y->l1_float_int8(a, codes_b, 0.3f, dim)) &&
+		same_bits(x->l1_int8(codes_a, 0.7f, codes_b, 0.3f, dim),
+				  y->l1_int8(codes_a, 0.7f, codes_b, 0.3f, dim)) &&
 		x->hamming(bits_a, bits_b, dim) == y->hamming(bits_a, bits_b, dim) &&
 		counts_x.common == counts_y.common &&
 		counts_x.total == counts_y.total;

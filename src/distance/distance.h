@@ -91,6 +91,16 @@ typedef struct DistanceKernels
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
 
 	/*
+	 * Sums of |a - scale b| and |scale_a a - scale_b b|; scales are finite. A
+	 * product is rounded before the difference, which DISTANCE_RELATIVE_ERROR
+	 * does not cover: it adds up to 2^-24 of the product to each term.
+	 */
+	double		(*l1_float_int8) (const float *a, const int8_t *b, float scale,
+								  int dim);
+	double		(*l1_int8) (const int8_t *a, float scale_a, const int8_t *b,
+							float scale_b, int dim);
+
+	/*
 	 * Bit strings, in whole bytes: the last byte's unused bits are zero.
 	 * Counts are exact, so their order is free.
 	 */
@@ -178,6 +188,19 @@ static inline int32_t
 DistanceDotInt8(const int8_t *a, const int8_t *b, int dim)
 {
 	return distance_kernels->dot_int8(a, b, dim);
+}
+
+static inline double
+DistanceL1FloatInt8(const float *a, const int8_t *b, float scale, int dim)
+{
+	return distance_kernels->l1_float_int8(a, b, scale, dim);
+}
+
+static inline double
+DistanceL1Int8(const int8_t *a, float scale_a, const int8_t *b, float scale_b,
+			   int dim)
+{
+	return distance_kernels->l1_int8(a, scale_a, b, scale_b, dim);
 }
 
 /* Number of bits that differ. */

@@ -649,6 +649,77 @@ avx2_dot_float_int8(const float *a, const int8_t *b, int dim)
 	return total;
 }
 
+AVX2_INLINE Lanes
+lanes_scale(Lanes x, __m256 scale)
+{
+	Lanes		factor;
+
+	factor.v0 = factor.v1 = factor.v2 = factor.v3 = scale;
+	return lanes_mul(x, factor);
+}
+
+AVX2 static double
+avx2_l1_float_int8(const float *a, const int8_t *b, float scale, int dim)
+{
+	__m256		factor = _mm256_set1_ps(scale);
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		Lanes		codes;
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+		{
+			codes = lanes_scale(lanes_load_int8(b + i), factor);
+			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_load(a + i), codes)));
+		}
+		if (i < block)
+		{
+			codes = lanes_scale(lanes_load_int8_tail(b + i, block - i, i), factor);
+			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_load_tail(a + i, block - i),
+													 codes)));
+		}
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+AVX2 static double
+avx2_l1_int8(const int8_t *a, float scale_a, const int8_t *b, float scale_b,
+			 int dim)
+{
+	__m256		factor_a = _mm256_set1_ps(scale_a);
+	__m256		factor_b = _mm256_set1_ps(scale_b);
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		Lanes		sum = lanes_zero();
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_scale(lanes_load_int8(a + i), factor_a),
+													 lanes_scale(lanes_load_int8(b + i), factor_b))));
+		if (i < block)
+			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_scale(lanes_load_int8_tail(a + i, block - i, i), factor_a),
+													 lanes_scale(lanes_load_int8_tail(b + i, block - i, i), factor_b))));
+
+		total += lanes_sum(sum);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
 /* Products of 16 codes each, added up in pairs: 8 sums. */
 AVX2_INLINE __m256i
 dot_of_16(const int8_t *a, const int8_t *b)
@@ -831,6 +902,8 @@ const DistanceKernels distance_avx2_kernels = {
 	.float_to_half = avx2_float_to_half,
 	.dot_float_int8 = avx2_dot_float_int8,
 	.dot_int8 = avx2_dot_int8,
+	.l1_float_int8 = avx2_l1_float_int8,
+	.l1_int8 = avx2_l1_int8,
 	.hamming = avx2_hamming,
 	.jaccard = avx2_jaccard,
 };

@@ -269,6 +269,59 @@ scalar_dot_float_int8(const float *a, const int8_t *b, int dim)
 	return total;
 }
 
+static double
+scalar_l1_float_int8(const float *a, const int8_t *b, float scale, int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		float		lane[DISTANCE_LANES] = {0};
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			FOR_LANES(j)
+				lane[j] += fabsf(a[i + j] - scale * (float) b[i + j]);
+		FOR_TAIL(j, block - i)
+			lane[j] += fabsf(a[i + j] - scale * (float) b[i + j]);
+
+		total += sum_lanes(lane);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
+static double
+scalar_l1_int8(const int8_t *a, float scale_a, const int8_t *b, float scale_b,
+			   int dim)
+{
+	double		total = 0;
+
+	while (dim > 0)
+	{
+		int			block = Min(dim, DISTANCE_BLOCK);
+		float		lane[DISTANCE_LANES] = {0};
+		int			i;
+
+		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
+			FOR_LANES(j)
+				lane[j] += fabsf(scale_a * (float) a[i + j] -
+								 scale_b * (float) b[i + j]);
+		FOR_TAIL(j, block - i)
+			lane[j] += fabsf(scale_a * (float) a[i + j] -
+							 scale_b * (float) b[i + j]);
+
+		total += sum_lanes(lane);
+		a += block;
+		b += block;
+		dim -= block;
+	}
+	return total;
+}
+
 /* Exact, so the order is free; lanes let a compiler vectorize it. */
 static int32_t
 scalar_dot_int8(const int8_t *a, const int8_t *b, int dim)
@@ -350,6 +403,8 @@ const DistanceKernels distance_scalar_kernels = {
 	.float_to_half = scalar_float_to_half,
 	.dot_float_int8 = scalar_dot_float_int8,
 	.dot_int8 = scalar_dot_int8,
+	.l1_float_int8 = scalar_l1_float_int8,
+	.l1_int8 = scalar_l1_int8,
 	.hamming = scalar_hamming,
 	.jaccard = scalar_jaccard,
 };

@@ -4,7 +4,7 @@
  *	  The vhnsw index access method: handler, options, settings, validation.
  *
  * Read README first.  Then, in this order: vhnsw_page.h (what is on disk),
- * vhnsw_code.c (vectors as codes, bounds), vhnsw_search.c (the beam search),
+ * vhnsw_code.c (values as codes, bounds), vhnsw_search.c (the beam search),
  * vhnsw_stream.c, vhnsw_scan.c, vhnsw_insert.c, vhnsw_lists.c, vhnsw_build.c, vhnsw_vacuum.c,
  * vhnsw_check.c.
  *
@@ -41,6 +41,7 @@ VECDIST_FUNCTION_INFO_V1(vhnswhandler);
 VECDIST_FUNCTION_INFO_V1(vhnsw_l2_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_inner_product_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_cosine_metric);
+VECDIST_FUNCTION_INFO_V1(vhnsw_l1_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_vector_type);
 VECDIST_FUNCTION_INFO_V1(vhnsw_halfvec_type);
 
@@ -160,6 +161,12 @@ Datum
 vhnsw_cosine_metric(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(VHNSW_COSINE);
+}
+
+Datum
+vhnsw_l1_metric(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_L1);
 }
 
 Datum

@@ -191,6 +191,7 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	VhnswRotationSigns(ROTATION_SEED, dims, signs);
 	state->space.type = VhnswGetValueType(index);
 	state->space.metric = state->layout.metric;
+	state->space.coder = state->layout.coder;
 	state->space.dims = dims;
 	state->space.signs = signs;
 	state->code = palloc(VhnswCodeSize(&state->layout));
@@ -257,7 +258,7 @@ sample_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 
 	old_context = MemoryContextSwitchTo(state->tuple_context);
 	VhnswValueGet(state->space.type, values[0], &value);
-	if (VhnswClassify(state->layout.metric, value.x, value.dims) ==
+	if (state->space.coder->classify(state->layout.metric, &value) ==
 		VHNSW_VECTOR_NORMAL)
 	{
 		double		length = 1;

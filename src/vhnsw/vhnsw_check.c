@@ -327,18 +327,11 @@ check_slot(VhnswCheck *check, BlockNumber blkno, int slotno)
 static bool
 code_is_sane(const VhnswLayout *layout, VhnswSlot slot)
 {
-	const int8 *code = VhnswSlotGetCode(layout, slot);
-
 	if (!isfinite(slot->scale) || slot->scale < 0 ||
 		!isfinite(slot->norm) || slot->norm < 0 ||
 		!isfinite(slot->residual) || slot->residual < 0)
 		return false;
-	for (int i = 0; i < layout->dims; i++)
-	{
-		if (code[i] == -128)
-			return false;
-	}
-	return true;
+	return layout->coder->is_sane(layout, VhnswSlotView(layout, slot));
 }
 
 /* The number of a cell among all places for one. */

@@ -215,8 +215,8 @@ check_code(HeapCheck *state, ItemPointer tid, VhnswElement element,
 		double		bound = VhnswBound(&state->other_query,
 									   VhnswSlotView(layout, slot), &estimate);
 
-		if (!(bound <= VhnswOperatorDistance(layout->metric, &state->other,
-											 value)))
+		if (!(bound <= layout->coder->operator(layout->metric, &state->other,
+											   value)))
 			report_row(check, "I8", tid,
 					   "is nearer to another row than its bound");
 	}

@@ -1,385 +1,81 @@
 /*-------------------------------------------------------------------------
  *
  * vhnsw_code.c
- *	  Center, rotate and quantize vectors; prove lower bounds of distances.
+ *	  Values as codes: what all kinds of codes have in common.
  *
- * See README, sections "Codes" and "Bounds".  Codes and bounds must come out
- * the same on every server, so arithmetic follows the rules of
- * distance/distance.h: no fused multiply-add, no reordering.
- *
- * In the proofs below, 'unit' is 2^-24, the largest relative error of one
- * rounding to float4.
+ * A metric and a type of values make a space; a VhnswCoder turns the values of
+ * a space into codes and proves bounds from them (README, section "Codes").
+ * The rest of vhnsw sees three numbers and bytes of a fixed length.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <float.h>
 #include <math.h>
 
 #include "vhnsw/vhnsw_code.h"
 
-#define UNIT (1.0 / (1 << 24))
-
-/* Components beyond this could overflow float4 when squared and added. */
-#define LARGEST_COMPONENT 1e15f
-
-/* Under cosine, squares of smaller vectors could lose digits in float4. */
-#define SMALLEST_DIRECTION 1e-15f
-
-/* Vectors shorter than this are stored as zero with this residual. */
-#define SMALLEST_NORM 1e-30
-
-/* A smaller L2 distance may be zero in the operator's arithmetic. */
-#define SMALLEST_DISTANCE 1e-17
-
-static void hadamard(float *x, int n);
-static void mix_halves(float *x, int dims, int shift);
-static void rotate(const VhnswSpace *space, float *x);
-static float round_up_to_float(double x);
-static double lower_bound(const VhnswQuery *query, double scale, double norm,
-						  double residual, double dot);
-
-/*
- * VhnswRotationSigns
- *		The signs of the rotation, from the seed of the metapage.
- *
- * Part of the on-disk format: splitmix64, one bit for each sign.
- */
-void
-VhnswRotationSigns(uint64 seed, int dims, float *signs)
+/* The coder of a metric. */
+const VhnswCoder *
+VhnswGetCoder(VhnswMetric metric)
 {
-	uint64		bits = 0;
-
-	for (int i = 0; i < VHNSW_ROTATION_ROUNDS * dims; i++)
-	{
-		if (i % 64 == 0)
-		{
-			seed += UINT64CONST(0x9E3779B97F4A7C15);
-			bits = seed;
-			bits = (bits ^ (bits >> 30)) * UINT64CONST(0xBF58476D1CE4E5B9);
-			bits = (bits ^ (bits >> 27)) * UINT64CONST(0x94D049BB133111EB);
-			bits ^= bits >> 31;
-		}
-		signs[i] = (bits >> (i % 64)) & 1 ? 1.0f : -1.0f;
-	}
+	return metric == VHNSW_L1 ? &vhnsw_l1_coder : &vhnsw_rotated_coder;
 }
 
-/* Fast Hadamard transform of n = 2^k values, scaled to keep the length. */
-static void
-hadamard(float *x, int n)
-{
-	float		scale = (float) (1.0 / sqrt((double) n));
-
-	for (int half = 1; half < n; half *= 2)
-	{
-		for (int start = 0; start < n; start += 2 * half)
-		{
-			float	   *restrict low = x + start;
-			float	   *restrict high = x + start + half;
-
-			for (int i = 0; i < half; i++)
-			{
-				float		a = low[i];
-				float		b = high[i];
-
-				low[i] = a + b;
-				high[i] = a - b;
-			}
-		}
-	}
-	for (int i = 0; i < n; i++)
-		x[i] *= scale;
-}
-
-/*
- * Rotate coordinate i against i + dims/2 by 45 degrees.  With an odd number
- * of dimensions one is left out: the last, or with 'shift' the first.
- */
-static void
-mix_halves(float *x, int dims, int shift)
-{
-	const float root_half = 0.70710678f;
-	int			half = dims / 2;
-	float	   *restrict low = x + shift;
-	float	   *restrict high = x + shift + half;
-
-	for (int i = 0; i < half; i++)
-	{
-		float		a = low[i];
-		float		b = high[i];
-
-		low[i] = (a + b) * root_half;
-		high[i] = (a - b) * root_half;
-	}
-}
-
-/* Apply the index's rotation to x. */
-static void
-rotate(const VhnswSpace *space, float *x)
-{
-	int			dims = space->dims;
-	int			n = 1;
-
-	while (2 * n <= dims)
-		n *= 2;
-
-	for (int round = 0; round < VHNSW_ROTATION_ROUNDS; round++)
-	{
-		const float *signs = space->signs + round * dims;
-		bool		odd_round = round % 2 == 1;
-
-		for (int i = 0; i < dims; i++)
-			x[i] *= signs[i];
-		hadamard(odd_round ? x + dims - n : x, n);
-		if (n < dims)
-			mix_halves(x, dims, odd_round ? dims % 2 : 0);
-	}
-}
-
-/*
- * VhnswClassify
- *		Where a vector belongs: the graph, or one of the lists outside.
- */
-VhnswVectorClass
-VhnswClassify(VhnswMetric metric, const float *x, int dims)
+/* The largest magnitude of a vector's components. */
+float
+VhnswLargestComponent(const VhnswValue *value)
 {
 	float		largest = 0;
 
-	for (int i = 0; i < dims; i++)
-		largest = Max(largest, fabsf(x[i]));
-
-	if (largest > LARGEST_COMPONENT)
-		return VHNSW_VECTOR_EXTREME;
-	if (metric == VHNSW_COSINE)
-	{
-		if (largest == 0)
-			return VHNSW_VECTOR_ZERO;
-		if (largest < SMALLEST_DIRECTION)
-			return VHNSW_VECTOR_EXTREME;
-	}
-	return VHNSW_VECTOR_NORMAL;
+	for (int i = 0; i < value->dims; i++)
+		largest = Max(largest, fabsf(value->x[i]));
+	return largest;
 }
 
 /*
  * VhnswQueryInit
- *		Prepare a value: normalize (cosine), center and rotate it.
+ *		Prepare a value for comparing it with codes, or for becoming one.
  *
- * What the query points to is allocated in the current context.
+ * query->vector_class says where it belongs.  What the query points to is
+ * allocated in the current context, or is the value itself, which must outlive
+ * the query.
  */
 void
 VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 			   const VhnswValue *value)
 {
-	const float *x = value->x;
-	int			dims = space->dims;
-	int			levels = 0;
-	double		length = 1;
-
 	query->metric = space->metric;
-	query->dims = dims;
-	query->vector_class = VhnswClassify(space->metric, x, dims);
-	if (query->vector_class != VHNSW_VECTOR_NORMAL)
-		return;
-
-	query->rotated = palloc_array(float, dims);
-	if (space->metric == VHNSW_COSINE)
-		length = sqrt(DistanceNormSquared(x, dims));
-	for (int i = 0; i < dims; i++)
-		query->rotated[i] = (float)
-			(x[i] / length - (space->mean ? space->mean[i] : 0.0));
-	rotate(space, query->rotated);
-
-	query->norm_squared = DistanceNormSquared(query->rotated, dims);
-	query->norm = sqrt(query->norm_squared);
-
-	/*
-	 * Each level of the transform adds one rounding, measured against the
-	 * length of the vector; the scaling takes two, the mixing three, the
-	 * centring one.
-	 */
-	for (int n = dims; n > 1; n /= 2)
-		levels++;
-	query->rotation_error =
-		(VHNSW_ROTATION_ROUNDS * (levels + 5) + 1) * UNIT;
-}
-
-static float
-round_up_to_float(double x)
-{
-	float		result = (float) x;
-
-	return result >= x ? result : nextafterf(result, FLT_MAX);
+	query->coder = space->coder;
+	query->is_rotated = space->coder->is_rotated;
+	query->dims = space->dims;
+	query->vector_class = space->coder->classify(space->metric, value);
+	if (query->vector_class == VHNSW_VECTOR_NORMAL)
+		space->coder->prepare(query, space, value);
 }
 
 /*
  * VhnswEncode
- *		The code of a prepared vector, which must be of class NORMAL.
+ *		The code of a prepared value, which must be of class NORMAL.
  */
 void
 VhnswEncode(const VhnswLayout *layout, const VhnswQuery *query,
 			VhnswCode *code)
 {
-	int			dims = query->dims;
-	const float *x = query->rotated;
-	double		residual_squared = 0;
-	int64		code_squared = 0;
-	double		product = 0;
-	float		largest = 0;
-	double		step;
-
 	memset(code, 0, VhnswCodeSize(layout));
-	if (query->norm < SMALLEST_NORM)
-	{
-		code->residual = round_up_to_float(SMALLEST_NORM);
-		return;
-	}
-
-	for (int i = 0; i < dims; i++)
-		largest = Max(largest, fabsf(x[i]));
-	step = 127.0 / largest;
-	for (int i = 0; i < dims; i++)
-	{
-		int			u = (int) rint(x[i] * step);
-
-		code->code[i] = (int8) u;
-		code_squared += u * u;
-		product += (double) x[i] * u;
-	}
-
-	/* Least squares, so that what remains is orthogonal to the code. */
-	code->scale = (float) (product / (double) code_squared);
-	for (int i = 0; i < dims; i++)
-	{
-		double		rest = x[i] - (double) code->scale * code->code[i];
-
-		residual_squared += rest * rest;
-	}
-	code->norm = (float) query->norm;
-	code->residual = round_up_to_float(sqrt(residual_squared) * (1 + 1e-12));
+	query->coder->encode(layout, query, code);
 }
 
-/*
- * VhnswBound
- *		A value that the SQL operator cannot fall below.
- *
- * Also sets *estimate to what VhnswEstimate() returns.
- */
-double
-VhnswBound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
+/* Does a code of 8-bit numbers have none that is not used? */
+bool
+VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view)
 {
-	double		dot = DistanceDotFloatInt8(query->rotated, view.code,
-										   query->dims);
-
-	if (query->metric == VHNSW_INNER_PRODUCT)
-		*estimate = (float) (-view.scale * dot);
-	else
-		*estimate = (float) (query->norm_squared +
-							 (double) view.norm * view.norm -
-							 2.0 * view.scale * dot);
-	return lower_bound(query, view.scale, view.norm, view.residual, dot);
-}
-
-/*
- * 'dot' is DistanceDotFloatInt8(query->rotated, code).  With x' the centred
- * and rotated vector, u its code, s the scale and e = x' - s u:
- *
- *	<q',x'> = s<q',u> + <q',e>
- *
- * The first term is known up to the error of the dot product.  e is orthogonal
- * to u but for the rounding of s, so only the part of q' orthogonal to u counts
- * in the second, by Cauchy and Schwarz.
- *
- * Nothing overflows: extreme vectors have no codes.
- */
-static double
-lower_bound(const VhnswQuery *query, double scale, double norm,
-			double residual, double dot)
-{
-	const double stored = 4 * UNIT; /* norm and residual as float4 */
-	double		norm_squared = norm * norm;
-	double		known_squared;	/* |s u|^2, rounded up */
-	double		known;
-	double		length;			/* |q'| in margins */
-	double		dot_error;
-	double		along;			/* |s<q',u>|, rounded down */
-	double		across_squared; /* of q' orthogonal to u, rounded up */
-	double		product;		/* <q',x'>, rounded up */
-
-	known_squared = norm_squared * (1 + stored) -
-		residual * residual * (1 - stored);
-	known_squared = Max(known_squared, 0) * (1 + stored);
-	known = sqrt(known_squared);
-
-	/*
-	 * Relative errors hold for normal numbers.  Below, they are some 1e-45
-	 * for each component, which this covers.
-	 */
-	length = query->norm + SMALLEST_NORM;
-	dot_error = DISTANCE_RELATIVE_ERROR * length * known;
-	along = Max(fabs(scale * dot) - dot_error, 0);
-	across_squared = query->norm_squared * (1 + stored);
-	if (known_squared > 0)
-		across_squared -= along * along / known_squared;
-
-	product = scale * dot + dot_error +
-		stored * length * known +
-		residual * sqrt(Max(across_squared, 0));
-
-	if (query->metric == VHNSW_INNER_PRODUCT)
+	for (int i = 0; i < layout->dims; i++)
 	{
-		double		lengths = length * (norm + residual);
-
-		/* 1e-35: products that vanish in float4 */
-		return -(product + 1e-35 +
-				 lengths * (2.1 * query->rotation_error +
-							1.1 * DISTANCE_RELATIVE_ERROR));
+		if (view.code[i] == -128)
+			return false;
 	}
-	else
-	{
-		double		square = query->norm_squared +
-		norm_squared * (1 - stored) - 2 * product;
-		double		distance;
-
-		if (square <= 0)
-			return 0;
-		distance = sqrt(square) -
-			1.1 * query->rotation_error * (query->norm + norm + residual);
-		if (distance <= 0)
-			return 0;
-
-		if (query->metric == VHNSW_COSINE)
-		{
-			/* 1 - cos; the operator divides a sum by the root of two. */
-			double		bound = distance * distance / 2 -
-			3 * DISTANCE_RELATIVE_ERROR;
-
-			return Max(bound, 0);
-		}
-
-		distance *= 1 - DISTANCE_RELATIVE_ERROR;
-		return distance < SMALLEST_DISTANCE ? 0 : distance;
-	}
-}
-
-/*
- * VhnswOperatorDistance
- *		What the SQL operator gives.
- */
-double
-VhnswOperatorDistance(VhnswMetric metric, const VhnswValue *a,
-					  const VhnswValue *b)
-{
-	switch (metric)
-	{
-		case VHNSW_L2:
-			return sqrt(DistanceL2Squared(a->x, b->x, a->dims));
-		case VHNSW_INNER_PRODUCT:
-			return -DistanceInnerProduct(a->x, b->x, a->dims);
-		case VHNSW_COSINE:
-			return DistanceCosine(a->x, b->x, a->dims);
-	}
-	return 0;					/* not reached */
+	return true;
 }
 
 /* The code of a slot in the form that arithmetic uses. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * vhnsw_code.h
- *	  Vectors as 8-bit codes, distances between codes, and proven bounds.
+ *	  Values as codes, distances between codes, and proven bounds.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,16 +10,20 @@
 
 #include "postgres.h"
 
+#include <float.h>
+#include <math.h>
+
 #include "distance/distance.h"
 #include "vhnsw/vhnsw_page.h"
 #include "vhnsw/vhnsw_value.h"
 
-/* How the vectors of one index become codes. */
+/* How the values of one index become codes. */
 typedef struct VhnswSpace
 {
 	VhnswValueType type;
 	VhnswMetric metric;
 	int			dims;
+	const struct VhnswCoder *coder;
 	const float *mean;			/* dims values, or NULL for zero */
 	const float *signs;			/* of the rotation: 4 * dims times +-1 */
 } VhnswSpace;
@@ -51,31 +55,85 @@ typedef enum VhnswVectorClass
 	VHNSW_VECTOR_EXTREME		/* no bound can be proven */
 } VhnswVectorClass;
 
-/* A vector prepared for comparing it with codes. */
+/*
+ * A value prepared for comparing it with codes.  What is not said to be of all
+ * spaces belongs to rotated vectors.
+ */
 typedef struct VhnswQuery
 {
-	VhnswMetric metric;
-	int			dims;
-	VhnswVectorClass vector_class;	/* the rest is valid if NORMAL */
-	float	   *rotated;		/* q', palloc'd */
+	VhnswMetric metric;			/* of all */
+	const struct VhnswCoder *coder; /* of all */
+	bool		is_rotated;		/* of all */
+	int			dims;			/* of all */
+	VhnswVectorClass vector_class;	/* of all; the rest is valid if NORMAL */
+	float	   *rotated;		/* q', palloc'd; of L1, centred only */
 	double		norm_squared;	/* of q' */
-	double		norm;
+	double		norm;			/* likewise; of L1, the sum of magnitudes */
 	double		rotation_error; /* relative, of q' and of stored vectors */
 } VhnswQuery;
+
+/*
+ * What makes a kind of codes.  The functions of this header call these; for
+ * rotated vectors they do without estimate and distance, which spares a jump
+ * where it counts.
+ */
+typedef struct VhnswCoder
+{
+	bool		is_rotated;		/* of vhnsw_rotated.c */
+	VhnswVectorClass (*classify) (VhnswMetric metric, const VhnswValue *value);
+
+	/* of a value of class NORMAL, with the common fields filled in */
+	void		(*prepare) (VhnswQuery *query, const VhnswSpace *space,
+							const VhnswValue *value);
+
+	/* all but scale, norm, residual and code are zero already */
+	void		(*encode) (const VhnswLayout *layout, const VhnswQuery *query,
+						   VhnswCode *code);
+	float		(*estimate) (const VhnswQuery *query, VhnswCodeView view);
+	double		(*bound) (const VhnswQuery *query, VhnswCodeView view,
+						  float *estimate);
+	float		(*distance) (const VhnswLayout *layout, const VhnswCode *a,
+							 const VhnswCode *b);
+
+	/* what the SQL operator gives */
+	double		(*operator) (VhnswMetric metric, const VhnswValue *a,
+							 const VhnswValue *b);
+
+	/* Could encode() have made this? */
+	bool		(*is_sane) (const VhnswLayout *layout, VhnswCodeView view);
+} VhnswCoder;
+
+extern const VhnswCoder vhnsw_rotated_coder;
+extern const VhnswCoder vhnsw_l1_coder;
 
 #define VHNSW_ROTATION_ROUNDS 4
 
 extern void VhnswRotationSigns(uint64 seed, int dims, float *signs);
-extern VhnswVectorClass VhnswClassify(VhnswMetric metric, const float *x,
-									  int dims);
+
+/* The largest relative error of one rounding to float4. */
+#define VHNSW_UNIT (1.0 / (1 << 24))
+
+/* Components beyond this could overflow float4 when squared and added. */
+#define VHNSW_LARGEST_COMPONENT 1e15f
+
+/* Vectors shorter than this are stored as zero, with a residual. */
+#define VHNSW_SMALLEST_NORM 1e-30
+
+static inline float
+VhnswRoundUp(double x)
+{
+	float		result = (float) x;
+
+	return result >= x ? result : nextafterf(result, FLT_MAX);
+}
+
+extern float VhnswLargestComponent(const VhnswValue *value);
+extern bool VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view);
+extern const VhnswCoder *VhnswGetCoder(VhnswMetric metric);
 extern void VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 						   const VhnswValue *value);
 extern void VhnswEncode(const VhnswLayout *layout, const VhnswQuery *query,
 						VhnswCode *code);
-extern double VhnswBound(const VhnswQuery *query, VhnswCodeView view,
-						 float *estimate);
-extern double VhnswOperatorDistance(VhnswMetric metric, const VhnswValue *a,
-									const VhnswValue *b);
 
 extern void VhnswSlotCopyCode(const VhnswLayout *layout, VhnswSlot slot,
 							  VhnswCode *code);
@@ -109,15 +167,30 @@ VhnswEntryView(const VhnswEntryData *entry)
 }
 
 /*
- * Estimated distance of a query from a code: the square for L2 and cosine, the
- * negative inner product else.
+ * VhnswBound
+ *		A value that the SQL operator cannot fall below.
+ *
+ * Also sets *estimate to what VhnswEstimate() returns.
+ */
+static inline double
+VhnswBound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
+{
+	return query->coder->bound(query, view, estimate);
+}
+
+/*
+ * Estimated distance of a query from a code: of rotated vectors the square for
+ * L2 and cosine, the negative inner product else.
  */
 static inline float
 VhnswEstimate(const VhnswQuery *query, VhnswCodeView view)
 {
-	double		dot = DistanceDotFloatInt8(query->rotated, view.code,
-										   query->dims);
+	double		dot;
 
+	if (unlikely(!query->is_rotated))
+		return query->coder->estimate(query, view);
+
+	dot = DistanceDotFloatInt8(query->rotated, view.code, query->dims);
 	if (query->metric == VHNSW_INNER_PRODUCT)
 		return (float) (-view.scale * dot);
 	return (float) (query->norm_squared + (double) view.norm * view.norm -
@@ -129,9 +202,13 @@ static inline float
 VhnswCodeDistance(const VhnswLayout *layout, const VhnswCode *a,
 				  const VhnswCode *b)
 {
-	float		product = a->scale * b->scale *
-	(float) DistanceDotInt8(a->code, b->code, layout->dims);
+	float		product;
 
+	if (unlikely(!layout->is_rotated))
+		return layout->coder->distance(layout, a, b);
+
+	product = a->scale * b->scale *
+		(float) DistanceDotInt8(a->code, b->code, layout->dims);
 	if (layout->metric == VHNSW_INNER_PRODUCT)
 		return -product;
 	return a->norm * a->norm + b->norm * b->norm - 2.0f * product;

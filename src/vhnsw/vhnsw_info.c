@@ -183,6 +183,8 @@ metric_name(VhnswMetric metric)
 			return "ip";
 		case VHNSW_COSINE:
 			return "cosine";
+		case VHNSW_L1:
+			return "l1";
 	}
 	return NULL;				/* VhnswGetCache() has checked it */
 }

@@ -59,7 +59,7 @@ read_meta(Relation index, VhnswMetaPageData *meta)
 					   VHNSW_FORMAT_VERSION),
 				errhint("REINDEX the index."));
 
-	if (meta->metric < VHNSW_L2 || meta->metric > VHNSW_COSINE ||
+	if (meta->metric < VHNSW_L2 || meta->metric > VHNSW_L1 ||
 		meta->m < VHNSW_MIN_M || meta->m > VHNSW_MAX_M ||
 		meta->dims < 1 || meta->dims > VhnswMaxDims(meta->m))
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
@@ -136,6 +136,7 @@ load_cache(Relation index, const VhnswMetaPageData *meta)
 
 	cache->space.type = VhnswGetValueType(index);
 	cache->space.metric = layout.metric;
+	cache->space.coder = layout.coder;
 	cache->space.dims = layout.dims;
 	cache->space.signs = signs;
 	cache->space.mean = meta->mean_block != 0 ? mean : NULL;

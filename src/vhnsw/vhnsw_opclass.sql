@@ -12,6 +12,10 @@ CREATE FUNCTION vhnsw_cosine_metric() RETURNS integer
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vhnsw_cosine_metric() IS 'vhnsw support';
 
+CREATE FUNCTION vhnsw_l1_metric() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_l1_metric() IS 'vhnsw support';
+
 CREATE FUNCTION vhnsw_vector_type() RETURNS integer
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vhnsw_vector_type() IS 'vhnsw support';
@@ -43,6 +47,13 @@ CREATE OPERATOR CLASS vector_cosine_ops
     FUNCTION 2 (vector, vector) vhnsw_vector_type();
 COMMENT ON OPERATOR CLASS vector_cosine_ops USING vhnsw IS 'cosine distance of vectors';
 
+CREATE OPERATOR CLASS vector_l1_ops
+    FOR TYPE vector USING vhnsw AS
+    OPERATOR 1 <+> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 (vector, vector) vhnsw_l1_metric(),
+    FUNCTION 2 (vector, vector) vhnsw_vector_type();
+COMMENT ON OPERATOR CLASS vector_l1_ops USING vhnsw IS 'taxicab distance of vectors';
+
 -- halfvec
 
 CREATE OPERATOR CLASS halfvec_l2_ops
@@ -65,3 +76,10 @@ CREATE OPERATOR CLASS halfvec_cosine_ops
     FUNCTION 1 (halfvec, halfvec) vhnsw_cosine_metric(),
     FUNCTION 2 (halfvec, halfvec) vhnsw_halfvec_type();
 COMMENT ON OPERATOR CLASS halfvec_cosine_ops USING vhnsw IS 'cosine distance of halfvecs';
+
+CREATE OPERATOR CLASS halfvec_l1_ops
+    FOR TYPE halfvec USING vhnsw AS
+    OPERATOR 1 <+> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 (halfvec, halfvec) vhnsw_l1_metric(),
+    FUNCTION 2 (halfvec, halfvec) vhnsw_halfvec_type();
+COMMENT ON OPERATOR CLASS halfvec_l1_ops USING vhnsw IS 'taxicab distance of halfvecs';

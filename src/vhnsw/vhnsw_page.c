@@ -23,6 +23,7 @@
 
 #include "vecdist_compat.h"
 
+#include "vhnsw/vhnsw_code.h"
 #include "vhnsw/vhnsw_page.h"
 
 /*
@@ -64,6 +65,8 @@ VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims, int m,
 				int ef_construction)
 {
 	layout->metric = metric;
+	layout->coder = VhnswGetCoder(metric);
+	layout->is_rotated = layout->coder->is_rotated;
 	layout->dims = dims;
 	layout->m = m;
 	layout->ef_construction = ef_construction;

@@ -34,7 +34,8 @@ typedef enum VhnswMetric
 {
 	VHNSW_L2 = 1,
 	VHNSW_INNER_PRODUCT = 2,
-	VHNSW_COSINE = 3
+	VHNSW_COSINE = 3,
+	VHNSW_L1 = 4
 } VhnswMetric;
 
 typedef enum VhnswPageKind
@@ -214,6 +215,8 @@ VhnswPageGetCell(Page page, OffsetNumber number)
 typedef struct VhnswLayout
 {
 	VhnswMetric metric;
+	const struct VhnswCoder *coder; /* what its codes are */
+	bool		is_rotated;		/* coder->is_rotated */
 	int			dims;
 	int			m;
 	int			ef_construction;

@@ -16,7 +16,7 @@ use VecdistTest;
 my $n      = 4000;
 my $dims   = 24;
 my $server = make_server('recall', conf => "autovacuum = off\n");
-my %operators = (l2 => '<->', ip => '<#>', cosine => '<=>');
+my %operators = (l2 => '<->', ip => '<#>', cosine => '<=>', l1 => '<+>');
 
 # Least recall at an ef: of an index built at once, and of one that was changed.
 my %floors = (

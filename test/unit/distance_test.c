@@ -182,6 +182,12 @@ check_against_scalar(const DistanceKernels *k, const Input *in)
 	check(k->dot_int8(in->codes_a, in->codes_b, in->dim) ==
 		  scalar->dot_int8(in->codes_a, in->codes_b, in->dim),
 		  "dot_int8", k->name, in);
+	check(same(k->l1_float_int8(in->a, in->codes_b, 0.37f, in->dim),
+			   scalar->l1_float_int8(in->a, in->codes_b, 0.37f, in->dim)),
+		  "l1_float_int8", k->name, in);
+	check(same(k->l1_int8(in->codes_a, 1e-3f, in->codes_b, 0.37f, in->dim),
+			   scalar->l1_int8(in->codes_a, 1e-3f, in->codes_b, 0.37f, in->dim)),
+		  "l1_int8", k->name, in);
 
 	k->cosine(in->a, in->b, in->dim, &x);
 	scalar->cosine(in->a, in->b, in->dim, &y);
@@ -217,6 +223,11 @@ check_accuracy(const DistanceKernels *k, const Input *in)
 	long double norm = 0;
 	long double mixed = 0;
 	long double mixed_terms = 0;
+	long double mixed_l1 = 0;
+	long double mixed_l1_products = 0;
+	long double codes_l1 = 0;
+	long double codes_l1_products = 0;
+	const float scale = 0.37f;
 	int64_t		codes = 0;
 	uint64_t	different = 0;
 	uint64_t	common = 0;
@@ -235,6 +246,11 @@ check_accuracy(const DistanceKernels *k, const Input *in)
 		norm += a * a;
 		mixed += a * in->codes_b[i];
 		mixed_terms += fabsl(a * in->codes_b[i]);
+		mixed_l1 += fabsl(a - (long double) scale * in->codes_b[i]);
+		mixed_l1_products += fabsl((long double) scale * in->codes_b[i]);
+		codes_l1 += fabsl((long double) scale * (in->codes_a[i] - in->codes_b[i]));
+		codes_l1_products += fabsl((long double) scale * in->codes_a[i]) +
+			fabsl((long double) scale * in->codes_b[i]);
 		codes += in->codes_a[i] * in->codes_b[i];
 		for (int bit = 0; bit < 8; bit++)
 		{
@@ -260,6 +276,12 @@ check_accuracy(const DistanceKernels *k, const Input *in)
 		  "accuracy of dot_float_int8", k->name, in);
 	check(k->dot_int8(in->codes_a, in->codes_b, in->dim) == codes,
 		  "value of dot_int8", k->name, in);
+	check(fabsl(k->l1_float_int8(in->a, in->codes_b, scale, in->dim) - mixed_l1) <=
+		  DISTANCE_RELATIVE_ERROR * mixed_l1 + 1.001L / (1 << 24) * mixed_l1_products,
+		  "accuracy of l1_float_int8", k->name, in);
+	check(fabsl(k->l1_int8(in->codes_a, scale, in->codes_b, scale, in->dim) - codes_l1) <=
+		  DISTANCE_RELATIVE_ERROR * codes_l1 + 1.001L / (1 << 24) * codes_l1_products,
+		  "accuracy of l1_int8", k->name, in);
 
 	k->jaccard((const uint8_t *) in->codes_a, (const uint8_t *) in->codes_b,
 			   in->dim, &counts);
@@ -338,6 +360,8 @@ test_known_values(const DistanceKernels *k)
 	check(k->norm_squared(a, 40) == 20540, "norm_squared", k->name, NULL);
 	check(k->dot_float_int8(a, codes, 40) == 1560, "dot_float_int8", k->name, NULL);
 	check(k->dot_int8(codes, codes, 40) == 160, "dot_int8", k->name, NULL);
+	check(k->l1_float_int8(a, codes, 0.5f, 40) == 742, "l1_float_int8", k->name, NULL);
+	check(k->l1_int8(codes, 0.5f, codes, 2, 40) == 120, "l1_int8", k->name, NULL);
 	check(sums.dot == -780 && sums.norm_a_squared == 20540 &&
 		  sums.norm_b_squared == 40, "cosine", k->name, NULL);
 }

@@ -1,0 +1,351 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_rotated.c
+ *	  Codes of vectors for L2, inner product and cosine: center, rotate and
+ *	  quantize vectors; prove lower bounds of distances.
+ *
+ * See README, sections "Codes" and "Bounds".  Codes and bounds must come out
+ * the same on every server, so arithmetic follows the rules of
+ * distance/distance.h: no fused multiply-add, no reordering.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "vhnsw/vhnsw_code.h"
+
+#define UNIT VHNSW_UNIT
+
+/* Under cosine, squares of smaller vectors could lose digits in float4. */
+#define SMALLEST_DIRECTION 1e-15f
+
+/* A smaller L2 distance may be zero in the operator's arithmetic. */
+#define SMALLEST_DISTANCE 1e-17
+
+static void hadamard(float *x, int n);
+static void mix_halves(float *x, int dims, int shift);
+static void rotate(const VhnswSpace *space, float *x);
+static VhnswVectorClass rotated_classify(VhnswMetric metric,
+										 const VhnswValue *value);
+static void rotated_prepare(VhnswQuery *query, const VhnswSpace *space,
+							const VhnswValue *value);
+static void rotated_encode(const VhnswLayout *layout, const VhnswQuery *query,
+						   VhnswCode *code);
+static double rotated_bound(const VhnswQuery *query, VhnswCodeView view,
+							float *estimate);
+static double lower_bound(const VhnswQuery *query, double scale, double norm,
+						  double residual, double dot);
+
+/*
+ * VhnswRotationSigns
+ *		The signs of the rotation, from the seed of the metapage.
+ *
+ * Part of the on-disk format: splitmix64, one bit for each sign.
+ */
+void
+VhnswRotationSigns(uint64 seed, int dims, float *signs)
+{
+	uint64		bits = 0;
+
+	for (int i = 0; i < VHNSW_ROTATION_ROUNDS * dims; i++)
+	{
+		if (i % 64 == 0)
+		{
+			seed += UINT64CONST(0x9E3779B97F4A7C15);
+			bits = seed;
+			bits = (bits ^ (bits >> 30)) * UINT64CONST(0xBF58476D1CE4E5B9);
+			bits = (bits ^ (bits >> 27)) * UINT64CONST(0x94D049BB133111EB);
+			bits ^= bits >> 31;
+		}
+		signs[i] = (bits >> (i % 64)) & 1 ? 1.0f : -1.0f;
+	}
+}
+
+/* Fast Hadamard transform of n = 2^k values, scaled to keep the length. */
+static void
+hadamard(float *x, int n)
+{
+	float		scale = (float) (1.0 / sqrt((double) n));
+
+	for (int half = 1; half < n; half *= 2)
+	{
+		for (int start = 0; start < n; start += 2 * half)
+		{
+			float	   *restrict low = x + start;
+			float	   *restrict high = x + start + half;
+
+			for (int i = 0; i < half; i++)
+			{
+				float		a = low[i];
+				float		b = high[i];
+
+				low[i] = a + b;
+				high[i] = a - b;
+			}
+		}
+	}
+	for (int i = 0; i < n; i++)
+		x[i] *= scale;
+}
+
+/*
+ * Rotate coordinate i against i + dims/2 by 45 degrees.  With an odd number
+ * of dimensions one is left out: the last, or with 'shift' the first.
+ */
+static void
+mix_halves(float *x, int dims, int shift)
+{
+	const float root_half = 0.70710678f;
+	int			half = dims / 2;
+	float	   *restrict low = x + shift;
+	float	   *restrict high = x + shift + half;
+
+	for (int i = 0; i < half; i++)
+	{
+		float		a = low[i];
+		float		b = high[i];
+
+		low[i] = (a + b) * root_half;
+		high[i] = (a - b) * root_half;
+	}
+}
+
+/* Apply the index's rotation to x. */
+static void
+rotate(const VhnswSpace *space, float *x)
+{
+	int			dims = space->dims;
+	int			n = 1;
+
+	while (2 * n <= dims)
+		n *= 2;
+
+	for (int round = 0; round < VHNSW_ROTATION_ROUNDS; round++)
+	{
+		const float *signs = space->signs + round * dims;
+		bool		odd_round = round % 2 == 1;
+
+		for (int i = 0; i < dims; i++)
+			x[i] *= signs[i];
+		hadamard(odd_round ? x + dims - n : x, n);
+		if (n < dims)
+			mix_halves(x, dims, odd_round ? dims % 2 : 0);
+	}
+}
+
+static VhnswVectorClass
+rotated_classify(VhnswMetric metric, const VhnswValue *value)
+{
+	float		largest = VhnswLargestComponent(value);
+
+	if (largest > VHNSW_LARGEST_COMPONENT)
+		return VHNSW_VECTOR_EXTREME;
+	if (metric == VHNSW_COSINE)
+	{
+		if (largest == 0)
+			return VHNSW_VECTOR_ZERO;
+		if (largest < SMALLEST_DIRECTION)
+			return VHNSW_VECTOR_EXTREME;
+	}
+	return VHNSW_VECTOR_NORMAL;
+}
+
+/* Normalize (cosine), center and rotate. */
+static void
+rotated_prepare(VhnswQuery *query, const VhnswSpace *space,
+				const VhnswValue *value)
+{
+	const float *x = value->x;
+	int			dims = space->dims;
+	int			levels = 0;
+	double		length = 1;
+
+	query->rotated = palloc_array(float, dims);
+	if (space->metric == VHNSW_COSINE)
+		length = sqrt(DistanceNormSquared(x, dims));
+	for (int i = 0; i < dims; i++)
+		query->rotated[i] = (float)
+			(x[i] / length - (space->mean ? space->mean[i] : 0.0));
+	rotate(space, query->rotated);
+
+	query->norm_squared = DistanceNormSquared(query->rotated, dims);
+	query->norm = sqrt(query->norm_squared);
+
+	/*
+	 * Each level of the transform adds one rounding, measured against the
+	 * length of the vector; the scaling takes two, the mixing three, the
+	 * centring one.
+	 */
+	for (int n = dims; n > 1; n /= 2)
+		levels++;
+	query->rotation_error =
+		(VHNSW_ROTATION_ROUNDS * (levels + 5) + 1) * UNIT;
+}
+
+static void
+rotated_encode(const VhnswLayout *layout, const VhnswQuery *query,
+			   VhnswCode *code)
+{
+	int			dims = query->dims;
+	const float *x = query->rotated;
+	double		residual_squared = 0;
+	int64		code_squared = 0;
+	double		product = 0;
+	float		largest = 0;
+	double		step;
+
+	if (query->norm < VHNSW_SMALLEST_NORM)
+	{
+		code->residual = VhnswRoundUp(VHNSW_SMALLEST_NORM);
+		return;
+	}
+
+	for (int i = 0; i < dims; i++)
+		largest = Max(largest, fabsf(x[i]));
+	step = 127.0 / largest;
+	for (int i = 0; i < dims; i++)
+	{
+		int			u = (int) rint(x[i] * step);
+
+		code->code[i] = (int8) u;
+		code_squared += u * u;
+		product += (double) x[i] * u;
+	}
+
+	/* Least squares, so that what remains is orthogonal to the code. */
+	code->scale = (float) (product / (double) code_squared);
+	for (int i = 0; i < dims; i++)
+	{
+		double		rest = x[i] - (double) code->scale * code->code[i];
+
+		residual_squared += rest * rest;
+	}
+	code->norm = (float) query->norm;
+	code->residual = VhnswRoundUp(sqrt(residual_squared) * (1 + 1e-12));
+}
+
+static double
+rotated_bound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
+{
+	double		dot = DistanceDotFloatInt8(query->rotated, view.code,
+										   query->dims);
+
+	if (query->metric == VHNSW_INNER_PRODUCT)
+		*estimate = (float) (-view.scale * dot);
+	else
+		*estimate = (float) (query->norm_squared +
+							 (double) view.norm * view.norm -
+							 2.0 * view.scale * dot);
+	return lower_bound(query, view.scale, view.norm, view.residual, dot);
+}
+
+/*
+ * 'dot' is DistanceDotFloatInt8(query->rotated, code).  With x' the centred
+ * and rotated vector, u its code, s the scale and e = x' - s u:
+ *
+ *	<q',x'> = s<q',u> + <q',e>
+ *
+ * The first term is known up to the error of the dot product.  e is orthogonal
+ * to u but for the rounding of s, so only the part of q' orthogonal to u counts
+ * in the second, by Cauchy and Schwarz.
+ *
+ * Nothing overflows: extreme vectors have no codes.
+ */
+static double
+lower_bound(const VhnswQuery *query, double scale, double norm,
+			double residual, double dot)
+{
+	const double stored = 4 * UNIT; /* norm and residual as float4 */
+	double		norm_squared = norm * norm;
+	double		known_squared;	/* |s u|^2, rounded up */
+	double		known;
+	double		length;			/* |q'| in margins */
+	double		dot_error;
+	double		along;			/* |s<q',u>|, rounded down */
+	double		across_squared; /* of q' orthogonal to u, rounded up */
+	double		product;		/* <q',x'>, rounded up */
+
+	known_squared = norm_squared * (1 + stored) -
+		residual * residual * (1 - stored);
+	known_squared = Max(known_squared, 0) * (1 + stored);
+	known = sqrt(known_squared);
+
+	/*
+	 * Relative errors hold for normal numbers.  Below, they are some 1e-45
+	 * for each component, which this covers.
+	 */
+	length = query->norm + VHNSW_SMALLEST_NORM;
+	dot_error = DISTANCE_RELATIVE_ERROR * length * known;
+	along = Max(fabs(scale * dot) - dot_error, 0);
+	across_squared = query->norm_squared * (1 + stored);
+	if (known_squared > 0)
+		across_squared -= along * along / known_squared;
+
+	product = scale * dot + dot_error +
+		stored * length * known +
+		residual * sqrt(Max(across_squared, 0));
+
+	if (query->metric == VHNSW_INNER_PRODUCT)
+	{
+		double		lengths = length * (norm + residual);
+
+		/* 1e-35: products that vanish in float4 */
+		return -(product + 1e-35 +
+				 lengths * (2.1 * query->rotation_error +
+							1.1 * DISTANCE_RELATIVE_ERROR));
+	}
+	else
+	{
+		double		square = query->norm_squared +
+		norm_squared * (1 - stored) - 2 * product;
+		double		distance;
+
+		if (square <= 0)
+			return 0;
+		distance = sqrt(square) -
+			1.1 * query->rotation_error * (query->norm + norm + residual);
+		if (distance <= 0)
+			return 0;
+
+		if (query->metric == VHNSW_COSINE)
+		{
+			/* 1 - cos; the operator divides a sum by the root of two. */
+			double		bound = distance * distance / 2 -
+			3 * DISTANCE_RELATIVE_ERROR;
+
+			return Max(bound, 0);
+		}
+
+		distance *= 1 - DISTANCE_RELATIVE_ERROR;
+		return distance < SMALLEST_DISTANCE ? 0 : distance;
+	}
+}
+
+static double
+rotated_operator(VhnswMetric metric, const VhnswValue *a, const VhnswValue *b)
+{
+	switch (metric)
+	{
+		case VHNSW_L2:
+			return sqrt(DistanceL2Squared(a->x, b->x, a->dims));
+		case VHNSW_INNER_PRODUCT:
+			return -DistanceInnerProduct(a->x, b->x, a->dims);
+		case VHNSW_COSINE:
+			return DistanceCosine(a->x, b->x, a->dims);
+		default:
+			pg_unreachable();
+	}
+}
+
+const VhnswCoder vhnsw_rotated_coder = {
+	.is_rotated = true,
+	.classify = rotated_classify,
+	.prepare = rotated_prepare,
+	.encode = rotated_encode,
+	.bound = rotated_bound,
+	.operator = rotated_operator,
+	.is_sane = VhnswBytesAreSane,
+};
