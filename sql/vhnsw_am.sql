@@ -143,9 +143,11 @@ SELECT count(*) FROM (SELECT id FROM many WHERE id % 1000 = 7
                       ORDER BY v <-> '[1,1,1,1,1,1,1,1]' LIMIT 100) s;
 RESET vhnsw.iterative_scan;
 
--- a cursor read in pieces returns every row once, in order
+-- a cursor read in pieces returns every row once, in order, if ef leaves none
+-- to be found late
 CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
 BEGIN;
+SET LOCAL vhnsw.ef_search = 400;
 CREATE TEMP TABLE fetched (n serial, id integer) ON COMMIT DROP;
 DO $$
 DECLARE

@@ -10,6 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
 #include <math.h>
@@ -35,6 +36,8 @@ static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 						 const int8_t *codes_a, const int8_t *codes_b, int dim);
 static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y,
 							  const float *a, const float *b, int dim);
+static bool same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
+						   const int8_t *query);
 static double cosine_distance_of(const DistanceCosineSums *sums);
 
 /*
@@ -122,7 +125,7 @@ DistanceSelfTest(const DistanceKernels *kernels)
 			!same_half_results(kernels, &distance_scalar_kernels, a, b, dim))
 			return false;
 	}
-	return true;
+	return same_edge_dots(kernels, &distance_scalar_kernels, codes_a);
 }
 
 static bool
@@ -202,6 +205,30 @@ same_half_results(const DistanceKernels *x, const DistanceKernels *y,
 				  y->half_l1(half_a[0], half_b, dim)) &&
 		same_bits(x->half_norm_squared(half_b, dim),
 				  y->half_norm_squared(half_b, dim));
+}
+
+/* Two groups, with the largest sums that are possible in one of them. */
+static bool
+same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
+			   const int8_t *query)
+{
+	enum
+	{
+	chunks = TEST_DIM / DistanceEdgeChunkDims(1)};
+	uint8_t		codes[2 * chunks * DISTANCE_EDGE_CHUNK];
+
+	for (int i = 0; i < (int) sizeof(codes); i++)
+		codes[i] = i % 7 < 3 ? 0xff : (uint8_t) (i * 37);
+	for (int bits = 1; bits <= 2; bits++)
+	{
+		int32_t		dots[2][2 * DISTANCE_EDGE_GROUP];
+
+		x->edge_dots(query, codes, bits, chunks, 2, dots[0]);
+		y->edge_dots(query, codes, bits, chunks, 2, dots[1]);
+		if (memcmp(dots[0], dots[1], sizeof(dots[0])) != 0)
+			return false;
+	}
+	return true;
 }
 
 /*

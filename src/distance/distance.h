@@ -90,6 +90,10 @@ typedef struct DistanceKernels
 	/* Exact for dim <= 131,071. */
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
 
+	/* Query with codes of 1 or 2 bits of many neighbors: distance_edge.c */
+	void		(*edge_dots) (const int8_t *query, const uint8_t *codes, int bits,
+							  int num_chunks, int num_groups, int32_t *dots);
+
 	/*
 	 * Sums of |a - scale b| and |scale_a a - scale_b b|; scales are finite. A
 	 * product is rounded before the difference, which DISTANCE_RELATIVE_ERROR
@@ -201,6 +205,14 @@ DistanceL1Int8(const int8_t *a, float scale_a, const int8_t *b, float scale_b,
 			   int dim)
 {
 	return distance_kernels->l1_int8(a, scale_a, b, scale_b, dim);
+}
+
+static inline void
+DistanceEdgeDots(const int8_t *query, const uint8_t *codes, int bits,
+				 int num_chunks, int num_groups, int32_t *dots)
+{
+	distance_kernels->edge_dots(query, codes, bits, num_chunks, num_groups,
+								dots);
 }
 
 /* Number of bits that differ. */

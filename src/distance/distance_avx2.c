@@ -14,6 +14,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
 #ifdef DISTANCE_HAVE_AVX2
@@ -904,6 +905,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.dot_int8 = avx2_dot_int8,
 	.l1_float_int8 = avx2_l1_float_int8,
 	.l1_int8 = avx2_l1_int8,
+	.edge_dots = DistanceEdgeDotsAvx2,
 	.hamming = avx2_hamming,
 	.jaccard = avx2_jaccard,
 };

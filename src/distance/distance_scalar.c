@@ -9,6 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
 #include <math.h>
@@ -405,6 +406,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.dot_int8 = scalar_dot_int8,
 	.l1_float_int8 = scalar_l1_float_int8,
 	.l1_int8 = scalar_l1_int8,
+	.edge_dots = DistanceEdgeDotsScalar,
 	.hamming = scalar_hamming,
 	.jaccard = scalar_jaccard,
 };

@@ -226,6 +226,8 @@ vhnswbuildphasename(int64 phase)
 			return "loading tuples";
 		case VHNSW_PHASE_LINK:
 			return "linking lists";
+		case VHNSW_PHASE_SKETCH:
+			return "learning sketches";
 		case VHNSW_PHASE_WRITE:
 			return "writing pages";
 		case VHNSW_PHASE_LOG:

@@ -37,8 +37,9 @@
 #define VHNSW_PHASE_SAMPLE 2
 #define VHNSW_PHASE_LOAD 3
 #define VHNSW_PHASE_LINK 4
-#define VHNSW_PHASE_WRITE 5
-#define VHNSW_PHASE_LOG 6
+#define VHNSW_PHASE_SKETCH 5
+#define VHNSW_PHASE_WRITE 6
+#define VHNSW_PHASE_LOG 7
 
 typedef struct VhnswOptions
 {

@@ -6,10 +6,11 @@
  *	1. sample blocks of the heap for the mean
  *	2. scan the heap into an array of codes
  *	3. link the elements in memory (vhnsw_graph.c)
- *	4. write the pages (vhnsw_write.c)
- *	5. log all pages in one pass
+ *	4. learn how to sketch neighbors (vhnsw_edge_build.c)
+ *	5. write the pages (vhnsw_write.c)
+ *	6. log all pages in one pass
  *
- * If the array exceeds maintenance_work_mem, steps 3 and 4 happen in the
+ * If the array exceeds maintenance_work_mem, steps 3 to 5 happen in the
  * middle of 2, and the rest of the heap goes in by page inserts, which are not
  * logged one by one either.  A crash at any point leaves an index that is not
  * valid, because the transaction has not committed.
@@ -31,6 +32,7 @@
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_tids.h"
@@ -118,6 +120,7 @@ vhnswbuildempty(Relation index)
 	Page		page;
 
 	begin_build(&state, NULL, index, NULL);
+	VhnswUntrainedSketches(&state.layout);
 	buffer = VhnswExtend(index, INIT_FORKNUM);
 	page = BufferGetPage(buffer);
 
@@ -184,7 +187,7 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	state->graph_context = AllocSetContextCreate(state->context,
 												 "vhnsw build graph",
 												 ALLOCSET_DEFAULT_SIZES);
-	VhnswLayoutInit(&state->layout, VhnswGetMetric(index), dims, m, efc);
+	VhnswLayoutInit(&state->layout, VhnswGetMetric(index), dims, m, efc, 0, 0);
 
 	old_context = MemoryContextSwitchTo(state->context);
 	signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
@@ -348,13 +351,17 @@ static void
 write_out(BuildState *state)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(state->graph_context);
+	VhnswSketches *sketches;
 
 	report_phase(VHNSW_PHASE_LINK);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 state->graph->count);
 	VhnswGraphLink(state->graph);
+	report_phase(VHNSW_PHASE_SKETCH);
+	sketches = VhnswMakeSketches(state->graph,
+								 RelationGetRelationName(state->index));
 	report_phase(VHNSW_PHASE_WRITE);
-	VhnswWriteGraph(state->index, state->graph, ROTATION_SEED,
+	VhnswWriteGraph(state->index, state->graph, sketches, ROTATION_SEED,
 					state->space.mean, state->outside);
 	MemoryContextSwitchTo(old_context);
 

@@ -70,8 +70,8 @@ static void check_duplicate_tids(VhnswCheck *check);
  * vhnsw_check(index regclass, heap boolean)
  *		One row for every violation; none if all is well.
  *
- * With 'heap' every row that the snapshot sees is looked up in the index, and
- * its code and bounds are verified.
+ * With 'heap' every row that the snapshot sees is looked up in the index, its
+ * code and bounds are verified, and all sketches.
  */
 Datum
 vhnsw_check(PG_FUNCTION_ARGS)
@@ -115,7 +115,10 @@ vhnsw_check(PG_FUNCTION_ARGS)
 	check_reachability(check);
 	check_duplicate_tids(check);
 	if (with_heap)
+	{
+		VhnswCheckEdges(check);
 		VhnswCheckHeap(check, snapshot);
+	}
 
 	VhnswCloseAfterInspection(index, heap);
 	return (Datum) 0;
@@ -179,9 +182,9 @@ check_metapage(VhnswCheck *check)
 {
 	VhnswMetaPageData meta = VhnswGetCache(check->index)->meta;
 
-	if (meta.unused != 0 || meta.pca_block != 0 || meta.pending_head != 0 ||
+	if (meta.unused != 0 || meta.pending_head != 0 ||
 		meta.pending_tail != 0 || meta.pending_count != 0 ||
-		meta.edge_dims != 0 || meta.edge_bits != 0 || meta.filter_format != 0)
+		meta.filter_format != 0)
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
 						 "a reserved field of the metapage is not zero");
 	if (meta.flags & ~VHNSW_META_TOMBSTONES)
@@ -192,6 +195,10 @@ check_metapage(VhnswCheck *check)
 		!isfinite(meta.free_slots) || meta.free_slots < 0)
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
 						 "the planner's counts are not valid");
+	if (!(meta.edge_energy >= 0 && meta.edge_energy <= 1) ||
+		(meta.edge_dims == 0 && meta.pca_block != 0))
+		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
+						 "what is said about sketches is not valid");
 }
 
 /* First pass: each page by itself. */

@@ -71,6 +71,9 @@ extern void VhnswCheckAddTid(VhnswCheck *check, const ItemPointerData *tid,
 							 uint32 owner);
 extern uint32 VhnswCheckFindTid(VhnswCheck *check, const ItemPointerData *tid);
 
+/* vhnsw_check_edges.c */
+extern void VhnswCheckEdges(VhnswCheck *check);
+
 /* vhnsw_check_heap.c */
 extern Snapshot VhnswCheckSnapshot(Relation index);
 extern void VhnswCheckHeap(VhnswCheck *check, Snapshot snapshot);

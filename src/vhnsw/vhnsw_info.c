@@ -28,12 +28,13 @@
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_check.h"
+#include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_walk.h"
 
 VECDIST_FUNCTION_INFO_V1(vhnsw_info);
 
-#define INFO_COLUMNS 22
+#define INFO_COLUMNS 25
 
 /* Below this many elements a mean would not be worth a REINDEX. */
 #define MANY_ELEMENTS 1000
@@ -146,6 +147,10 @@ vhnsw_info(PG_FUNCTION_ARGS)
 	values[i++] = Int32GetDatum(meta.degree);
 	values[i++] = Int32GetDatum(meta.version);
 	values[i++] = Int32GetDatum(meta.own_bits);
+	values[i++] = Int32GetDatum(meta.edge_dims);
+	values[i++] = Int32GetDatum(meta.edge_bits);
+	nulls[i] = meta.edge_dims == 0 || meta.edge_energy == 0;
+	values[i++] = Float8GetDatum(meta.edge_energy);
 	values[i++] = Int32GetDatum(meta.slot_size);
 	values[i++] = Int32GetDatum(meta.slots_per_page);
 	values[i++] = Int64GetDatum(walk->nblocks);
@@ -305,6 +310,11 @@ give_advice(const VhnswMetaPageData *meta, const IndexCounts *counts,
 		counts->elements >= MANY_ELEMENTS)
 		appendStringInfoString(&advice,
 							   "REINDEX advised: the index was made when the table had too few rows to learn from.  ");
+	else if (meta->edge_dims > 0 && meta->edge_energy == 0 &&
+			 meta->dims > VHNSW_FULL_SKETCH_DIMS &&
+			 counts->elements >= MANY_ELEMENTS)
+		appendStringInfoString(&advice,
+							   "REINDEX advised: there are enough rows by now to learn better sketches from.  ");
 	else if (counts->elements >= MANY_ELEMENTS &&
 			 counts->links < counts->elements * meta->m)
 		appendStringInfoString(&advice,

@@ -24,6 +24,7 @@
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_keep.h"
 #include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_meta.h"
@@ -44,6 +45,8 @@ typedef struct BackLink
 	VhnswElement target;
 	uint8		version;		/* of target's slot */
 	VhnswElement victim;		/* VHNSW_NO_ELEMENT: append */
+	int			link;			/* of the insert: the target */
+	VhnswEdge  *sketch;			/* of the new element, or NULL */
 } BackLink;
 
 /* An insert in progress. */
@@ -61,6 +64,7 @@ typedef struct Insert
 	int			nchosen;
 	int			fills_end;		/* where those taken over begin */
 	VhnswLink	links[VHNSW_MAX_DEGREE];
+	VhnswEdge  *sketches[VHNSW_MAX_DEGREE]; /* or NULL */
 
 	int			nback_links;
 	BackLink	back_links[VHNSW_MAX_M];
@@ -79,6 +83,7 @@ static int	order_victims(Insert *insert, const VhnswLink *target,
 static bool can_give_up(Insert *insert, VhnswKept *victim);
 static bool take_over(Insert *insert, VhnswKept *victim);
 static bool in_own_list(const Insert *insert, VhnswElement element);
+static void sketch_links(Insert *insert);
 static VhnswElement write_element(Insert *insert, ItemPointer tid,
 								  uint8 *version);
 static bool write_back_link(Insert *insert, const BackLink *link,
@@ -182,6 +187,8 @@ insert_vector(Relation index, VhnswQuery *query, ItemPointer tid,
 									  insert->layout.m, insert->layout.degree,
 									  insert->links);
 	choose_back_links(insert);
+	if (insert->layout.edge_dims > 0)
+		sketch_links(insert);
 
 	element = write_element(insert, tid, &version);
 	VD_DEBUG_POINT("vhnsw-insert-element");
@@ -271,6 +278,7 @@ choose_back_links(Insert *insert)
 				!choose_victim(insert, target, seen, force, &victim))
 				continue;
 			link->target = target->id;
+			link->link = i;
 			link->version = seen->version;
 			link->victim = victim ? victim->element : VHNSW_NO_ELEMENT;
 			insert->nback_links++;
@@ -420,6 +428,40 @@ take_over(Insert *insert, VhnswKept *victim)
 	return true;
 }
 
+/* Make the sketches of all links in both directions. */
+static void
+sketch_links(Insert *insert)
+{
+	const VhnswLayout *layout = &insert->layout;
+	const VhnswEdgeSpace *space = &VhnswGetCache(insert->index)->edges;
+	float	   *z = palloc_array(float, space->dims);
+	float	   *other_z = palloc_array(float, space->dims * insert->nlinks);
+	VhnswEdgeEnd self = {insert->code, z};
+
+	VhnswEdgeProjectCode(space, insert->code, z);
+	for (int i = 0; i < insert->nlinks; i++)
+	{
+		VhnswEdgeEnd other = {insert->links[i].code, other_z + i * space->dims};
+
+		VhnswEdgeProjectCode(space, other.code, other_z + i * space->dims);
+		insert->sketches[i] = palloc(VhnswEdgeSize(layout));
+		VhnswEdgeEncode(space, &self, &other,
+						VhnswCodeDistance(layout, self.code, other.code),
+						insert->sketches[i]);
+	}
+	for (int i = 0; i < insert->nback_links; i++)
+	{
+		BackLink   *link = &insert->back_links[i];
+		VhnswEdgeEnd target = {insert->links[link->link].code,
+		other_z + link->link * space->dims};
+
+		link->sketch = palloc(VhnswEdgeSize(layout));
+		VhnswEdgeEncode(space, &target, &self,
+						VhnswCodeDistance(layout, target.code, self.code),
+						link->sketch);
+	}
+}
+
 /*
  * Write the new element with its list into a free slot.  One record; a crash
  * after it leaves an element that nobody names.
@@ -450,9 +492,15 @@ write_element(Insert *insert, ItemPointer tid, uint8 *version)
 	slot->nneighbors = insert->nlinks;
 	slot->heaptid = *tid;
 	ItemPointerSetInvalid(&slot->tids);
-	memset(slot->neighbors, 0, layout->degree * sizeof(VhnswElement));
+	slot->edge_scale = 0;
+	memset(slot->neighbors, 0,
+		   layout->code_offset - offsetof(VhnswSlotData, neighbors));
 	for (int i = 0; i < insert->nlinks; i++)
+	{
 		slot->neighbors[i] = insert->links[i].id;
+		if (insert->sketches[i])
+			VhnswEdgePut(layout, slot, i, insert->sketches[i]);
+	}
 	VhnswSlotSetCode(layout, slot, insert->code);
 	VhnswChangeEnd(&change);
 
@@ -463,7 +511,7 @@ write_element(Insert *insert, ItemPointer tid, uint8 *version)
 /*
  * Let the target name the new element.  If others have changed its list so
  * that the decision no longer fits, it is left out, and the result is false.
- * One record.
+ * Vacuum may have made it name the new element already.  One record.
  */
 static bool
 write_back_link(Insert *insert, const BackLink *link, VhnswElement element)
@@ -479,6 +527,12 @@ write_back_link(Insert *insert, const BackLink *link, VhnswElement element)
 
 	if ((slot->flags & VHNSW_SLOT_LIVE) && slot->version == link->version)
 	{
+		if (VhnswListContains(slot->neighbors,
+							  VhnswSlotNeighborCount(layout, slot), element))
+		{
+			VhnswReleasePage(buffer);
+			return true;
+		}
 		for (int i = 0; i < slot->nneighbors && place < 0; i++)
 		{
 			if (link->victim != VHNSW_NO_ELEMENT &&
@@ -497,6 +551,8 @@ write_back_link(Insert *insert, const BackLink *link, VhnswElement element)
 		page = VhnswChangePage(&change, buffer);
 		slot = VhnswPageGetSlot(layout, page, slotno);
 		slot->neighbors[place] = element;
+		if (link->sketch)
+			VhnswEdgePut(layout, slot, place, link->sketch);
 		slot->nneighbors = Max(slot->nneighbors, place + 1);
 		VhnswChangeEnd(&change);
 	}

@@ -15,8 +15,15 @@
 #include "utils/float.h"
 #include "utils/rel.h"
 
+#include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_lists.h"
+#include "vhnsw/vhnsw_meta.h"
 
+static void sketch_new_neighbors(Relation index, const VhnswLayout *layout,
+								 VhnswListChange *change);
+static void write_list(const VhnswLayout *layout, VhnswSlot slot,
+					   const VhnswListChange *change, VhnswSlot before,
+					   VhnswEdge *edge);
 static int	choose_victim(Relation index, const VhnswLayout *layout,
 						  VhnswSlot slot, bool *is_live);
 static bool take_link(Relation index, const VhnswLayout *layout,
@@ -87,6 +94,7 @@ VhnswListChangeInit(VhnswListChange *change, Relation index,
 		   change->nold * sizeof(VhnswElement));
 	memcpy(change->new_list, slot->neighbors,
 		   change->nold * sizeof(VhnswElement));
+	memset(change->sketches, 0, sizeof(change->sketches));
 }
 
 /* Is the list on a locked page still what the change was made from? */
@@ -117,12 +125,22 @@ VhnswApplyListChanges(Relation index, const VhnswLayout *layout,
 					  BlockNumber blkno, VhnswListChange *changes,
 					  int nchanges, bool building)
 {
-	Buffer		buffer = VhnswGetPage(index, blkno, VHNSW_PAGE_ELEMENT,
-									  BUFFER_LOCK_EXCLUSIVE);
-	Page		page = BufferGetPage(buffer);
+	VhnswSlot	before = palloc(layout->slot_size);
+	VhnswEdge  *edge = palloc(VhnswEdgeSize(layout));
+	Buffer		buffer;
+	Page		page;
 	VhnswChange record;
 	int			nvalid = 0;
 
+	if (layout->edge_dims > 0)
+	{
+		for (int i = 0; i < nchanges; i++)
+			sketch_new_neighbors(index, layout, &changes[i]);
+	}
+
+	buffer = VhnswGetPage(index, blkno, VHNSW_PAGE_ELEMENT,
+						  BUFFER_LOCK_EXCLUSIVE);
+	page = BufferGetPage(buffer);
 	for (int i = 0; i < nchanges; i++)
 	{
 		if (is_unchanged(layout, page, &changes[i]))
@@ -137,21 +155,113 @@ VhnswApplyListChanges(Relation index, const VhnswLayout *layout,
 		for (int i = 0; i < nchanges; i++)
 		{
 			const VhnswListChange *change = &changes[i];
-			VhnswSlot	slot;
 
 			if (change->element == VHNSW_NO_ELEMENT)
 				continue;
-			slot = VhnswPageGetSlot(layout, page,
-									VhnswElementSlot(layout, change->element));
-			slot->nneighbors = change->nnew;
-			memset(slot->neighbors, 0, layout->degree * sizeof(VhnswElement));
-			memcpy(slot->neighbors, change->new_list,
-				   change->nnew * sizeof(VhnswElement));
+			write_list(layout,
+					   VhnswPageGetSlot(layout, page,
+										VhnswElementSlot(layout,
+														 change->element)),
+					   change, before, edge);
 		}
 		VhnswChangeEnd(&record);
 	}
 	VhnswReleasePage(buffer);
+	pfree(before);
+	pfree(edge);
 	return nvalid == nchanges;
+}
+
+/*
+ * Make the sketches of neighbors that the old list does not have.  One whose
+ * place is free by now gets none; nothing live will list it for long.
+ */
+static void
+sketch_new_neighbors(Relation index, const VhnswLayout *layout,
+					 VhnswListChange *change)
+{
+	const VhnswEdgeSpace *space = &VhnswGetCache(index)->edges;
+	VhnswSlot	slot = palloc(layout->slot_size);
+	VhnswCode  *from_code = palloc(VhnswCodeSize(layout));
+	VhnswCode  *to_code = palloc(VhnswCodeSize(layout));
+	float	   *from_z = palloc_array(float, space->dims);
+	float	   *to_z = palloc_array(float, space->dims);
+	VhnswEdgeEnd from = {from_code, from_z};
+	VhnswEdgeEnd to = {to_code, to_z};
+	bool		started = false;
+
+	for (int i = 0; i < change->nnew; i++)
+	{
+		if (VhnswListContains(change->old_list, change->nold,
+							  change->new_list[i]))
+			continue;
+		if (!started)
+		{
+			if (!VhnswReadSlot(index, layout, change->element, slot))
+				break;
+			VhnswSlotCopyCode(layout, slot, from_code);
+			VhnswEdgeProjectCode(space, from_code, from_z);
+			started = true;
+		}
+		if (!VhnswReadSlot(index, layout, change->new_list[i], slot))
+			continue;
+		VhnswSlotCopyCode(layout, slot, to_code);
+		VhnswEdgeProjectCode(space, to_code, to_z);
+		change->sketches[i] = palloc(VhnswEdgeSize(layout));
+		VhnswEdgeEncode(space, &from, &to,
+						VhnswCodeDistance(layout, from_code, to_code),
+						change->sketches[i]);
+	}
+	pfree(slot);
+	pfree(from_code);
+	pfree(to_code);
+	pfree(from_z);
+	pfree(to_z);
+}
+
+/*
+ * Write a changed list into its slot, with the sketches: of neighbors that it
+ * had already, they move along.  'before' and 'edge' are room to work in.
+ */
+static void
+write_list(const VhnswLayout *layout, VhnswSlot slot,
+		   const VhnswListChange *change, VhnswSlot before, VhnswEdge *edge)
+{
+	if (layout->edge_dims > 0)
+	{
+		memcpy(before, slot, layout->slot_size);
+		for (int i = 0; i < layout->degree; i++)
+		{
+			int			old = 0;
+
+			if (i < change->nnew && i < change->nold &&
+				change->new_list[i] == change->old_list[i])
+				continue;
+			if (i >= change->nnew)
+			{
+				if (i < change->nold)
+					VhnswEdgeClear(layout, slot, i);
+				continue;
+			}
+			while (old < change->nold &&
+				   change->old_list[old] != change->new_list[i])
+				old++;
+			if (old < change->nold)
+			{
+				VhnswEdgeGet(layout, before, old, edge);
+				VhnswEdgePut(layout, slot, i, edge);
+			}
+			else if (change->sketches[i])
+				VhnswEdgePut(layout, slot, i, change->sketches[i]);
+			else
+				VhnswEdgeClear(layout, slot, i);
+		}
+	}
+
+	slot->nneighbors = change->nnew;
+	memset(slot->neighbors, 0, layout->degree * sizeof(VhnswElement));
+	memcpy(slot->neighbors, change->new_list,
+		   change->nnew * sizeof(VhnswElement));
 }
 
 /*

@@ -22,6 +22,7 @@ typedef struct VhnswListChange
 	int			nnew;
 	VhnswElement old_list[VHNSW_MAX_DEGREE];
 	VhnswElement new_list[VHNSW_MAX_DEGREE];
+	struct VhnswEdge *sketches[VHNSW_MAX_DEGREE];	/* of new neighbors */
 } VhnswListChange;
 
 extern bool VhnswReadSlot(Relation index, const VhnswLayout *layout,

@@ -24,18 +24,43 @@
 
 #define MIN_ENTRIES 32
 #define MAX_ENTRIES 1024
-#define MEANS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
+#define FLOATS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
 
 static void read_meta(Relation index, VhnswMetaPageData *meta);
-static VhnswCache *load_cache(Relation index, const VhnswMetaPageData *meta);
-static void load_mean(Relation index, BlockNumber blkno, float *mean,
-					  int dims);
+static bool edges_are_possible(const VhnswMetaPageData *meta);
+static void init_layout(VhnswLayout *layout, const VhnswMetaPageData *meta);
+static VhnswCache *load_cache(Relation index, const VhnswMetaPageData *meta,
+							  const VhnswCache *old);
+static void load_fixed(Relation index, VhnswCache *cache);
+static void load_floats(Relation index, BlockNumber blkno, VhnswPageKind kind,
+						float *values, Size n);
+static void set_pointers(VhnswCache *cache);
+static Size fixed_size(const VhnswMetaPageData *meta);
 static uint32 load_entries(Relation index, VhnswCache *cache);
 static Buffer lock_entry_page(Relation index, VhnswMetaPage meta,
 							  uint32 ordinal, Buffer *last);
 static bool try_add_entry(Relation index, const VhnswLayout *layout,
 						  VhnswElement element, uint8 version,
 						  const VhnswCode *code, Buffer fresh, bool building);
+
+/* Could a slot with such sketches fit a page? */
+static bool
+edges_are_possible(const VhnswMetaPageData *meta)
+{
+	if (meta->edge_dims == 0)
+		return meta->edge_bits == 0;
+	return (meta->edge_bits == 1 || meta->edge_bits == 2) &&
+		meta->edge_dims % DistanceEdgeChunkDims(meta->edge_bits) == 0 &&
+		(Size) meta->edge_dims * meta->edge_bits * meta->degree / 8 <
+		VHNSW_PAGE_CAPACITY;
+}
+
+static void
+init_layout(VhnswLayout *layout, const VhnswMetaPageData *meta)
+{
+	VhnswLayoutInit(layout, meta->metric, meta->dims, meta->m,
+					meta->ef_construction, meta->edge_dims, meta->edge_bits);
+}
 
 /* Copy and check the metapage. */
 static void
@@ -61,11 +86,11 @@ read_meta(Relation index, VhnswMetaPageData *meta)
 
 	if (meta->metric < VHNSW_L2 || meta->metric > VHNSW_L1 ||
 		meta->m < VHNSW_MIN_M || meta->m > VHNSW_MAX_M ||
-		meta->dims < 1 || meta->dims > VhnswMaxDims(meta->m))
+		meta->dims < 1 || meta->dims > VhnswMaxDims(meta->m) ||
+		!edges_are_possible(meta))
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage has impossible parameters.");
-	VhnswLayoutInit(&layout, meta->metric, meta->dims, meta->m,
-					meta->ef_construction);
+	init_layout(&layout, meta);
 	if (meta->degree != layout.degree ||
 		meta->slot_size != layout.slot_size ||
 		meta->slots_per_page != layout.slots_per_page)
@@ -89,7 +114,7 @@ VhnswGetCache(Relation index)
 	read_meta(index, &meta);
 	if (cache == NULL || cache->meta.generation != meta.generation)
 	{
-		VhnswCache *fresh = load_cache(index, &meta);
+		VhnswCache *fresh = load_cache(index, &meta, cache);
 
 		if (index->rd_amcache)
 			pfree(index->rd_amcache);
@@ -99,63 +124,123 @@ VhnswGetCache(Relation index)
 	return cache;
 }
 
-/* Read the whole chain into a new chunk. */
+/*
+ * Read the chain into a new chunk; what never changes is copied from the old
+ * one, if there is one.
+ */
 static VhnswCache *
-load_cache(Relation index, const VhnswMetaPageData *meta)
+load_cache(Relation index, const VhnswMetaPageData *meta,
+		   const VhnswCache *old)
 {
 	VhnswLayout layout;
 	VhnswCache *cache;
-	Size		signs_size;
-	Size		mean_size;
-	float	   *signs;
-	float	   *mean;
+	Size		fixed = fixed_size(meta);
 
-	VhnswLayoutInit(&layout, meta->metric, meta->dims, meta->m,
-					meta->ef_construction);
+	init_layout(&layout, meta);
 	if (meta->entry_count > (uint64) RelationGetNumberOfBlocks(index) *
 		layout.entries_per_page)
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage counts more entries than the index has room for.");
-	signs_size = MAXALIGN(sizeof(float) * VHNSW_ROTATION_ROUNDS * layout.dims);
-	mean_size = MAXALIGN(sizeof(float) * layout.dims);
 
-	cache = MemoryContextAllocZero(index->rd_indexcxt,
-								   MAXALIGN(sizeof(VhnswCache)) +
-								   signs_size + mean_size +
-								   (Size) meta->entry_count *
-								   layout.entry_size);
+	cache = MemoryContextAllocExtended(index->rd_indexcxt,
+									   add_size(fixed,
+												mul_size(meta->entry_count,
+														 layout.entry_size)),
+									   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	if (old && old->fixed_size == fixed)
+		memcpy(cache, old, fixed);
 	cache->meta = *meta;
 	cache->layout = layout;
-	signs = (float *) ((char *) cache + MAXALIGN(sizeof(VhnswCache)));
-	mean = (float *) ((char *) signs + signs_size);
-	cache->entries = (char *) mean + mean_size;
-
-	VhnswRotationSigns(meta->rotation_seed, layout.dims, signs);
-	if (meta->mean_block != 0)
-		load_mean(index, meta->mean_block, mean, layout.dims);
-
 	cache->space.type = VhnswGetValueType(index);
-	cache->space.metric = layout.metric;
-	cache->space.coder = layout.coder;
-	cache->space.dims = layout.dims;
-	cache->space.signs = signs;
-	cache->space.mean = meta->mean_block != 0 ? mean : NULL;
+	set_pointers(cache);
+	if (cache->fixed_size != fixed)
+	{
+		load_fixed(index, cache);
+		cache->fixed_size = fixed;
+	}
 	cache->nentries = load_entries(index, cache);
 	return cache;
 }
 
-static void
-load_mean(Relation index, BlockNumber blkno, float *mean, int dims)
+/* The signs of the rotation, the mean, the basis of sketches. */
+static Size
+signs_size(const VhnswMetaPageData *meta)
 {
-	for (int done = 0; done < dims;)
+	return MAXALIGN(sizeof(float) * VHNSW_ROTATION_ROUNDS * meta->dims);
+}
+
+static Size
+mean_size(const VhnswMetaPageData *meta)
+{
+	return MAXALIGN(sizeof(float) * meta->dims);
+}
+
+static Size
+basis_size(const VhnswMetaPageData *meta)
+{
+	if (meta->pca_block == 0)
+		return 0;
+	return MAXALIGN(sizeof(float) * meta->edge_dims * meta->dims);
+}
+
+/* Bytes of a chunk before its entries. */
+static Size
+fixed_size(const VhnswMetaPageData *meta)
+{
+	return MAXALIGN(sizeof(VhnswCache)) + signs_size(meta) + mean_size(meta) +
+		basis_size(meta);
+}
+
+/* Divide up a chunk. */
+static void
+set_pointers(VhnswCache *cache)
+{
+	const VhnswMetaPageData *meta = &cache->meta;
+	char	   *next = (char *) cache + MAXALIGN(sizeof(VhnswCache));
+
+	cache->space.metric = cache->layout.metric;
+	cache->space.coder = cache->layout.coder;
+	cache->space.dims = cache->layout.dims;
+	cache->space.signs = (void *) next;
+	next += signs_size(meta);
+	cache->space.mean = meta->mean_block != 0 ? (void *) next : NULL;
+	next += mean_size(meta);
+	VhnswEdgeSpaceInit(&cache->edges, &cache->layout,
+					   meta->pca_block != 0 ? (void *) next : NULL);
+	cache->entries = next + basis_size(meta);
+}
+
+/* Read what never changes. */
+static void
+load_fixed(Relation index, VhnswCache *cache)
+{
+	const VhnswMetaPageData *meta = &cache->meta;
+
+	VhnswRotationSigns(meta->rotation_seed, meta->dims,
+					   unconstify(float *, cache->space.signs));
+	if (meta->mean_block != 0)
+		load_floats(index, meta->mean_block, VHNSW_PAGE_MEAN,
+					unconstify(float *, cache->space.mean), meta->dims);
+	if (meta->pca_block != 0)
+		load_floats(index, meta->pca_block, VHNSW_PAGE_PCA,
+					unconstify(float *, cache->edges.matrix),
+					(Size) meta->edge_dims * meta->dims);
+}
+
+/* Read n values from a chain of pages. */
+static void
+load_floats(Relation index, BlockNumber blkno, VhnswPageKind kind,
+			float *values, Size n)
+{
+	for (Size done = 0; done < n;)
 	{
-		int			n = Min(dims - done, (int) MEANS_PER_PAGE);
-		Buffer		buffer = VhnswGetPage(index, blkno, VHNSW_PAGE_MEAN,
+		Size		some = Min(n - done, FLOATS_PER_PAGE);
+		Buffer		buffer = VhnswGetPage(index, blkno, kind,
 										  BUFFER_LOCK_SHARE);
 		Page		page = BufferGetPage(buffer);
 
-		memcpy(mean + done, PageGetContents(page), n * sizeof(float));
-		done += n;
+		memcpy(values + done, PageGetContents(page), some * sizeof(float));
+		done += some;
 		blkno = VhnswPageGetOpaque(page)->next;
 		VhnswReleasePage(buffer);
 	}
@@ -202,6 +287,8 @@ VhnswInitMeta(VhnswMetaPage meta, const VhnswLayout *layout, uint64 seed)
 	meta->m = layout->m;
 	meta->ef_construction = layout->ef_construction;
 	meta->degree = layout->degree;
+	meta->edge_dims = layout->edge_dims;
+	meta->edge_bits = layout->edge_bits;
 	meta->slot_size = layout->slot_size;
 	meta->slots_per_page = layout->slots_per_page;
 	meta->rotation_seed = seed;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * vhnsw_meta.h
- *	  The metadata chain: parameters, mean and entries.
+ *	  The metadata chain: parameters, mean, basis of sketches, and entries.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "vhnsw/vhnsw_code.h"
+#include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_page.h"
 
 /*
@@ -24,6 +25,8 @@ typedef struct VhnswCache
 	VhnswMetaPageData meta;		/* as of the last VhnswGetCache() */
 	VhnswLayout layout;
 	VhnswSpace	space;			/* points into this chunk */
+	VhnswEdgeSpace edges;		/* likewise */
+	Size		fixed_size;		/* of what never changes */
 	uint32		nentries;		/* entries below, of meta.generation */
 	char	   *entries;
 } VhnswCache;

@@ -12,6 +12,7 @@
 
 #include "executor/instrument.h"
 #include "pgstat.h"
+#include "storage/buf_internals.h"
 #include "storage/freespace.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
@@ -21,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "distance/distance_edge.h"
 #include "vecdist_compat.h"
 
 #include "vhnsw/vhnsw_code.h"
@@ -31,7 +33,7 @@
  * whether it still holds a page costs half of looking the page up (measured:
  * 0.7 against 1.4 microseconds on 1.5 GB).
  */
-typedef struct PageHints
+typedef struct VhnswPageHints
 {
 	Oid			relid;			/* hash key */
 	bool		valid;			/* false: the relation may have changed */
@@ -39,7 +41,7 @@ typedef struct PageHints
 	BlockNumber nblocks;		/* length of the array */
 	uint32		visits;
 	Buffer	   *buffers;
-} PageHints;
+} VhnswPageHints;
 
 /* Every so many visits a page is looked up, which raises its usage count. */
 #define VISITS_PER_LOOKUP 16
@@ -48,8 +50,7 @@ static HTAB *page_hints = NULL;
 
 static Buffer read_and_lock(Relation index, BlockNumber blkno, int access,
 							BufferAccessStrategy strategy);
-static PageHints *get_hints(Relation index);
-static void note_hint(PageHints *hints, BlockNumber blkno, Buffer buffer);
+static void note_hint(VhnswPageHints *hints, BlockNumber blkno, Buffer buffer);
 static void reset_hints(Datum arg, Oid relid);
 static void drop_stale_hints(void);
 static int	find_free_slot(const VhnswLayout *layout, Page page);
@@ -59,10 +60,12 @@ static bool try_free_page(Relation index, const VhnswLayout *layout,
 /*
  * VhnswLayoutInit
  *		Derive the places of an index from its parameters.
+ *
+ * edge_dims is 0, or a whole number of chunks.
  */
 void
 VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims, int m,
-				int ef_construction)
+				int ef_construction, int edge_dims, int edge_bits)
 {
 	layout->metric = metric;
 	layout->coder = VhnswGetCoder(metric);
@@ -73,6 +76,15 @@ VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims, int m,
 	layout->degree = TYPEALIGN(8, 2 * m);
 	layout->code_offset = offsetof(VhnswSlotData, neighbors) +
 		layout->degree * sizeof(VhnswElement);
+	layout->edge_dims = edge_dims;
+	layout->edge_bits = edge_bits;
+	layout->edge_chunks = 0;
+	if (edge_dims > 0)
+	{
+		layout->edge_chunks = edge_dims / DistanceEdgeChunkDims(edge_bits);
+		layout->code_offset += VHNSW_EDGE_FACTORS_SIZE(layout->degree) +
+			layout->degree * layout->edge_chunks * DISTANCE_EDGE_PIECE;
+	}
 	layout->code_bytes = TYPEALIGN(8, dims);
 	layout->slot_size = layout->code_offset + layout->code_bytes;
 	layout->slots_per_page = VHNSW_PAGE_CAPACITY / layout->slot_size;
@@ -108,6 +120,7 @@ VhnswInitPage(Page page, VhnswPageKind kind, const VhnswLayout *layout)
 			used = sizeof(VhnswMetaPageData);
 			break;
 		case VHNSW_PAGE_MEAN:
+		case VHNSW_PAGE_PCA:
 			used = VHNSW_PAGE_CAPACITY;
 			break;
 		case VHNSW_PAGE_ENTRY:
@@ -187,11 +200,12 @@ VhnswGetPage(Relation index, BlockNumber blkno, VhnswPageKind kind, int access)
 /*
  * VhnswVisitPage
  *		Pin an element page and lock it in share mode, as a search does often.
+ *
+ * 'hints' are the index's.
  */
 Buffer
-VhnswVisitPage(Relation index, BlockNumber blkno)
+VhnswVisitPage(Relation index, VhnswPageHints *hints, BlockNumber blkno)
 {
-	PageHints  *hints = get_hints(index);
 	Buffer		buffer = InvalidBuffer;
 
 	if (blkno < hints->nblocks)
@@ -220,18 +234,51 @@ VhnswVisitPage(Relation index, BlockNumber blkno)
 	return buffer;
 }
 
-/* The hints for an index, perhaps none; they last as long as the backend. */
-static PageHints *
-get_hints(Relation index)
+/*
+ * VhnswPrefetchSlot
+ *		Let the CPU fetch what a visit to an element will read, if we know where
+ *		it is.
+ *
+ * Nothing is pinned: if the page has moved, the wrong memory is fetched.
+ */
+void
+VhnswPrefetchSlot(const VhnswLayout *layout, const VhnswPageHints *hints,
+				  VhnswElement element)
+{
+	BlockNumber blkno = VhnswElementBlock(layout, element);
+	Buffer		buffer = InvalidBuffer;
+	const char *slot;
+
+	if (blkno < hints->nblocks)
+		buffer = hints->buffers[blkno];
+	if (buffer == InvalidBuffer || BufferIsLocal(buffer))
+		return;
+	__builtin_prefetch(GetBufferDescriptor(buffer - 1));
+	__builtin_prefetch(BufferGetBlock(buffer));
+	slot = (const char *)
+		VhnswPageGetSlot(layout, BufferGetPage(buffer),
+						 VhnswElementSlot(layout, element));
+	for (int i = 0; i < layout->slot_size; i += 64)
+		__builtin_prefetch(slot + i);
+}
+
+/*
+ * VhnswGetPageHints
+ *		The hints for an index, perhaps none.
+ *
+ * The result is valid until the next call.
+ */
+VhnswPageHints *
+VhnswGetPageHints(Relation index)
 {
 	Oid			relid = RelationGetRelid(index);
 	RelFileLocator locator = RelationGetLocator(index);
-	PageHints  *hints;
+	VhnswPageHints *hints;
 	bool		found;
 
 	if (page_hints == NULL)
 	{
-		HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(PageHints)};
+		HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(VhnswPageHints)};
 
 		page_hints = hash_create("vhnsw page hints", 16, &info,
 								 HASH_ELEM | HASH_BLOBS);
@@ -256,7 +303,7 @@ get_hints(Relation index)
 
 /* Remember where a page was found.  The array grows with what is visited. */
 static void
-note_hint(PageHints *hints, BlockNumber blkno, Buffer buffer)
+note_hint(VhnswPageHints *hints, BlockNumber blkno, Buffer buffer)
 {
 	if (blkno >= hints->nblocks)
 	{
@@ -279,7 +326,7 @@ static void
 reset_hints(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS status;
-	PageHints  *hints;
+	VhnswPageHints *hints;
 
 	hash_seq_init(&status, page_hints);
 	while ((hints = hash_seq_search(&status)) != NULL)
@@ -293,7 +340,7 @@ static void
 drop_stale_hints(void)
 {
 	HASH_SEQ_STATUS status;
-	PageHints  *hints;
+	VhnswPageHints *hints;
 
 	hash_seq_init(&status, page_hints);
 	while ((hints = hash_seq_search(&status)) != NULL)

@@ -20,7 +20,7 @@
 #include "utils/relcache.h"
 
 #define VHNSW_MAGIC 0x56484E53	/* "VHNS" */
-#define VHNSW_FORMAT_VERSION 1
+#define VHNSW_FORMAT_VERSION 2
 #define VHNSW_PAGE_ID 0xFF93
 
 #define VHNSW_META_BLKNO 0
@@ -44,7 +44,8 @@ typedef enum VhnswPageKind
 	VHNSW_PAGE_MEAN = 2,
 	VHNSW_PAGE_ENTRY = 3,
 	VHNSW_PAGE_ELEMENT = 4,
-	VHNSW_PAGE_TIDS = 5
+	VHNSW_PAGE_TIDS = 5,
+	VHNSW_PAGE_PCA = 6
 } VhnswPageKind;
 
 /* Special area of every page. */
@@ -100,8 +101,8 @@ typedef struct VhnswMetaPageData
 	uint16		m;
 	uint16		ef_construction;
 	uint16		degree;			/* places in a neighbor list */
-	uint16		edge_dims;		/* 0 */
-	uint8		edge_bits;		/* 0 */
+	uint16		edge_dims;		/* 0 = no sketches of neighbors */
+	uint8		edge_bits;		/* 1 or 2, 0 without sketches */
 	uint8		filter_format;	/* reserved */
 	uint16		slot_size;
 	uint16		slots_per_page;
@@ -110,7 +111,7 @@ typedef struct VhnswMetaPageData
 	BlockNumber entry_block;	/* 0 = no entry page */
 	uint32		entry_count;
 	uint32		generation;		/* changes when an entry changes */
-	BlockNumber pca_block;		/* reserved */
+	BlockNumber pca_block;		/* 0 = none is needed */
 	BlockNumber pending_head;	/* reserved */
 	BlockNumber pending_tail;	/* reserved */
 	uint32		pending_count;	/* reserved */
@@ -118,7 +119,7 @@ typedef struct VhnswMetaPageData
 	uint32		flags;			/* VHNSW_META_TOMBSTONES */
 	ItemPointerData outside[VHNSW_OUTSIDE_LISTS];	/* heads of the lists */
 	uint16		unused;
-	float4		edge_energy;	/* reserved */
+	float4		edge_energy;	/* measured at the build; 0 = unknown */
 	float8		elements;		/* at the last build or vacuum */
 	float8		tombstones;		/* likewise */
 	float8		free_slots;		/* likewise */
@@ -157,9 +158,9 @@ typedef struct VhnswSlotData
 	float4		scale;
 	float4		norm;
 	float4		residual;
-	float4		edge_scale;		/* reserved */
+	float4		edge_scale;		/* that factors are relative to */
 	VhnswElement neighbors[FLEXIBLE_ARRAY_MEMBER];
-	/* the code follows at VhnswLayout.code_offset */
+	/* sketches and code follow: vhnsw_edge.c, VhnswLayout.code_offset */
 } VhnswSlotData;
 
 typedef VhnswSlotData *VhnswSlot;
@@ -221,6 +222,9 @@ typedef struct VhnswLayout
 	int			m;
 	int			ef_construction;
 	int			degree;
+	int			edge_dims;		/* 0 = no sketches */
+	int			edge_bits;
+	int			edge_chunks;
 	int			slot_size;
 	int			slots_per_page;
 	int			code_offset;	/* of the code in a slot */
@@ -266,8 +270,12 @@ VhnswPageGetEntry(const VhnswLayout *layout, Page page, int number)
 #define VHNSW_MAX_M 100
 #define VHNSW_MAX_DEGREE 200
 
+/* Bytes of the two factors of each neighbor. */
+#define VHNSW_EDGE_FACTORS_SIZE(degree) ((degree) * 2 * (int) sizeof(uint16))
+
 extern void VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims,
-							int m, int ef_construction);
+							int m, int ef_construction, int edge_dims,
+							int edge_bits);
 extern int	VhnswMaxDims(int m);
 
 /*
@@ -299,7 +307,12 @@ extern void VhnswInitPage(Page page, VhnswPageKind kind,
 						  const VhnswLayout *layout);
 extern Buffer VhnswGetPage(Relation index, BlockNumber blkno,
 						   VhnswPageKind kind, int access);
-extern Buffer VhnswVisitPage(Relation index, BlockNumber blkno);
+extern struct VhnswPageHints *VhnswGetPageHints(Relation index);
+extern Buffer VhnswVisitPage(Relation index, struct VhnswPageHints *hints,
+							 BlockNumber blkno);
+extern void VhnswPrefetchSlot(const VhnswLayout *layout,
+							  const struct VhnswPageHints *hints,
+							  VhnswElement element);
 extern Buffer VhnswGetAnyPage(Relation index, BlockNumber blkno, int access);
 extern Buffer VhnswGetPageWithStrategy(Relation index, BlockNumber blkno,
 									   int access,

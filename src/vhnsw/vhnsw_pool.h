@@ -18,10 +18,16 @@
 
 struct VhnswFound;
 
+/*
+ * What candidates are sorted by: the estimate, ties by number, so that primary
+ * and standby walk the same way.  As one integer, because a binary search that
+ * compares in one instruction has no branches to guess wrong.
+ */
+typedef uint64 VhnswPoolKey;
+
 typedef struct VhnswCandidate
 {
-	float		estimate;		/* of the distance from the query */
-	VhnswElement element;
+	VhnswPoolKey key;
 	struct VhnswFound *found;	/* NULL until it is expanded */
 } VhnswCandidate;
 
@@ -30,44 +36,46 @@ typedef struct VhnswPool
 	int			capacity;
 	int			count;
 	int			next;			/* the first that is not expanded */
-	VhnswCandidate *items;		/* nearest first; ties by number, so that
-								 * primary and standby walk the same way */
+	VhnswCandidate *items;		/* nearest first */
 } VhnswPool;
 
-static inline bool
-VhnswCandidateIsNearer(const VhnswCandidate *a, float estimate,
-					   VhnswElement element)
+/* The bits of a float, as integers that are ordered alike; not for NaN. */
+static inline VhnswPoolKey
+VhnswMakePoolKey(float estimate, VhnswElement element)
 {
-	return a->estimate < estimate ||
-		(a->estimate == estimate && a->element < element);
+	uint32		bits;
+
+	estimate += 0.0f;			/* -0 is 0 */
+	memcpy(&bits, &estimate, sizeof(bits));
+	bits ^= (bits >> 31) ? 0xFFFFFFFF : 0x80000000;
+	return (VhnswPoolKey) bits << 32 | element;
 }
+
+#define VhnswPoolKeyElement(key) ((VhnswElement) (key))
 
 /* Where a candidate stands or would stand. */
 static inline int
-VhnswPoolPosition(const VhnswPool *pool, float estimate, VhnswElement element)
+VhnswPoolPosition(const VhnswPool *pool, VhnswPoolKey key)
 {
-	int			low = 0;
-	int			high = pool->count;
+	const VhnswCandidate *first = pool->items;
+	int			n = pool->count;
 
-	while (low < high)
+	while (n > 0)
 	{
-		int			middle = (low + high) / 2;
+		int			half = (n + 1) / 2;
 
-		if (VhnswCandidateIsNearer(&pool->items[middle], estimate, element))
-			low = middle + 1;
-		else
-			high = middle;
+		first += first[half - 1].key < key ? half : 0;
+		n -= half;
 	}
-	return low;
+	return first - pool->items;
 }
 
 /* Is there a place for it, free or in exchange for a farther one? */
 static inline bool
-VhnswPoolTakes(const VhnswPool *pool, float estimate, VhnswElement element)
+VhnswPoolTakes(const VhnswPool *pool, VhnswPoolKey key)
 {
 	return pool->count < pool->capacity ||
-		!VhnswCandidateIsNearer(&pool->items[pool->count - 1], estimate,
-								element);
+		key < pool->items[pool->count - 1].key;
 }
 
 static inline void
@@ -82,22 +90,20 @@ VhnswPoolSkipExpanded(VhnswPool *pool)
  * be the new one; returns false if one left.
  */
 static inline bool
-VhnswPoolPut(VhnswPool *pool, float estimate, VhnswElement element,
-			 struct VhnswFound *found)
+VhnswPoolPut(VhnswPool *pool, VhnswPoolKey key, struct VhnswFound *found)
 {
 	bool		fits = pool->count < pool->capacity;
 	int			i;
 
-	if (!VhnswPoolTakes(pool, estimate, element))
+	if (!VhnswPoolTakes(pool, key))
 		return false;
-	i = VhnswPoolPosition(pool, estimate, element);
+	i = VhnswPoolPosition(pool, key);
 	if (!fits)
 		pool->count--;
 	memmove(&pool->items[i + 1], &pool->items[i],
 			(pool->count - i) * sizeof(VhnswCandidate));
 	pool->count++;
-	pool->items[i].estimate = estimate;
-	pool->items[i].element = element;
+	pool->items[i].key = key;
 	pool->items[i].found = found;
 
 	if (found == NULL)
@@ -122,11 +128,11 @@ VhnswPoolRemoveAt(VhnswPool *pool, int i)
 
 /* Take a candidate out, if it is there. */
 static inline void
-VhnswPoolRemove(VhnswPool *pool, float estimate, VhnswElement element)
+VhnswPoolRemove(VhnswPool *pool, VhnswPoolKey key)
 {
-	int			i = VhnswPoolPosition(pool, estimate, element);
+	int			i = VhnswPoolPosition(pool, key);
 
-	if (i < pool->count && pool->items[i].element == element)
+	if (i < pool->count && pool->items[i].key == key)
 		VhnswPoolRemoveAt(pool, i);
 }
 

@@ -15,7 +15,9 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
+#include <float.h>
+#include <math.h>
+
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -27,30 +29,14 @@
 /* How many of the nearest entries a search begins with. */
 #define FIRST_ENTRIES 8
 
-/* An element that was met. */
-typedef struct Seen
-{
-	VhnswElement element;		/* hash key */
-	float		estimate;		/* of its distance, until it is expanded */
-	char		status;			/* for simplehash */
-	bool		expanded;
-	bool		taken;			/* the caller has got it */
-} Seen;
+/* The table of what was met begins with 4,096 places: 64 kB. */
+#define SEEN_BITS 12
 
-#define SH_PREFIX seen
-#define SH_ELEMENT_TYPE Seen
-#define SH_KEY_TYPE VhnswElement
-#define SH_KEY element
-#define SH_HASH_KEY(tb, key) murmurhash32(key)
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-/* Core's header has a harmless shadowing. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow=compatible-local"
-#include "lib/simplehash.h"
-#pragma GCC diagnostic pop
+/*
+ * Places of a pool beyond those that are to be settled.  As estimates become
+ * better, candidates move in and out of the last places.
+ */
+#define POOL_SLACK(wanted) (8 + (wanted) / 4)
 
 typedef struct VhnswSearchEntry
 {
@@ -65,12 +51,14 @@ static int	compare_candidates(const void *a, const void *b);
 static int	compare_elements(const void *a, const void *b);
 static void sort_entries(VhnswSearch *search, const VhnswCache *cache);
 static bool add_entries(VhnswSearch *search);
-static void add_candidate(VhnswSearch *search, VhnswElement element,
-						  float estimate);
+static void add_candidates(VhnswSearch *search, const VhnswElement *elements,
+						   const float *estimates, const float *deviations,
+						   int n);
 static void refill_pool(VhnswSearch *search, int capacity);
 static void expand(VhnswSearch *search);
 static VhnswFound *add_found(VhnswSearch *search, VhnswElement element,
-							 VhnswSlot slot);
+							 VhnswSlot slot, float estimate,
+							 double bound);
 static void evaluate(VhnswSearch *search, VhnswElement *elements, int n);
 static void settle(VhnswSearch *search);
 
@@ -101,10 +89,10 @@ compare_entries(const void *a, const void *b)
 static int
 compare_candidates(const void *a, const void *b)
 {
-	const VhnswCandidate *ca = a;
-	const VhnswCandidate *cb = b;
+	VhnswPoolKey ka = ((const VhnswCandidate *) a)->key;
+	VhnswPoolKey kb = ((const VhnswCandidate *) b)->key;
 
-	return VhnswCandidateIsNearer(ca, cb->estimate, cb->element) ? -1 : 1;
+	return ka < kb ? -1 : ka > kb;
 }
 
 static int
@@ -136,11 +124,14 @@ VhnswSearchBegin(Relation index, const VhnswCache *cache, VhnswQuery *query,
 	search->query = query;
 	search->keep = keep;
 	search->context = context;
-	search->seen = seen_create(context, 2048, NULL);
+	VhnswSeenInit(&search->seen, SEEN_BITS, context);
 	search->found_capacity = 64;
 	search->found = palloc_array(VhnswFound *, search->found_capacity);
 	search->settled = pairingheap_allocate(compare_bounds, NULL);
 	sort_entries(search, cache);
+	if (search->layout.edge_dims > 0)
+		VhnswEdgeQueryInit(&search->edge_query, &cache->edges,
+						   query->rotated);
 	MemoryContextSwitchTo(old_context);
 	return search;
 }
@@ -168,30 +159,66 @@ sort_entries(VhnswSearch *search, const VhnswCache *cache)
 static bool
 add_entries(VhnswSearch *search)
 {
+	const float exact = 0;
 	int			n = Min(search->nentries, FIRST_ENTRIES);
 
 	for (int i = 0; i < n; i++)
 	{
 		VhnswSearchEntry *entry = &search->entries[--search->nentries];
 
-		add_candidate(search, entry->element, entry->estimate);
+		add_candidates(search, &entry->element, &entry->estimate, &exact, 1);
 	}
 	return n > 0;
 }
 
-/* Note an element with its estimate, if it was not met before. */
+/*
+ * Note estimates of the distances of n elements.  Several of one element are
+ * averaged, until it is expanded.
+ */
 static void
-add_candidate(VhnswSearch *search, VhnswElement element, float estimate)
+add_candidates(VhnswSearch *search, const VhnswElement *elements,
+			   const float *estimates, const float *deviations, int n)
 {
-	bool		found;
-	Seen	   *seen = seen_insert(search->seen, element, &found);
+	VhnswSeenTable *table = &search->seen;
+	VhnswPool  *pool = &search->pool;
 
-	if (found)
-		return;
-	seen->estimate = estimate;
-	seen->expanded = seen->taken = false;
-	if (!VhnswPoolPut(&search->pool, estimate, element, NULL))
-		search->forgot = true;
+	VhnswSeenReserve(table, n);
+	for (int i = 0; i < n; i++)
+		__builtin_prefetch(&table->places[VhnswSeenHome(table, elements[i])]);
+	for (int i = 0; i < n; i++)
+	{
+		VhnswSeen  *seen = VhnswSeenProbe(table, elements[i]);
+		VhnswPoolKey key;
+
+		if (unlikely(elements[i] == VHNSW_NO_ELEMENT))
+			VhnswReportCorruption(search->index, VHNSW_META_BLKNO,
+								  "A link or an entry names no element.");
+		if (seen->element == VHNSW_NO_ELEMENT)
+		{
+			seen->element = elements[i];
+			seen->estimate = estimates[i];
+			seen->deviation = deviations[i];
+			table->count++;
+		}
+		else if (seen->expanded || seen->deviation == 0)
+			continue;
+		else
+		{
+			VhnswPoolKey old = VhnswMakePoolKey(seen->estimate, elements[i]);
+
+			/* In a full pool, the last one may be it. */
+			if (pool->count < pool->capacity ||
+				old <= pool->items[pool->count - 1].key)
+				VhnswPoolRemove(pool, old);
+			VhnswEdgeMerge(&seen->estimate, &seen->deviation, estimates[i],
+						   deviations[i]);
+		}
+		key = VhnswMakePoolKey(seen->estimate, elements[i]);
+		if (!VhnswPoolPut(pool, key, NULL))
+			search->forgot = true;
+		if (pool->items[pool->next].key == key)
+			VhnswPrefetchSlot(&search->layout, search->hints, elements[i]);
+	}
 }
 
 /*
@@ -204,19 +231,17 @@ refill_pool(VhnswSearch *search, int capacity)
 	VhnswCandidate *all;
 	Size		size;
 	int64		n = 0;
-	seen_iterator iterator;
-	Seen	   *seen;
 
-	size = add_size(search->seen->members, search->nfound);
+	size = add_size(search->seen.count, search->nfound);
 	all = MemoryContextAllocHuge(search->context,
 								 mul_size(Max(size, 1), sizeof(*all)));
-	seen_start_iterate(search->seen, &iterator);
-	while ((seen = seen_iterate(search->seen, &iterator)) != NULL)
+	for (uint64 i = 0; size > 0 && i < VhnswSeenPlaces(&search->seen); i++)
 	{
-		if (seen->expanded)
+		const VhnswSeen *seen = &search->seen.places[i];
+
+		if (seen->element == VHNSW_NO_ELEMENT || seen->expanded)
 			continue;
-		all[n].estimate = seen->estimate;
-		all[n].element = seen->element;
+		all[n].key = VhnswMakePoolKey(seen->estimate, seen->element);
 		all[n++].found = NULL;
 	}
 	for (int64 i = 0; i < search->nfound; i++)
@@ -225,8 +250,7 @@ refill_pool(VhnswSearch *search, int capacity)
 
 		if (found->settled)
 			continue;
-		all[n].estimate = found->estimate;
-		all[n].element = found->element;
+		all[n].key = VhnswMakePoolKey(found->estimate, found->element);
 		all[n++].found = found;
 	}
 	qsort(all, n, sizeof(VhnswCandidate), compare_candidates);
@@ -252,7 +276,8 @@ refill_pool(VhnswSearch *search, int capacity)
 
 /*
  * Expand the nearest candidate: copy TID, bound and list under one lock, then
- * evaluate the neighbors.
+ * estimate the distances of the neighbors, from their sketches or else from
+ * their own slots.
  *
  * Its estimate becomes what its own code says, so it may turn out to be
  * farther than others in the pool, or a tombstone, which leaves the pool.
@@ -261,49 +286,80 @@ static void
 expand(VhnswSearch *search)
 {
 	const VhnswLayout *layout = &search->layout;
-	VhnswElement element = search->pool.items[search->pool.next].element;
+	VhnswElement element =
+	VhnswPoolKeyElement(search->pool.items[search->pool.next].key);
 	VhnswElement neighbors[VHNSW_MAX_DEGREE];
+	float		estimates[VHNSW_MAX_DEGREE];
+	float		deviations[VHNSW_MAX_DEGREE];
 	VhnswFound *found = NULL;
 	Buffer		buffer;
 	VhnswSlot	slot;
 	int			n = 0;
 
+	/* While this one is looked at, the CPU may fetch what probably follows. */
 	VhnswPoolRemoveAt(&search->pool, search->pool.next);
-	seen_lookup(search->seen, element)->expanded = true;
+	if (search->pool.next < search->pool.count)
+		VhnswPrefetchSlot(layout, search->hints,
+						  VhnswPoolKeyElement(search->pool.items[search->pool.next].key));
+	VhnswSeenLookup(&search->seen, element)->expanded = true;
 	search->nexpanded++;
 
-	buffer = VhnswVisitPage(search->index, VhnswElementBlock(layout, element));
+	buffer = VhnswVisitPage(search->index, search->hints,
+							VhnswElementBlock(layout, element));
 	slot = VhnswPageGetSlot(layout, BufferGetPage(buffer),
 							VhnswElementSlot(layout, element));
 
 	/* Freed since its number was read: vacuum has replaced the link. */
 	if (slot->flags != 0)
 	{
+		float		estimate;
+		double		bound = VhnswBound(search->query,
+									   VhnswSlotView(layout, slot),
+									   &estimate);
+
 		n = VhnswSlotNeighborCount(layout, slot);
 		memcpy(neighbors, slot->neighbors, n * sizeof(VhnswElement));
+		if (layout->edge_dims > 0)
+			VhnswEdgeEstimates(layout, &search->edge_query, slot, n, estimate,
+							   estimates, deviations);
 		if (slot->flags & VHNSW_SLOT_LIVE)
-			found = add_found(search, element, slot);
+			found = add_found(search, element, slot, estimate, bound);
 		if (search->keep)
 			VhnswKeepExpanded(search->keep, element, slot);
 	}
 	VhnswReleasePage(buffer);
 
 	if (found &&
-		!VhnswPoolPut(&search->pool, found->estimate, element, found))
+		!VhnswPoolPut(&search->pool,
+					  VhnswMakePoolKey(found->estimate, element), found))
 		search->forgot = true;
-	evaluate(search, neighbors, n);
+	if (layout->edge_dims > 0)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			/* Also false for NaN. */
+			if (unlikely(!(fabsf(estimates[i]) <= FLT_MAX)))
+				VhnswReportCorruption(search->index,
+									  VhnswElementBlock(layout, element),
+									  "A sketch of a neighbor is out of range.");
+		}
+		add_candidates(search, neighbors, estimates, deviations, n);
+		search->nestimated += n;
+	}
+	else
+		evaluate(search, neighbors, n);
 }
 
 /* Make a share-locked live element a candidate for the answer. */
 static VhnswFound *
-add_found(VhnswSearch *search, VhnswElement element, VhnswSlot slot)
+add_found(VhnswSearch *search, VhnswElement element, VhnswSlot slot,
+		  float estimate, double bound)
 {
 	VhnswFound *found = MemoryContextAlloc(search->context,
 										   sizeof(VhnswFound));
 
-	found->bound = VhnswBound(search->query,
-							  VhnswSlotView(&search->layout, slot),
-							  &found->estimate);
+	found->bound = bound;
+	found->estimate = estimate;
 	found->element = element;
 	found->version = slot->version;
 	found->settled = false;
@@ -334,6 +390,8 @@ evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 	const VhnswLayout *layout = &search->layout;
 	Buffer		buffer = InvalidBuffer;
 	BlockNumber visited = InvalidBlockNumber;
+	const float exact = 0;
+	float		estimate;
 
 	qsort(elements, n, sizeof(VhnswElement), compare_elements);
 	for (int i = 0; i < n; i++)
@@ -341,13 +399,14 @@ evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 		BlockNumber blkno = VhnswElementBlock(layout, elements[i]);
 		VhnswSlot	slot;
 
-		if (seen_lookup(search->seen, elements[i]))
+		if (VhnswSeenLookup(&search->seen, elements[i]))
 			continue;
 		if (blkno != visited)
 		{
 			if (BufferIsValid(buffer))
 				VhnswReleasePage(buffer);
-			buffer = VhnswVisitPage(search->index, blkno);
+			buffer = VhnswVisitPage(search->index, search->hints,
+									blkno);
 			visited = blkno;
 		}
 		slot = VhnswPageGetSlot(layout, BufferGetPage(buffer),
@@ -357,9 +416,8 @@ evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 		if (search->keep)
 			VhnswKeepEvaluated(search->keep, elements[i], slot);
 		search->nevaluated++;
-		add_candidate(search, elements[i],
-					  VhnswEstimate(search->query,
-									VhnswSlotView(layout, slot)));
+		estimate = VhnswEstimate(search->query, VhnswSlotView(layout, slot));
+		add_candidates(search, &elements[i], &estimate, &exact, 1);
 	}
 	if (BufferIsValid(buffer))
 		VhnswReleasePage(buffer);
@@ -400,6 +458,7 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 {
 	VhnswPool  *pool = &search->pool;
 	int64		wanted = nsettled - search->nsettled;
+	int64		capacity;
 
 	if (wanted <= 0)
 		return true;
@@ -409,8 +468,10 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 	 * half of what was settled, so that filling it costs little for each.
 	 */
 	wanted = Max(wanted, search->nsettled / 2);
-	if (wanted > pool->capacity || (search->forgot && pool->count < wanted))
-		refill_pool(search, (int) Min(wanted, INT_MAX / 2));
+	capacity = Min(wanted + POOL_SLACK(wanted), INT_MAX / 2);
+	search->hints = VhnswGetPageHints(search->index);
+	if (capacity > pool->capacity || (search->forgot && pool->count < wanted))
+		refill_pool(search, (int) capacity);
 
 	for (int64 steps = 0; search->nsettled < nsettled; steps++)
 	{
@@ -445,7 +506,7 @@ VhnswSearchTake(VhnswSearch *search)
 		return NULL;
 	found = pairingheap_container(VhnswFound, link,
 								  pairingheap_remove_first(search->settled));
-	seen_lookup(search->seen, found->element)->taken = true;
+	VhnswSeenLookup(&search->seen, found->element)->taken = true;
 	return found;
 }
 
@@ -453,7 +514,7 @@ VhnswSearchTake(VhnswSearch *search)
 bool
 VhnswSearchHasTaken(VhnswSearch *search, VhnswElement element)
 {
-	Seen	   *seen = seen_lookup(search->seen, element);
+	const VhnswSeen *seen = VhnswSeenLookup(&search->seen, element);
 
 	return seen && seen->taken;
 }

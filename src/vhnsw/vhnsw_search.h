@@ -13,9 +13,11 @@
 #include "lib/pairingheap.h"
 
 #include "vhnsw/vhnsw_code.h"
+#include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_page.h"
 #include "vhnsw/vhnsw_pool.h"
+#include "vhnsw/vhnsw_seen.h"
 #include "vhnsw/vhnsw_tids.h"
 
 /*
@@ -38,11 +40,13 @@ typedef struct VhnswFound
 typedef struct VhnswSearch
 {
 	Relation	index;
+	struct VhnswPageHints *hints;	/* valid during a call */
 	VhnswLayout layout;
 	VhnswQuery *query;
+	VhnswEdgeQuery edge_query;	/* if the index has sketches */
 	struct VhnswKeep *keep;		/* what an insert remembers, else NULL */
 	MemoryContext context;		/* owns everything below */
-	struct seen_hash *seen;
+	VhnswSeenTable seen;
 	VhnswPool	pool;
 	bool		forgot;			/* something seen is in the hash table only */
 	VhnswFound **found;			/* all there ever were, nfound of them */
@@ -54,6 +58,7 @@ typedef struct VhnswSearch
 	int64		nfound;
 	int64		nevaluated;		/* slots read for their code alone */
 	int64		nexpanded;
+	int64		nestimated;		/* neighbors, by their sketches */
 } VhnswSearch;
 
 extern VhnswSearch *VhnswSearchBegin(Relation index, const VhnswCache *cache,

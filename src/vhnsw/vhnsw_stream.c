@@ -37,7 +37,7 @@ static bool next_from_list(VhnswStream *stream, VhnswOutsideList list,
 static bool next_from_graph(VhnswStream *stream, VhnswStreamRow *row);
 static double required_settled(const VhnswStream *stream, double number);
 static bool sweep_is_due(const VhnswStream *stream);
-static double expected_evaluations(const VhnswStream *stream);
+static double expected_visits(const VhnswStream *stream);
 static void take_tids(VhnswStream *stream, const VhnswFound *found);
 static void begin_sweep(VhnswStream *stream);
 static int	collect_page(VhnswStream *stream, BlockNumber blkno,
@@ -240,10 +240,10 @@ sweep_is_due(const VhnswStream *stream)
 	double		eighth = 1 + stream->elements / 8;
 
 	if (stream->nreported == 0 && stream->search->nexpanded == 0 &&
-		expected_evaluations(stream) >= eighth)
+		expected_visits(stream) >= eighth)
 		return true;
 	if (stream->nreported >= stream->ef &&
-		stream->search->nevaluated >= eighth)
+		stream->search->nexpanded + stream->search->nevaluated >= eighth)
 		return true;
 	return stream->search->nexpanded >= stream->ef &&
 		MemoryContextMemAllocated(stream->context, false) >
@@ -251,16 +251,21 @@ sweep_is_due(const VhnswStream *stream)
 }
 
 /*
- * How many elements the graph search will probably evaluate, if it is likely
- * to go on beyond ef; else ef, each of which has to be evaluated at least.
+ * How many slots the graph search will probably read, if it is likely to go on
+ * beyond ef; else ef, each of which has to be read at least.  Without sketches
+ * the slots of neighbors come to those of elements that are expanded.
  */
 static double
-expected_evaluations(const VhnswStream *stream)
+expected_visits(const VhnswStream *stream)
 {
+	double		expansions;
+
 	if (stream->expected_rows <= stream->ef)
 		return stream->ef;
-	return required_settled(stream, stream->expected_rows) *
-		stream->layout.degree / 2;
+	expansions = required_settled(stream, stream->expected_rows);
+	if (stream->layout.edge_dims > 0)
+		return expansions;
+	return expansions * stream->layout.degree / 2;
 }
 
 /* Remember the TIDs of an element and the bound to report them with. */

@@ -203,7 +203,7 @@ expand_page(VhnswWalk *walk, BlockNumber blkno)
 bool
 VhnswPageIsOurs(Page page)
 {
-	for (int kind = VHNSW_PAGE_META; kind <= VHNSW_PAGE_TIDS; kind++)
+	for (int kind = VHNSW_PAGE_META; kind <= VHNSW_PAGE_PCA; kind++)
 	{
 		if (VhnswPageIsKind(page, kind))
 			return true;

@@ -3,8 +3,8 @@
  * vhnsw_write.c
  *	  Write the graph of an index build to pages.
  *
- * The pages follow each other without gaps: metapage, mean, entries, elements
- * in the order of loading, TID cells.  So every place is known by arithmetic
+ * The pages follow each other without gaps: metapage, mean, basis of sketches,
+ * entries, elements in the order of loading, TID cells.  So every place is known by arithmetic
  * before anything is written, and each page is written once.
  *
  * Nothing is logged here; the build logs all pages at its end.
@@ -19,16 +19,19 @@
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_write.h"
 
-#define MEANS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
+#define FLOATS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
 
 typedef struct Writer
 {
 	Relation	index;
 	VhnswGraph *graph;
+	VhnswSketches *sketches;
 	const VhnswLayout *layout;
 	const VhnswTidArray *outside;	/* VHNSW_OUTSIDE_LISTS arrays */
 	BlockNumber mean_block;		/* 0 = none */
 	BlockNumber mean_pages;
+	BlockNumber pca_block;		/* 0 = none */
+	BlockNumber pca_pages;
 	BlockNumber entry_block;
 	BlockNumber entry_pages;
 	BlockNumber element_block;
@@ -47,7 +50,9 @@ static void plan_pages(Writer *writer, bool has_mean);
 static Page begin_page(Writer *writer, VhnswPageKind kind, BlockNumber blkno);
 static void end_page(Writer *writer);
 static void write_meta(Writer *writer, uint64 seed);
-static void write_mean(Writer *writer, const float *mean);
+static BlockNumber pages_for_floats(Size n);
+static void write_floats(Writer *writer, VhnswPageKind kind,
+						 BlockNumber first_page, const float *values, Size n);
 static void write_entries(Writer *writer);
 static void write_elements(Writer *writer);
 static void write_cells(Writer *writer);
@@ -68,18 +73,23 @@ static int	compare_duplicates(const void *a, const void *b);
  * the graph.
  */
 void
-VhnswWriteGraph(Relation index, VhnswGraph *graph, uint64 seed,
-				const float *mean, const VhnswTidArray *outside)
+VhnswWriteGraph(Relation index, VhnswGraph *graph, VhnswSketches *sketches,
+				uint64 seed, const float *mean, const VhnswTidArray *outside)
 {
-	Writer		writer = {.index = index,.graph = graph,
-	.layout = &graph->layout,.outside = outside};
+	Writer		writer = {.index = index,.graph = graph,.sketches = sketches,
+	.layout = &sketches->layout,.outside = outside};
 
 	qsort(graph->duplicates, graph->nduplicates, sizeof(VhnswDuplicate),
 		  compare_duplicates);
 	plan_pages(&writer, mean != NULL);
 	write_meta(&writer, seed);
 	if (mean)
-		write_mean(&writer, mean);
+		write_floats(&writer, VHNSW_PAGE_MEAN, writer.mean_block, mean,
+					 writer.layout->dims);
+	if (sketches->space.matrix)
+		write_floats(&writer, VHNSW_PAGE_PCA, writer.pca_block,
+					 sketches->space.matrix,
+					 (Size) writer.layout->edge_dims * writer.layout->dims);
 	write_entries(&writer);
 	write_elements(&writer);
 	write_cells(&writer);
@@ -120,9 +130,15 @@ plan_pages(Writer *writer, bool has_mean)
 	if (has_mean)
 	{
 		writer->mean_block = next;
-		writer->mean_pages = (layout->dims + MEANS_PER_PAGE - 1) /
-			MEANS_PER_PAGE;
+		writer->mean_pages = pages_for_floats(layout->dims);
 		next += writer->mean_pages;
+	}
+	if (writer->sketches->space.matrix)
+	{
+		writer->pca_block = next;
+		writer->pca_pages = pages_for_floats((Size) layout->edge_dims *
+											 layout->dims);
+		next += writer->pca_pages;
 	}
 	writer->entry_block = next;
 	writer->entry_pages =
@@ -197,6 +213,8 @@ write_meta(Writer *writer, uint64 seed)
 
 	VhnswInitMeta(meta, writer->layout, seed);
 	meta->mean_block = writer->mean_block;
+	meta->pca_block = writer->pca_block;
+	meta->edge_energy = writer->sketches->energy;
 	meta->entry_block = writer->entry_pages > 0 ? writer->entry_block : 0;
 	meta->entry_count = graph->nentries;
 	meta->elements = graph->count;
@@ -216,22 +234,28 @@ write_meta(Writer *writer, uint64 seed)
 	end_page(writer);
 }
 
-static void
-write_mean(Writer *writer, const float *mean)
+static BlockNumber
+pages_for_floats(Size n)
 {
-	int			dims = writer->layout->dims;
+	return (BlockNumber) ((n + FLOATS_PER_PAGE - 1) / FLOATS_PER_PAGE);
+}
 
-	for (BlockNumber i = 0; i < writer->mean_pages; i++)
+/* Write n values as a chain of pages. */
+static void
+write_floats(Writer *writer, VhnswPageKind kind, BlockNumber first_page,
+			 const float *values, Size n)
+{
+	BlockNumber blkno = first_page;
+
+	for (Size done = 0; done < n; done += FLOATS_PER_PAGE)
 	{
-		int			first = i * MEANS_PER_PAGE;
-		Page		page = begin_page(writer, VHNSW_PAGE_MEAN,
-									  writer->mean_block + i);
+		Page		page = begin_page(writer, kind, blkno++);
 
 		memset(PageGetContents(page), 0, VHNSW_PAGE_CAPACITY);
-		memcpy(PageGetContents(page), mean + first,
-			   Min(dims - first, (int) MEANS_PER_PAGE) * sizeof(float));
-		if (i + 1 < writer->mean_pages)
-			VhnswPageGetOpaque(page)->next = writer->mean_block + i + 1;
+		memcpy(PageGetContents(page), values + done,
+			   Min(n - done, FLOATS_PER_PAGE) * sizeof(float));
+		if (done + FLOATS_PER_PAGE < n)
+			VhnswPageGetOpaque(page)->next = blkno;
 		end_page(writer);
 	}
 }
@@ -277,6 +301,8 @@ fill_slot(Writer *writer, VhnswSlot slot, uint32 id)
 	VhnswSlotSetCode(writer->layout, slot, code);
 	for (int i = 0; i < slot->nneighbors; i++)
 		slot->neighbors[i] = element_number(writer, ids[i]);
+	if (writer->layout->edge_dims > 0)
+		VhnswSketchNeighbors(writer->sketches, graph, id, slot);
 }
 
 static void

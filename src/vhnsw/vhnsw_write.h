@@ -10,10 +10,12 @@
 
 #include "postgres.h"
 
+#include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_tids.h"
 
-extern void VhnswWriteGraph(Relation index, VhnswGraph *graph, uint64 seed,
+extern void VhnswWriteGraph(Relation index, VhnswGraph *graph,
+							VhnswSketches *sketches, uint64 seed,
 							const float *mean,
 							const VhnswTidArray *outside);
 

@@ -58,7 +58,8 @@ my $query = random_vector($dims, seed => 3);
 my $page_size = 8192;
 my $header    = 24;
 my $special   = $page_size - 16;
-my $slot_size = 32 + 4 * $degree + 8;
+my $slot_size =
+  $server->safe_psql('postgres', q{SELECT bytes_per_element FROM vhnsw_info('i')});
 
 drive_out();
 my $image = slurp_file($path);
@@ -97,6 +98,8 @@ my %fields  = (
 	'meta ef'             => [ 1, $header + 12, 2 ],
 	'meta degree'         => [ 1, $header + 14, 2 ],
 	'meta edge dims'      => [ 1, $header + 16, 2, 'damage' ],
+	'meta edge bits'      => [ 1, $header + 18, 1, 'damage' ],
+	'meta PCA'            => [ 1, $header + 48, 4, 'damage' ],
 	'meta slot size'      => [ 1, $header + 20, 2 ],
 	'meta slots per page' => [ 1, $header + 22, 2 ],
 	'meta mean'           => [ 1, $header + 32, 4 ],
@@ -122,7 +125,11 @@ my %fields  = (
 	'slot norm'           => [ 4, $at_slot + 20, 4, 'damage' ],
 	'slot residual'       => [ 4, $at_slot + 24, 4, 'damage' ],
 	'slot neighbor'       => [ 4, $at_slot + 32, 4, 'damage' ],
-	'slot code'           => [ 4, $at_slot + 32 + 4 * $degree, 4, 'damage' ],
+	'slot edge scale'     => [ 4, $at_slot + 28, 4 ],
+	'slot edge factor A'  => [ 4, $at_slot + 32 + 4 * $degree, 4 ],
+	'slot edge factor S'  => [ 4, $at_slot + 32 + 6 * $degree, 4 ],
+	'slot edge codes'     => [ 4, $at_slot + 32 + 8 * $degree, 32 ],
+	'slot code'           => [ 4, $at_slot + $slot_size - 8, 4, 'damage' ],
 	'cell next'           => [ 5, $at_cell,      6, 'damage' ],
 	'cell TID count'      => [ 5, $at_cell + 6,  1, 'damage' ],
 	'cell version'        => [ 5, $at_cell + 7,  1, 'damage' ],

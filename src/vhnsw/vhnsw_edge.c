@@ -1,0 +1,369 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_edge.c
+ *	  Sketches of neighbors, kept beside the links to them.
+ *
+ * An element p keeps of each neighbor o a code u of w = o - p in few
+ * dimensions, so that one visit to p's slot estimates the distances of all its
+ * neighbors from a query q.  With z the projection of a centred and rotated
+ * vector,
+ *
+ *	|q - o|^2 = |q - p|^2 + |w|^2 - 2 <w, q - p>
+ *	<w, q - p> ~ |w|^2 / <u, z_w> * <u, z_q - z_p>
+ *
+ * The scale |w|^2 / <u, z_w> has the full length of w in the numerator, so
+ * that the estimate is right for q = o, where it matters.  What does not
+ * depend on q is kept in two factors,
+ *
+ *	S = -2 |w|^2 / <u, z_w>		A = |w|^2 - S <u, z_p>
+ *	|q - o|^2 ~ |q - p|^2 + A + S <u, z_q>
+ *
+ * Negative inner products are half of |q - o|^2 - |q|^2 - |o|^2, hence
+ *
+ *	S = -|w|^2 / <u, z_w>		A = -<w, p> - S <u, z_p>
+ *	-<q, o> ~ -<q, p> + A + S <u, z_q>		(with <w, p> as the codes say)
+ *
+ * Estimates of one element from several parents are averaged with weights
+ * inverse to their variance, which grows with S^2 |q - p|^2.
+ *
+ * Codes are -3, -1, 1, 3 with two bits for a dimension, and -1, 1 with one;
+ * they are stored counting from 0.  Measurements behind all of this: README,
+ * section "Edges".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "vhnsw/vhnsw_edge.h"
+
+/* The largest factor, below HALF_MAX by what rounding may add. */
+#define LARGEST_FACTOR 60000.0f
+
+/*
+ * Where a 2-bit code changes from 1 to 3, in units of the root mean square.
+ * Best for normal deviates, which the rotation makes of the components.
+ */
+#define OUTER_THRESHOLD 0.98f
+
+static Half *slot_a(const VhnswLayout *layout, const VhnswSlotData *slot);
+static Half *slot_s(const VhnswLayout *layout, const VhnswSlotData *slot);
+static uint8 *slot_piece(const VhnswLayout *layout, const VhnswSlotData *slot,
+						 int place);
+static float quantize(const VhnswEdgeSpace *space, const float *from,
+					  const float *to, uint8 *piece, float *from_product);
+static void set_edge_scale(const VhnswLayout *layout, VhnswSlot slot,
+						   float scale);
+
+void
+VhnswEdgeSpaceInit(VhnswEdgeSpace *space, const VhnswLayout *layout,
+				   const float *matrix)
+{
+	space->metric = layout->metric;
+	space->source_dims = layout->dims;
+	space->dims = layout->edge_dims;
+	space->bits = layout->edge_bits;
+	space->matrix = matrix;
+}
+
+/* Where the factors and codes of a slot lie. */
+static Half *
+slot_a(const VhnswLayout *layout, const VhnswSlotData *slot)
+{
+	return (Half *) ((char *) unconstify(VhnswSlotData *, slot) +
+					 offsetof(VhnswSlotData, neighbors) +
+					 layout->degree * sizeof(VhnswElement));
+}
+
+static Half *
+slot_s(const VhnswLayout *layout, const VhnswSlotData *slot)
+{
+	return slot_a(layout, slot) + layout->degree;
+}
+
+static uint8 *
+slot_codes(const VhnswLayout *layout, const VhnswSlotData *slot)
+{
+	return (uint8 *) (slot_s(layout, slot) + layout->degree);
+}
+
+/* The first piece of a neighbor's code; others follow chunk by chunk. */
+static uint8 *
+slot_piece(const VhnswLayout *layout, const VhnswSlotData *slot, int place)
+{
+	return slot_codes(layout, slot) +
+		DistanceEdgeByte(layout->edge_bits, layout->edge_chunks, place, 0);
+}
+
+/*
+ * VhnswEdgeProject
+ *		The projection of a centred and rotated vector: space->dims values.
+ */
+void
+VhnswEdgeProject(const VhnswEdgeSpace *space, const float *rotated, float *z)
+{
+	if (space->matrix)
+	{
+		for (int i = 0; i < space->dims; i++)
+			z[i] = (float)
+				DistanceInnerProduct(space->matrix +
+									 (Size) i * space->source_dims,
+									 rotated, space->source_dims);
+	}
+	else
+	{
+		int			n = Min(space->dims, space->source_dims);
+
+		memcpy(z, rotated, n * sizeof(float));
+		memset(z + n, 0, (space->dims - n) * sizeof(float));
+	}
+}
+
+/* The same for an element, as far as its code knows it. */
+void
+VhnswEdgeProjectCode(const VhnswEdgeSpace *space, const VhnswCode *code,
+					 float *z)
+{
+	if (space->matrix)
+	{
+		for (int i = 0; i < space->dims; i++)
+			z[i] = code->scale * (float)
+				DistanceDotFloatInt8(space->matrix +
+									 (Size) i * space->source_dims,
+									 code->code, space->source_dims);
+	}
+	else
+	{
+		int			n = Min(space->dims, space->source_dims);
+
+		for (int i = 0; i < n; i++)
+			z[i] = code->scale * code->code[i];
+		memset(z + n, 0, (space->dims - n) * sizeof(float));
+	}
+}
+
+/*
+ * VhnswEdgeEncode
+ *		The sketch of the edge between two elements.
+ *
+ * 'distance' is VhnswCodeDistance() between them.  'edge' has room for
+ * VhnswEdgeSize() bytes.
+ */
+void
+VhnswEdgeEncode(const VhnswEdgeSpace *space, const VhnswEdgeEnd *from,
+				const VhnswEdgeEnd *to, float distance, VhnswEdge *edge)
+{
+	float		length_squared;
+	float		constant;
+	float		from_product;
+	float		product = quantize(space, from->z, to->z, edge->piece,
+								   &from_product);
+
+	if (space->metric == VHNSW_INNER_PRODUCT)
+	{
+		/* distance is -<p, o>, so <w, p> = -distance - |p|^2 */
+		length_squared = from->code->norm * from->code->norm +
+			to->code->norm * to->code->norm + 2 * distance;
+		constant = distance + from->code->norm * from->code->norm;
+	}
+	else
+		length_squared = constant = distance;
+
+	/* A code that says nothing is of no use: o looks like p. */
+	edge->s = 0;
+	if (length_squared > 0 && product > 0)
+		edge->s = -2 * length_squared / product;
+	if (space->metric == VHNSW_INNER_PRODUCT)
+		edge->s /= 2;
+	edge->a = constant - edge->s * from_product;
+}
+
+/*
+ * Code w, the difference of two projections, and return <u, w>; *from_product
+ * becomes <u, from>.
+ */
+static float
+quantize(const VhnswEdgeSpace *space, const float *from, const float *to,
+		 uint8 *piece, float *from_product)
+{
+	int			bits = space->bits;
+	float		threshold = 0;
+	float		product = 0;
+
+	if (bits == 2)
+		threshold = OUTER_THRESHOLD *
+			sqrtf((float) DistanceL2Squared(from, to, space->dims) /
+				  space->dims);
+
+	memset(piece, 0, space->dims * bits / 8);
+	*from_product = 0;
+	for (int i = 0; i < space->dims; i++)
+	{
+		float		w = to[i] - from[i];
+		int			u = w >= 0 ? 1 : -1;
+
+		if (bits == 2 && fabsf(w) > threshold)
+			u *= 3;
+		product += u * w;
+		*from_product += u * from[i];
+		piece[i / DistanceEdgeChunkDims(bits) * DISTANCE_EDGE_PIECE + i % 4] |=
+			(u + (1 << bits) - 1) / 2 << DistanceEdgeShift(bits, i);
+	}
+	return product;
+}
+
+/*
+ * VhnswEdgePut
+ *		Put a sketch into a place of a slot.
+ *
+ * Factors are relative to the slot's edge scale, which is made larger if this
+ * one does not fit.
+ */
+void
+VhnswEdgePut(const VhnswLayout *layout, VhnswSlot slot, int place,
+			 const VhnswEdge *edge)
+{
+	float		scale = slot->edge_scale;
+	float		needed = Max(sqrtf(fabsf(edge->a) / LARGEST_FACTOR),
+							 fabsf(edge->s) / LARGEST_FACTOR);
+	float		factors[2];
+	Half		halves[2];
+	uint8	   *piece = slot_piece(layout, slot, place);
+
+	if (scale == 0)
+		scale = sqrtf(fabsf(edge->a));
+	scale = Max(scale, Max(needed, FLT_MIN));
+	if (scale != slot->edge_scale)
+		set_edge_scale(layout, slot, scale);
+
+	factors[0] = edge->a / scale / scale;
+	factors[1] = edge->s / scale;
+	DistanceFloatToHalf(factors, halves, 2);
+	slot_a(layout, slot)[place] = halves[0];
+	slot_s(layout, slot)[place] = halves[1];
+	for (int i = 0; i < layout->edge_chunks; i++)
+		memcpy(piece + i * DISTANCE_EDGE_CHUNK,
+			   edge->piece + i * DISTANCE_EDGE_PIECE, DISTANCE_EDGE_PIECE);
+}
+
+/* Express the factors of a slot in another scale. */
+static void
+set_edge_scale(const VhnswLayout *layout, VhnswSlot slot, float scale)
+{
+	float		ratio = slot->edge_scale / scale;
+	float		a[VHNSW_MAX_DEGREE];
+	float		s[VHNSW_MAX_DEGREE];
+
+	DistanceHalfToFloat(slot_a(layout, slot), a, layout->degree);
+	DistanceHalfToFloat(slot_s(layout, slot), s, layout->degree);
+	for (int i = 0; i < layout->degree; i++)
+	{
+		a[i] *= ratio * ratio;
+		s[i] *= ratio;
+	}
+	DistanceFloatToHalf(a, slot_a(layout, slot), layout->degree);
+	DistanceFloatToHalf(s, slot_s(layout, slot), layout->degree);
+	slot->edge_scale = scale;
+}
+
+/* Read a sketch back. */
+void
+VhnswEdgeGet(const VhnswLayout *layout, const VhnswSlotData *slot, int place,
+			 VhnswEdge *edge)
+{
+	const uint8 *piece = slot_piece(layout, slot, place);
+
+	edge->a = HalfToFloat(slot_a(layout, slot)[place]) *
+		slot->edge_scale * slot->edge_scale;
+	edge->s = HalfToFloat(slot_s(layout, slot)[place]) * slot->edge_scale;
+	for (int i = 0; i < layout->edge_chunks; i++)
+		memcpy(edge->piece + i * DISTANCE_EDGE_PIECE,
+			   piece + i * DISTANCE_EDGE_CHUNK, DISTANCE_EDGE_PIECE);
+}
+
+/* Make the sketch of a place all zero. */
+void
+VhnswEdgeClear(const VhnswLayout *layout, VhnswSlot slot, int place)
+{
+	uint8	   *piece = slot_piece(layout, slot, place);
+
+	slot_a(layout, slot)[place] = 0;
+	slot_s(layout, slot)[place] = 0;
+	for (int i = 0; i < layout->edge_chunks; i++)
+		memset(piece + i * DISTANCE_EDGE_CHUNK, 0, DISTANCE_EDGE_PIECE);
+}
+
+/*
+ * VhnswEdgeQueryInit
+ *		Project and quantize a centred and rotated query.
+ *
+ * Eight bits are enough: with twelve the same number of expansions is needed,
+ * with four 5 to 12 % more.  The query lives in the current memory context.
+ */
+void
+VhnswEdgeQueryInit(VhnswEdgeQuery *query, const VhnswEdgeSpace *space,
+				   const float *rotated)
+{
+	float	   *z = palloc_array(float, space->dims);
+	float		largest = 0;
+	int32		sum = 0;
+
+	VhnswEdgeProject(space, rotated, z);
+	for (int i = 0; i < space->dims; i++)
+		largest = Max(largest, fabsf(z[i]));
+
+	query->bits = space->bits;
+	query->chunks = space->dims / DistanceEdgeChunkDims(space->bits);
+	query->unit = largest > FLT_MIN ? largest / 127 : 1;
+	query->values = palloc_array(int8, space->dims);
+	for (int i = 0; i < space->dims; i++)
+	{
+		int			value = (int) rintf(z[i] / query->unit);
+
+		query->values[i] = (int8) value;
+		sum += value;
+	}
+	query->bias = ((1 << space->bits) - 1) * sum;
+	pfree(z);
+}
+
+/*
+ * VhnswEdgeEstimates
+ *		Estimated distances of the query from the first n neighbors of a slot.
+ *
+ * 'distance' is that of the slot's own element; standard deviations are up to a
+ * common factor.  Both arrays have room for VHNSW_MAX_DEGREE values.
+ */
+void
+VhnswEdgeEstimates(const VhnswLayout *layout, const VhnswEdgeQuery *query,
+				   const VhnswSlotData *slot, int n, float distance,
+				   float *estimates, float *deviations)
+{
+	int			groups = (n + DISTANCE_EDGE_GROUP - 1) / DISTANCE_EDGE_GROUP;
+	int32		dots[VHNSW_MAX_DEGREE];
+	float		a[VHNSW_MAX_DEGREE];
+	float		s[VHNSW_MAX_DEGREE];
+	float		scale = slot->edge_scale;
+	float		scale_squared = scale * scale;
+	float		spread = 1;
+
+	/* What u misses of w counts as far as q - p goes, or q from the origin. */
+	if (layout->metric != VHNSW_INNER_PRODUCT)
+		spread = sqrtf(Max(distance, FLT_MIN));
+
+	DistanceEdgeDots(query->values, slot_codes(layout, slot), query->bits,
+					 query->chunks, groups, dots);
+	DistanceHalfToFloat(slot_a(layout, slot), a, n);
+	DistanceHalfToFloat(slot_s(layout, slot), s, n);
+	for (int i = 0; i < n; i++)
+	{
+		float		factor = s[i] * scale;
+
+		/* A code c counts from 0; it stands for 2c - (2^bits - 1). */
+		estimates[i] = distance + a[i] * scale_squared +
+			factor * query->unit * (float) (2 * dots[i] - query->bias);
+		deviations[i] = fabsf(factor) * spread;
+	}
+}

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_edge_build.h
+ *	  Choose and make the sketches of an index build.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_EDGE_BUILD_H
+#define VHNSW_EDGE_BUILD_H
+
+#include "postgres.h"
+
+#include "vhnsw/vhnsw_edge.h"
+#include "vhnsw/vhnsw_graph.h"
+
+/* What an index build knows about its sketches. */
+typedef struct VhnswSketches
+{
+	VhnswLayout layout;
+	VhnswEdgeSpace space;		/* its matrix lives as long as this */
+	float		energy;			/* share of edges' squares kept; 0 = unknown */
+	bool		trained;
+	Half	   *projections;	/* space.dims for each element, or NULL */
+	VhnswEdge  *edge;			/* room for one */
+	float	   *from;			/* likewise, for its ends */
+	float	   *to;
+} VhnswSketches;
+
+extern void VhnswUntrainedSketches(VhnswLayout *layout);
+extern VhnswSketches *VhnswMakeSketches(const VhnswGraph *graph,
+										const char *index_name);
+extern void VhnswSketchNeighbors(VhnswSketches *sketches,
+								 const VhnswGraph *graph, uint32 id,
+								 VhnswSlot slot);
+
+#endif							/* VHNSW_EDGE_BUILD_H */

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_pca.h
+ *	  Principal component analysis of a sample.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_PCA_H
+#define VHNSW_PCA_H
+
+#include "postgres.h"
+
+extern void VhnswPca(float *columns, int n, int dims, int ncomponents,
+					 float *matrix);
+
+#endif							/* VHNSW_PCA_H */
