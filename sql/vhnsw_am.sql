@@ -57,12 +57,12 @@ CREATE INDEX ON any_length USING vhnsw (v vector_l2_ops);
 \echo :LAST_ERROR_SQLSTATE
 CREATE INDEX ON any_length USING vhnsw ((v::vector(8)) vector_l2_ops);
 DROP TABLE any_length;
-CREATE TABLE long (v vector(7993));
+CREATE TABLE long (v vector(8057));
 CREATE INDEX ON long USING vhnsw (v vector_l2_ops);
 \echo :LAST_ERROR_SQLSTATE
-ALTER TABLE long ALTER v TYPE vector(7992);
+ALTER TABLE long ALTER v TYPE vector(8056);
 CREATE INDEX ON long USING vhnsw (v vector_l2_ops);
-INSERT INTO long SELECT random_vector(7992, i) FROM generate_series(1, 3) i;
+INSERT INTO long SELECT random_vector(8056, i) FROM generate_series(1, 3) i;
 DROP TABLE long;
 
 -- operator classes

@@ -18,7 +18,9 @@ INSERT INTO classes VALUES
     ('halfvec_l2_ops', 'halfvec(24)', '<->'),
     ('halfvec_ip_ops', 'halfvec(24)', '<#>'),
     ('halfvec_cosine_ops', 'halfvec(24)', '<=>'),
-    ('halfvec_l1_ops', 'halfvec(24)', '<+>');
+    ('halfvec_l1_ops', 'halfvec(24)', '<+>'),
+    ('bit_hamming_ops', 'bit(24)', '<~>'),
+    ('bit_jaccard_ops', 'bit(24)', '<%>');
 
 -- every class that there is
 SELECT opcname FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
@@ -51,7 +53,10 @@ $$;
 -- ... in the form of each type
 CREATE FUNCTION literal(type text, elements real[]) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT elements::vector::text
+    SELECT CASE type
+        WHEN 'bit' THEN binary_quantize(elements::vector)::text
+        ELSE elements::vector::text
+    END
 $$;
 
 CREATE FUNCTION fill(first integer, last integer) RETURNS void LANGUAGE plpgsql AS $$
@@ -144,6 +149,76 @@ INSERT INTO any_length VALUES ('[1,2,3]');
 INSERT INTO any_length VALUES ('[1,2]');
 \echo :LAST_ERROR_SQLSTATE
 DROP TABLE any_length;
+CREATE TABLE any_length (b varbit);
+CREATE INDEX ON any_length USING vhnsw (b bit_hamming_ops);
+CREATE INDEX ON any_length USING vhnsw ((b::bit(3)) bit_hamming_ops);
+DROP TABLE any_length;
+CREATE TABLE any_length (b varbit(3));
+CREATE INDEX ON any_length USING vhnsw (b bit_hamming_ops);
+INSERT INTO any_length VALUES ('101');
+INSERT INTO any_length VALUES ('10');
+\echo :LAST_ERROR_SQLSTATE
+SET enable_seqscan = off;
+SELECT b FROM any_length ORDER BY b <~> B'11';
+\echo :LAST_ERROR_SQLSTATE
+SELECT b FROM any_length ORDER BY b <~> B'110';
+RESET enable_seqscan;
+DROP TABLE any_length;
+
+-- the longest: lists get shorter, and then it is refused
+CREATE TABLE long (id integer, b bit(64000));
+CREATE INDEX long_b ON long USING vhnsw (b bit_hamming_ops);
+INSERT INTO long SELECT i, (repeat('0', i) || repeat('1', 64000 - i))::bit(64000)
+FROM generate_series(1, 40) i;
+REINDEX INDEX long_b;
+INSERT INTO long SELECT i, (repeat('0', i) || repeat('1', 64000 - i))::bit(64000)
+FROM generate_series(41, 50) i;
+SET enable_seqscan = off;
+SELECT id, b <~> repeat('1', 64000)::bit(64000) AS distance
+FROM long ORDER BY 2 LIMIT 3;
+RESET enable_seqscan;
+SELECT dimensions, bits_per_dimension, degree, elements_per_page FROM vhnsw_info('long_b');
+SELECT * FROM vhnsw_check('long_b', true);
+DROP INDEX long_b;
+CREATE INDEX long_b ON long USING vhnsw (b bit_hamming_ops) WITH (m = 40);
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE long;
+CREATE TABLE long (b bit(64001));
+CREATE INDEX ON long USING vhnsw (b bit_hamming_ops);
+DROP TABLE long;
+
+-- expressions as users write them: the planner chooses their indexes
+CREATE TABLE documents (id integer PRIMARY KEY, embedding vector(64));
+INSERT INTO documents
+SELECT n, (SELECT array_agg(((hashint8extended(i, n) & 65535) - 32768) / 32768.0
+                            + ((hashint8extended(i, n % 40) & 65535) - 32768) / 16384.0)
+           FROM generate_series(1, 64) i)
+FROM generate_series(1, 3000) n;
+ANALYZE documents;
+CREATE INDEX documents_halfvec ON documents
+    USING vhnsw ((embedding::halfvec(64)) halfvec_cosine_ops);
+EXPLAIN (COSTS OFF) SELECT id FROM documents
+ORDER BY embedding::halfvec(64) <=> (SELECT embedding::halfvec(64) FROM documents WHERE id = 17) LIMIT 5;
+SELECT id FROM documents
+ORDER BY embedding::halfvec(64) <=> (SELECT embedding::halfvec(64) FROM documents WHERE id = 17) LIMIT 1;
+CREATE INDEX documents_bit ON documents
+    USING vhnsw ((binary_quantize(embedding)::bit(64)) bit_hamming_ops);
+EXPLAIN (COSTS OFF)
+SELECT id FROM (
+    SELECT id, embedding FROM documents
+    ORDER BY binary_quantize(embedding)::bit(64) <~>
+        binary_quantize((SELECT embedding FROM documents WHERE id = 17)) LIMIT 40) s
+ORDER BY embedding <=> (SELECT embedding FROM documents WHERE id = 17) LIMIT 5;
+SELECT id FROM (
+    SELECT id, embedding FROM documents
+    ORDER BY binary_quantize(embedding)::bit(64) <~>
+        binary_quantize((SELECT embedding FROM documents WHERE id = 17)) LIMIT 40) s
+ORDER BY embedding <=> (SELECT embedding FROM documents WHERE id = 17) LIMIT 1;
+CREATE INDEX documents_partial ON documents
+    USING vhnsw ((embedding::halfvec(64)) halfvec_l1_ops) WHERE id > 1000;
+EXPLAIN (COSTS OFF) SELECT id FROM documents WHERE id > 1000
+ORDER BY embedding::halfvec(64) <+> (SELECT embedding::halfvec(64) FROM documents WHERE id = 17) LIMIT 5;
+DROP TABLE documents;
 
 SELECT run('DROP TABLE items_%1$s');
 DROP TABLE classes;

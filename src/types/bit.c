@@ -17,8 +17,6 @@
 VECDIST_FUNCTION_INFO_V1(hamming_distance);
 VECDIST_FUNCTION_INFO_V1(jaccard_distance);
 
-static void check_same_length(VarBit *a, VarBit *b);
-
 VarBit *
 BitCreate(int num_bits)
 {
@@ -30,14 +28,13 @@ BitCreate(int num_bits)
 	return result;
 }
 
-static void
-check_same_length(VarBit *a, VarBit *b)
+void
+BitCheckSameLength(int length_a, int length_b)
 {
-	if (VARBITLEN(a) != VARBITLEN(b))
+	if (unlikely(length_a != length_b))
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_EXCEPTION),
-				errmsg("different bit lengths %d and %d",
-					   VARBITLEN(a), VARBITLEN(b)),
+				errmsg("different bit lengths %d and %d", length_a, length_b),
 				errdetail("Both bit strings must have the same number of bits."));
 }
 
@@ -48,7 +45,7 @@ hamming_distance(PG_FUNCTION_ARGS)
 	VarBit	   *a = PG_GETARG_VARBIT_P(0);
 	VarBit	   *b = PG_GETARG_VARBIT_P(1);
 
-	check_same_length(a, b);
+	BitCheckSameLength(VARBITLEN(a), VARBITLEN(b));
 	PG_RETURN_FLOAT8(DistanceHamming(VARBITS(a), VARBITS(b), VARBITBYTES(a)));
 }
 
@@ -59,6 +56,6 @@ jaccard_distance(PG_FUNCTION_ARGS)
 	VarBit	   *a = PG_GETARG_VARBIT_P(0);
 	VarBit	   *b = PG_GETARG_VARBIT_P(1);
 
-	check_same_length(a, b);
+	BitCheckSameLength(VARBITLEN(a), VARBITLEN(b));
 	PG_RETURN_FLOAT8(DistanceJaccard(VARBITS(a), VARBITS(b), VARBITBYTES(a)));
 }

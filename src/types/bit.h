@@ -10,6 +10,9 @@
 
 #include "utils/varbit.h"
 
+/* Raises the error of the SQL level for different lengths. */
+extern void BitCheckSameLength(int length_a, int length_b);
+
 /* All bits are zero. */
 extern VarBit *BitCreate(int num_bits);
 

@@ -42,8 +42,11 @@ VECDIST_FUNCTION_INFO_V1(vhnsw_l2_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_inner_product_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_cosine_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_l1_metric);
+VECDIST_FUNCTION_INFO_V1(vhnsw_hamming_metric);
+VECDIST_FUNCTION_INFO_V1(vhnsw_jaccard_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_vector_type);
 VECDIST_FUNCTION_INFO_V1(vhnsw_halfvec_type);
+VECDIST_FUNCTION_INFO_V1(vhnsw_bit_type);
 
 int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
 int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
@@ -170,6 +173,18 @@ vhnsw_l1_metric(PG_FUNCTION_ARGS)
 }
 
 Datum
+vhnsw_hamming_metric(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_HAMMING);
+}
+
+Datum
+vhnsw_jaccard_metric(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_JACCARD);
+}
+
+Datum
 vhnsw_vector_type(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(VHNSW_VECTOR);
@@ -179,6 +194,12 @@ Datum
 vhnsw_halfvec_type(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(VHNSW_HALFVEC);
+}
+
+Datum
+vhnsw_bit_type(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_BIT);
 }
 
 /* What the operator class of an index measures. */

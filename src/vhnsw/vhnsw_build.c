@@ -150,21 +150,27 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	int			m = options ? options->m : VHNSW_DEFAULT_M;
 	int			efc = options ? options->ef_construction :
 	VHNSW_DEFAULT_EF_CONSTRUCTION;
-	const char *type_name = VhnswValueTypeName(VhnswGetValueType(index));
+	VhnswMetric metric = VhnswGetMetric(index);
+	VhnswValueType type = VhnswGetValueType(index);
+	const VhnswCoder *coder = VhnswGetCoder(metric, VhnswOwnBits(type));
+	int			max_dims;
 	MemoryContext old_context;
-	float	   *signs;
 
 	if (dims < 1)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("column does not have dimensions"),
 				errhint("Declare the column as %s(n), or index an expression cast to %s(n).",
-						type_name, type_name));
-	if (dims > VhnswMaxDims(m))
+						VhnswValueTypeName(type), VhnswValueTypeName(type)));
+	if (coder == NULL)
+		elog(ERROR, "no codes for metric %d of type %s", metric,
+			 VhnswValueTypeName(type));
+	max_dims = VhnswMaxDims(coder, m);
+	if (dims > max_dims)
 		ereport(ERROR,
 				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("column cannot have more than %d dimensions for vhnsw index",
-					   VhnswMaxDims(m)),
+					   max_dims),
 				errdetail("With m = %d an element of %d dimensions does not fit a page.",
 						  m, dims),
 				errhint("Index fewer dimensions, or set a smaller m."));
@@ -187,16 +193,20 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	state->graph_context = AllocSetContextCreate(state->context,
 												 "vhnsw build graph",
 												 ALLOCSET_DEFAULT_SIZES);
-	VhnswLayoutInit(&state->layout, VhnswGetMetric(index), dims, m, efc, 0, 0);
+	VhnswLayoutInit(&state->layout, coder, metric, dims, m, efc, 0, 0);
 
 	old_context = MemoryContextSwitchTo(state->context);
-	signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
-	VhnswRotationSigns(ROTATION_SEED, dims, signs);
 	state->space.type = VhnswGetValueType(index);
 	state->space.metric = state->layout.metric;
 	state->space.coder = state->layout.coder;
 	state->space.dims = dims;
-	state->space.signs = signs;
+	if (state->layout.is_rotated)
+	{
+		float	   *signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
+
+		VhnswRotationSigns(ROTATION_SEED, dims, signs);
+		state->space.signs = signs;
+	}
 	state->code = palloc(VhnswCodeSize(&state->layout));
 	state->graph = VhnswGraphCreate(&state->layout,
 									(uint64) maintenance_work_mem * 1024,
@@ -216,7 +226,8 @@ learn_mean(BuildState *state)
 	float	   *mean;
 
 	/* Inner products are taken from the origin. */
-	if (state->layout.metric == VHNSW_INNER_PRODUCT || nblocks == 0)
+	if (!state->space.coder->has_mean ||
+		state->layout.metric == VHNSW_INNER_PRODUCT || nblocks == 0)
 		return;
 
 	report_phase(VHNSW_PHASE_SAMPLE);

@@ -116,12 +116,16 @@ static void
 copy_space(HeapCheck *state, const VhnswCache *cache)
 {
 	int			dims = cache->layout.dims;
-	float	   *signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
 
-	memcpy(signs, cache->space.signs,
-		   VHNSW_ROTATION_ROUNDS * dims * sizeof(float));
 	state->space = cache->space;
-	state->space.signs = signs;
+	if (cache->layout.is_rotated)
+	{
+		float	   *signs = palloc_array(float, VHNSW_ROTATION_ROUNDS * dims);
+
+		memcpy(signs, cache->space.signs,
+			   VHNSW_ROTATION_ROUNDS * dims * sizeof(float));
+		state->space.signs = signs;
+	}
 	if (cache->space.mean)
 	{
 		float	   *mean = palloc_array(float, dims);

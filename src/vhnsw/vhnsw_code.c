@@ -15,11 +15,53 @@
 
 #include "vhnsw/vhnsw_code.h"
 
-/* The coder of a metric. */
+/*
+ * VhnswGetCoder
+ *		The coder of codes with so many bits for a dimension.
+ *
+ * Returns NULL if there is none; the arguments may come from a damaged page.
+ */
 const VhnswCoder *
-VhnswGetCoder(VhnswMetric metric)
+VhnswGetCoder(VhnswMetric metric, int own_bits)
 {
-	return metric == VHNSW_L1 ? &vhnsw_l1_coder : &vhnsw_rotated_coder;
+	const VhnswCoder *coder = NULL;
+
+	switch (metric)
+	{
+		case VHNSW_L2:
+		case VHNSW_INNER_PRODUCT:
+		case VHNSW_COSINE:
+			coder = &vhnsw_rotated_coder;
+			break;
+		case VHNSW_L1:
+			coder = &vhnsw_l1_coder;
+			break;
+		case VHNSW_HAMMING:
+		case VHNSW_JACCARD:
+			coder = &vhnsw_bits_coder;
+			break;
+	}
+	return coder && coder->own_bits == own_bits ? coder : NULL;
+}
+
+/* The most dimensions whose code fits a page with lists of m places. */
+int
+VhnswMaxDims(const VhnswCoder *coder, int m)
+{
+	int			room = VhnswMaxCodeBytes(m);
+	int			low = 0;
+	int			high = VHNSW_MAX_DIMS;
+
+	while (low < high)
+	{
+		int			middle = (low + high + 1) / 2;
+
+		if (coder->code_bytes(middle) <= room)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
 }
 
 /* The largest magnitude of a vector's components. */
@@ -64,6 +106,13 @@ VhnswEncode(const VhnswLayout *layout, const VhnswQuery *query,
 {
 	memset(code, 0, VhnswCodeSize(layout));
 	query->coder->encode(layout, query, code);
+}
+
+/* Length of a code of 8-bit numbers. */
+int
+VhnswByteForEach(int dims)
+{
+	return dims;
 }
 
 /* Does a code of 8-bit numbers have none that is not used? */

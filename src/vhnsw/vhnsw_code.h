@@ -67,6 +67,7 @@ typedef struct VhnswQuery
 	int			dims;			/* of all */
 	VhnswVectorClass vector_class;	/* of all; the rest is valid if NORMAL */
 	float	   *rotated;		/* q', palloc'd; of L1, centred only */
+	const uint8 *bits;			/* of bit strings: those of the value */
 	double		norm_squared;	/* of q' */
 	double		norm;			/* likewise; of L1, the sum of magnitudes */
 	double		rotation_error; /* relative, of q' and of stored vectors */
@@ -80,6 +81,11 @@ typedef struct VhnswQuery
 typedef struct VhnswCoder
 {
 	bool		is_rotated;		/* of vhnsw_rotated.c */
+	bool		has_mean;		/* but for the inner product */
+	int			own_bits;		/* as the metapage says */
+
+	/* Length of a code, a number that rises with the dimensions. */
+	int			(*code_bytes) (int dims);
 	VhnswVectorClass (*classify) (VhnswMetric metric, const VhnswValue *value);
 
 	/* of a value of class NORMAL, with the common fields filled in */
@@ -105,6 +111,7 @@ typedef struct VhnswCoder
 
 extern const VhnswCoder vhnsw_rotated_coder;
 extern const VhnswCoder vhnsw_l1_coder;
+extern const VhnswCoder vhnsw_bits_coder;
 
 #define VHNSW_ROTATION_ROUNDS 4
 
@@ -128,8 +135,10 @@ VhnswRoundUp(double x)
 }
 
 extern float VhnswLargestComponent(const VhnswValue *value);
+extern int	VhnswByteForEach(int dims);
 extern bool VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view);
-extern const VhnswCoder *VhnswGetCoder(VhnswMetric metric);
+extern const VhnswCoder *VhnswGetCoder(VhnswMetric metric, int own_bits);
+extern int	VhnswMaxDims(const VhnswCoder *coder, int m);
 extern void VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 						   const VhnswValue *value);
 extern void VhnswEncode(const VhnswLayout *layout, const VhnswQuery *query,

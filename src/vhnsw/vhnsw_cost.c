@@ -31,8 +31,8 @@
 /* In a pass over the pages, beside the pages themselves. */
 #define SWEEP_EVALUATION (10 * cpu_operator_cost)
 
-/* For each dimension of the code */
-#define DIMENSION (0.01 * cpu_operator_cost)
+/* For each byte of the code */
+#define CODE_BYTE (0.01 * cpu_operator_cost)
 
 /* Share of a list that was not seen before. */
 #define FRESH_NEIGHBORS 0.6
@@ -120,7 +120,7 @@ static Cost
 sweep_cost(const ScanCost *index)
 {
 	return index->pages * seq_page_cost + index->elements *
-		(SWEEP_EVALUATION + index->layout.dims * DIMENSION);
+		(SWEEP_EVALUATION + index->layout.code_bytes * CODE_BYTE);
 }
 
 /*
@@ -132,7 +132,7 @@ search_cost(const ScanCost *index, double rows, double ef)
 	double		settled = Max(ef, Min(3 * rows - 2 * ef, 2 * rows));
 	double		evaluated = Min(settled * index->layout.degree *
 								FRESH_NEIGHBORS, index->elements);
-	double		evaluation = GRAPH_EVALUATION + index->layout.dims * DIMENSION;
+	double		evaluation = GRAPH_EVALUATION + index->layout.code_bytes * CODE_BYTE;
 	double		cached = effective_cache_size;
 	Cost		cost = 0;
 

@@ -65,8 +65,8 @@ static void load_projection(const VhnswSketches *sketches,
 static void
 set_edges(VhnswLayout *layout, int edge_dims, int edge_bits)
 {
-	VhnswLayoutInit(layout, layout->metric, layout->dims, layout->m,
-					layout->ef_construction, edge_dims, edge_bits);
+	VhnswLayoutInit(layout, layout->coder, layout->metric, layout->dims,
+					layout->m, layout->ef_construction, edge_dims, edge_bits);
 }
 
 /* The largest sketch that leaves room for so many elements on a page. */

@@ -190,6 +190,10 @@ metric_name(VhnswMetric metric)
 			return "cosine";
 		case VHNSW_L1:
 			return "l1";
+		case VHNSW_HAMMING:
+			return "hamming";
+		case VHNSW_JACCARD:
+			return "jaccard";
 	}
 	return NULL;				/* VhnswGetCache() has checked it */
 }
@@ -306,7 +310,8 @@ give_advice(const VhnswMetaPageData *meta, const IndexCounts *counts,
 	if (counts->unreachable > counts->elements / 100)
 		appendStringInfoString(&advice,
 							   "REINDEX advised: more than 1 % of the elements cannot be reached through the graph.  ");
-	if (meta->mean_block == 0 && meta->metric != VHNSW_INNER_PRODUCT &&
+	if (meta->mean_block == 0 && VhnswGetCoder(meta->metric, meta->own_bits)->has_mean &&
+		meta->metric != VHNSW_INNER_PRODUCT &&
 		counts->elements >= MANY_ELEMENTS)
 		appendStringInfoString(&advice,
 							   "REINDEX advised: the index was made when the table had too few rows to learn from.  ");

@@ -107,6 +107,9 @@ l1_operator(VhnswMetric metric, const VhnswValue *a, const VhnswValue *b)
 }
 
 const VhnswCoder vhnsw_l1_coder = {
+	.has_mean = true,
+	.own_bits = 8,
+	.code_bytes = VhnswByteForEach,
 	.classify = l1_classify,
 	.prepare = l1_prepare,
 	.encode = l1_encode,

@@ -27,6 +27,7 @@
 #define FLOATS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
 
 static void read_meta(Relation index, VhnswMetaPageData *meta);
+static const VhnswCoder *get_coder(const VhnswMetaPageData *meta);
 static bool edges_are_possible(const VhnswMetaPageData *meta);
 static void init_layout(VhnswLayout *layout, const VhnswMetaPageData *meta);
 static VhnswCache *load_cache(Relation index, const VhnswMetaPageData *meta,
@@ -43,13 +44,20 @@ static bool try_add_entry(Relation index, const VhnswLayout *layout,
 						  VhnswElement element, uint8 version,
 						  const VhnswCode *code, Buffer fresh, bool building);
 
+static const VhnswCoder *
+get_coder(const VhnswMetaPageData *meta)
+{
+	return VhnswGetCoder(meta->metric, meta->own_bits);
+}
+
 /* Could a slot with such sketches fit a page? */
 static bool
 edges_are_possible(const VhnswMetaPageData *meta)
 {
 	if (meta->edge_dims == 0)
 		return meta->edge_bits == 0;
-	return (meta->edge_bits == 1 || meta->edge_bits == 2) &&
+	return get_coder(meta)->is_rotated &&
+		(meta->edge_bits == 1 || meta->edge_bits == 2) &&
 		meta->edge_dims % DistanceEdgeChunkDims(meta->edge_bits) == 0 &&
 		(Size) meta->edge_dims * meta->edge_bits * meta->degree / 8 <
 		VHNSW_PAGE_CAPACITY;
@@ -58,8 +66,8 @@ edges_are_possible(const VhnswMetaPageData *meta)
 static void
 init_layout(VhnswLayout *layout, const VhnswMetaPageData *meta)
 {
-	VhnswLayoutInit(layout, meta->metric, meta->dims, meta->m,
-					meta->ef_construction, meta->edge_dims, meta->edge_bits);
+	VhnswLayoutInit(layout, get_coder(meta), meta->metric, meta->dims,
+					meta->m, meta->ef_construction, meta->edge_dims, meta->edge_bits);
 }
 
 /* Copy and check the metapage. */
@@ -84,9 +92,10 @@ read_meta(Relation index, VhnswMetaPageData *meta)
 					   VHNSW_FORMAT_VERSION),
 				errhint("REINDEX the index."));
 
-	if (meta->metric < VHNSW_L2 || meta->metric > VHNSW_L1 ||
+	if (get_coder(meta) == NULL ||
 		meta->m < VHNSW_MIN_M || meta->m > VHNSW_MAX_M ||
-		meta->dims < 1 || meta->dims > VhnswMaxDims(meta->m) ||
+		meta->dims < 1 ||
+		meta->dims > VhnswMaxDims(get_coder(meta), meta->m) ||
 		!edges_are_possible(meta))
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage has impossible parameters.");
@@ -166,12 +175,16 @@ load_cache(Relation index, const VhnswMetaPageData *meta,
 static Size
 signs_size(const VhnswMetaPageData *meta)
 {
+	if (!get_coder(meta)->is_rotated)
+		return 0;
 	return MAXALIGN(sizeof(float) * VHNSW_ROTATION_ROUNDS * meta->dims);
 }
 
 static Size
 mean_size(const VhnswMetaPageData *meta)
 {
+	if (meta->mean_block == 0)
+		return 0;
 	return MAXALIGN(sizeof(float) * meta->dims);
 }
 
@@ -216,8 +229,9 @@ load_fixed(Relation index, VhnswCache *cache)
 {
 	const VhnswMetaPageData *meta = &cache->meta;
 
-	VhnswRotationSigns(meta->rotation_seed, meta->dims,
-					   unconstify(float *, cache->space.signs));
+	if (cache->layout.is_rotated)
+		VhnswRotationSigns(meta->rotation_seed, meta->dims,
+						   unconstify(float *, cache->space.signs));
 	if (meta->mean_block != 0)
 		load_floats(index, meta->mean_block, VHNSW_PAGE_MEAN,
 					unconstify(float *, cache->space.mean), meta->dims);
@@ -282,7 +296,7 @@ VhnswInitMeta(VhnswMetaPage meta, const VhnswLayout *layout, uint64 seed)
 	meta->magic = VHNSW_MAGIC;
 	meta->version = VHNSW_FORMAT_VERSION;
 	meta->metric = layout->metric;
-	meta->own_bits = 8;
+	meta->own_bits = layout->coder->own_bits;
 	meta->dims = layout->dims;
 	meta->m = layout->m;
 	meta->ef_construction = layout->ef_construction;

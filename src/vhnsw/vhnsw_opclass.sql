@@ -16,6 +16,14 @@ CREATE FUNCTION vhnsw_l1_metric() RETURNS integer
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vhnsw_l1_metric() IS 'vhnsw support';
 
+CREATE FUNCTION vhnsw_hamming_metric() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_hamming_metric() IS 'vhnsw support';
+
+CREATE FUNCTION vhnsw_jaccard_metric() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_jaccard_metric() IS 'vhnsw support';
+
 CREATE FUNCTION vhnsw_vector_type() RETURNS integer
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vhnsw_vector_type() IS 'vhnsw support';
@@ -23,6 +31,10 @@ COMMENT ON FUNCTION vhnsw_vector_type() IS 'vhnsw support';
 CREATE FUNCTION vhnsw_halfvec_type() RETURNS integer
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vhnsw_halfvec_type() IS 'vhnsw support';
+
+CREATE FUNCTION vhnsw_bit_type() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_bit_type() IS 'vhnsw support';
 
 -- vector
 
@@ -83,3 +95,19 @@ CREATE OPERATOR CLASS halfvec_l1_ops
     FUNCTION 1 (halfvec, halfvec) vhnsw_l1_metric(),
     FUNCTION 2 (halfvec, halfvec) vhnsw_halfvec_type();
 COMMENT ON OPERATOR CLASS halfvec_l1_ops USING vhnsw IS 'taxicab distance of halfvecs';
+
+-- bit
+
+CREATE OPERATOR CLASS bit_hamming_ops
+    FOR TYPE bit USING vhnsw AS
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 (bit, bit) vhnsw_hamming_metric(),
+    FUNCTION 2 (bit, bit) vhnsw_bit_type();
+COMMENT ON OPERATOR CLASS bit_hamming_ops USING vhnsw IS 'Hamming distance of bit strings';
+
+CREATE OPERATOR CLASS bit_jaccard_ops
+    FOR TYPE bit USING vhnsw AS
+    OPERATOR 1 <%> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 (bit, bit) vhnsw_jaccard_metric(),
+    FUNCTION 2 (bit, bit) vhnsw_bit_type();
+COMMENT ON OPERATOR CLASS bit_jaccard_ops USING vhnsw IS 'Jaccard distance of bit strings';

@@ -43,6 +43,11 @@ typedef struct VhnswPageHints
 	Buffer	   *buffers;
 } VhnswPageHints;
 
+/* A slot without its code. */
+#define SLOT_BYTES(degree) \
+	((int) (offsetof(VhnswSlotData, neighbors) + \
+			(degree) * sizeof(VhnswElement)))
+
 /* Every so many visits a page is looked up, which raises its usage count. */
 #define VISITS_PER_LOOKUP 16
 
@@ -64,18 +69,22 @@ static bool try_free_page(Relation index, const VhnswLayout *layout,
  * edge_dims is 0, or a whole number of chunks.
  */
 void
-VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims, int m,
-				int ef_construction, int edge_dims, int edge_bits)
+VhnswLayoutInit(VhnswLayout *layout, const VhnswCoder *coder,
+				VhnswMetric metric, int dims, int m, int ef_construction,
+				int edge_dims, int edge_bits)
 {
 	layout->metric = metric;
-	layout->coder = VhnswGetCoder(metric);
+	layout->coder = coder;
 	layout->is_rotated = layout->coder->is_rotated;
 	layout->dims = dims;
 	layout->m = m;
 	layout->ef_construction = ef_construction;
+	layout->code_bytes = TYPEALIGN(8, layout->coder->code_bytes(dims));
 	layout->degree = TYPEALIGN(8, 2 * m);
-	layout->code_offset = offsetof(VhnswSlotData, neighbors) +
-		layout->degree * sizeof(VhnswElement);
+	while (SLOT_BYTES(layout->degree) + layout->code_bytes >
+		   VHNSW_PAGE_CAPACITY && layout->degree - 8 >= m)
+		layout->degree -= 8;
+	layout->code_offset = SLOT_BYTES(layout->degree);
 	layout->edge_dims = edge_dims;
 	layout->edge_bits = edge_bits;
 	layout->edge_chunks = 0;
@@ -85,21 +94,17 @@ VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims, int m,
 		layout->code_offset += VHNSW_EDGE_FACTORS_SIZE(layout->degree) +
 			layout->degree * layout->edge_chunks * DISTANCE_EDGE_PIECE;
 	}
-	layout->code_bytes = TYPEALIGN(8, dims);
 	layout->slot_size = layout->code_offset + layout->code_bytes;
 	layout->slots_per_page = VHNSW_PAGE_CAPACITY / layout->slot_size;
 	layout->entry_size = offsetof(VhnswEntryData, code) + layout->code_bytes;
 	layout->entries_per_page = VHNSW_PAGE_CAPACITY / layout->entry_size;
 }
 
-/* The most dimensions whose slot fits a page. */
+/* The longest code whose slot fits a page. */
 int
-VhnswMaxDims(int m)
+VhnswMaxCodeBytes(int m)
 {
-	int			fixed = offsetof(VhnswSlotData, neighbors) +
-	TYPEALIGN(8, 2 * m) * sizeof(VhnswElement);
-
-	return TYPEALIGN_DOWN(8, VHNSW_PAGE_CAPACITY - fixed);
+	return TYPEALIGN_DOWN(8, VHNSW_PAGE_CAPACITY - SLOT_BYTES(TYPEALIGN(8, m)));
 }
 
 /* Initialize an empty page.  'layout' is needed for slots and entries. */

@@ -35,7 +35,9 @@ typedef enum VhnswMetric
 	VHNSW_L2 = 1,
 	VHNSW_INNER_PRODUCT = 2,
 	VHNSW_COSINE = 3,
-	VHNSW_L1 = 4
+	VHNSW_L1 = 4,
+	VHNSW_HAMMING = 5,
+	VHNSW_JACCARD = 6
 } VhnswMetric;
 
 typedef enum VhnswPageKind
@@ -96,7 +98,7 @@ typedef struct VhnswMetaPageData
 	uint32		magic;
 	uint16		version;
 	uint8		metric;			/* VhnswMetric */
-	uint8		own_bits;		/* 8 */
+	uint8		own_bits;		/* of a code, for each dimension */
 	uint16		dims;
 	uint16		m;
 	uint16		ef_construction;
@@ -221,7 +223,7 @@ typedef struct VhnswLayout
 	int			dims;
 	int			m;
 	int			ef_construction;
-	int			degree;
+	int			degree;			/* 2m, or what fits, but not below m */
 	int			edge_dims;		/* 0 = no sketches */
 	int			edge_bits;
 	int			edge_chunks;
@@ -265,6 +267,9 @@ VhnswPageGetEntry(const VhnswLayout *layout, Page page, int number)
 						 (Size) number * layout->entry_size);
 }
 
+/* As pgvector's limit for bit strings; vectors end before. */
+#define VHNSW_MAX_DIMS 64000
+
 /* The slot counts neighbors in one byte. */
 #define VHNSW_MIN_M 2
 #define VHNSW_MAX_M 100
@@ -273,10 +278,12 @@ VhnswPageGetEntry(const VhnswLayout *layout, Page page, int number)
 /* Bytes of the two factors of each neighbor. */
 #define VHNSW_EDGE_FACTORS_SIZE(degree) ((degree) * 2 * (int) sizeof(uint16))
 
-extern void VhnswLayoutInit(VhnswLayout *layout, VhnswMetric metric, int dims,
+extern void VhnswLayoutInit(VhnswLayout *layout,
+							const struct VhnswCoder *coder,
+							VhnswMetric metric, int dims,
 							int m, int ef_construction, int edge_dims,
 							int edge_bits);
-extern int	VhnswMaxDims(int m);
+extern int	VhnswMaxCodeBytes(int m);
 
 /*
  * A change of up to four pages that reaches WAL as one record.

@@ -342,6 +342,9 @@ rotated_operator(VhnswMetric metric, const VhnswValue *a, const VhnswValue *b)
 
 const VhnswCoder vhnsw_rotated_coder = {
 	.is_rotated = true,
+	.has_mean = true,
+	.own_bits = 8,
+	.code_bytes = VhnswByteForEach,
 	.classify = rotated_classify,
 	.prepare = rotated_prepare,
 	.encode = rotated_encode,

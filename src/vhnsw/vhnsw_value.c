@@ -8,9 +8,17 @@
 #include "postgres.h"
 
 #include "distance/distance.h"
+#include "types/bit.h"
 #include "types/halfvec.h"
 #include "types/vector.h"
 #include "vhnsw/vhnsw_value.h"
+
+/* How many bits of a code each dimension gets. */
+int
+VhnswOwnBits(VhnswValueType type)
+{
+	return type == VHNSW_BIT ? 1 : 8;
+}
 
 /* As users write it. */
 const char *
@@ -22,6 +30,8 @@ VhnswValueTypeName(VhnswValueType type)
 			return "vector";
 		case VHNSW_HALFVEC:
 			return "halfvec";
+		case VHNSW_BIT:
+			return "bit";
 	}
 	return NULL;				/* not reached */
 }
@@ -57,6 +67,14 @@ VhnswValueGet(VhnswValueType type, Datum datum, VhnswValue *value)
 				value->x = x;
 				break;
 			}
+		case VHNSW_BIT:
+			{
+				VarBit	   *bits = DatumGetVarBitP(datum);
+
+				value->dims = VARBITLEN(bits);
+				value->bits = VARBITS(bits);
+				break;
+			}
 	}
 }
 
@@ -67,7 +85,17 @@ VhnswValueGet(VhnswValueType type, Datum datum, VhnswValue *value)
 void
 VhnswValueCheckColumn(VhnswValueType type, int dims, const VhnswValue *value)
 {
-	VectorCheckTypmod(dims, value->dims);
+	/* A column of type varbit is indexed as bit, and may hold any length. */
+	if (type == VHNSW_BIT)
+	{
+		if (value->dims != dims)
+			ereport(ERROR,
+					errcode(ERRCODE_STRING_DATA_LENGTH_MISMATCH),
+					errmsg("bit string length %d does not match type bit(%d)",
+						   value->dims, dims));
+	}
+	else
+		VectorCheckTypmod(dims, value->dims);
 }
 
 /*
@@ -84,6 +112,9 @@ VhnswValueCheckQuery(VhnswValueType type, int dims, const VhnswValue *value)
 			break;
 		case VHNSW_HALFVEC:
 			VectorListCheckSameDim(&halfvec_list_type, dims, value->dims);
+			break;
+		case VHNSW_BIT:
+			BitCheckSameLength(dims, value->dims);
 			break;
 	}
 }

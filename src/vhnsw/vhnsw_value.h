@@ -14,16 +14,19 @@
 typedef enum VhnswValueType
 {
 	VHNSW_VECTOR = 1,
-	VHNSW_HALFVEC = 2
+	VHNSW_HALFVEC = 2,
+	VHNSW_BIT = 3
 } VhnswValueType;
 
 /* A value in the form that codes are made from. */
 typedef struct VhnswValue
 {
-	int			dims;
-	const float *x;				/* of the value itself or palloc'd */
+	int			dims;			/* bit: number of bits */
+	const float *x;				/* vector, halfvec; perhaps palloc'd */
+	const uint8 *bits;			/* bit: unused ones of the last byte are 0 */
 } VhnswValue;
 
+extern int	VhnswOwnBits(VhnswValueType type);
 extern const char *VhnswValueTypeName(VhnswValueType type);
 extern void VhnswValueGet(VhnswValueType type, Datum datum, VhnswValue *value);
 extern void VhnswValueCheckColumn(VhnswValueType type, int dims,
