@@ -18,6 +18,9 @@ SET enable_sort = off;
 SET vhnsw.ef_search = 10;
 SELECT sweeps AS sweeps_before FROM vhnsw_session_stats() \gset
 SELECT search(10), search(20);
+SET vhnsw.enable_scan = off;
+SELECT search(10), search(20);
+RESET vhnsw.enable_scan;
 SELECT scans > 0 AS used, sweeps - :sweeps_before AS sweeps FROM vhnsw_session_stats();
 
 DROP FUNCTION search;

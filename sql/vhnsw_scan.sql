@@ -1,8 +1,8 @@
 --
 -- vhnsw: answers through the index equal those of an exact scan.
 --
--- same() runs a query with and without the index and compares all distances,
--- in order.  Tables are small enough, or ef is large enough, that
+-- same() runs a query with a Vhnsw Scan, with an index scan and without the
+-- index and compares all distances, in order.  Tables are small enough, or ef is large enough, that
 -- approximation plays no part.
 --
 SET client_min_messages = warning;
@@ -19,6 +19,7 @@ CREATE FUNCTION same(operator text, query vector, how_many integer,
 LANGUAGE plpgsql AS $$
 DECLARE
     statement text;
+    through_scan text;
     through_index text;
     exact text;
 BEGIN
@@ -29,15 +30,21 @@ BEGIN
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_sort = off;
     SET LOCAL enable_indexscan = on;
+    SET LOCAL vhnsw.enable_scan = on;
+    EXECUTE statement INTO through_scan USING query;
+    SET LOCAL vhnsw.enable_scan = off;
     EXECUTE statement INTO through_index USING query;
     SET LOCAL enable_seqscan = on;
     SET LOCAL enable_sort = on;
     SET LOCAL enable_indexscan = off;
     EXECUTE statement INTO exact USING query;
-    IF through_index IS NOT DISTINCT FROM exact THEN
+    SET LOCAL vhnsw.enable_scan = on;
+    IF through_index IS NOT DISTINCT FROM exact
+       AND through_scan IS NOT DISTINCT FROM exact THEN
         RETURN 'same';
     END IF;
-    RETURN 'index: ' || left(through_index, 300) || ' exact: ' || left(exact, 300);
+    RETURN 'scan: ' || left(through_scan, 300) || ' index: ' || left(through_index, 300)
+        || ' exact: ' || left(exact, 300);
 END
 $$;
 

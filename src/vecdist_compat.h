@@ -158,4 +158,52 @@ VecdistMembers(EquivalenceClass *ec, Relids relids)
 #define VacuumDelayPoint() vacuum_delay_point()
 #endif
 
+/*
+ * Walk over a bitmap of TIDs page by page.  *count is -1 for a page whose TIDs
+ * were forgotten, else the number of 'offsets', which has room for those of a
+ * page.  18 unpacks them only on request.
+ */
+#include "access/htup_details.h"
+#include "nodes/tidbitmap.h"
+#if PG_VERSION_NUM >= 180000
+typedef TBMPrivateIterator * VecdistBitmapReader;
+
+#define VecdistBitmapBegin(reader, bitmap) \
+	(*(reader) = tbm_begin_private_iterate(bitmap))
+#define VecdistBitmapEnd(reader) tbm_end_private_iterate(*(reader))
+static inline bool
+VecdistBitmapNext(VecdistBitmapReader *reader, BlockNumber *block,
+				  OffsetNumber *offsets, int *count)
+{
+	TBMIterateResult page;
+
+	if (!tbm_private_iterate(*reader, &page))
+		return false;
+	*block = page.blockno;
+	*count = page.lossy ? -1 :
+		tbm_extract_page_tuple(&page, offsets, MaxHeapTuplesPerPage);
+	return true;
+}
+#else
+typedef TBMIterator *VecdistBitmapReader;
+
+#define VecdistBitmapBegin(reader, bitmap) \
+	(*(reader) = tbm_begin_iterate(bitmap))
+#define VecdistBitmapEnd(reader) tbm_end_iterate(*(reader))
+static inline bool
+VecdistBitmapNext(VecdistBitmapReader *reader, BlockNumber *block,
+				  OffsetNumber *offsets, int *count)
+{
+	TBMIterateResult *page = tbm_iterate(*reader);
+
+	if (page == NULL)
+		return false;
+	*block = page->blockno;
+	*count = page->ntuples;
+	if (page->ntuples > 0)
+		memcpy(offsets, page->offsets, page->ntuples * sizeof(OffsetNumber));
+	return true;
+}
+#endif
+
 #endif							/* VECDIST_COMPAT_H */

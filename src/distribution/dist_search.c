@@ -29,6 +29,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "nodes/execnodes.h"
+#include "nodes/extensible.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -47,6 +48,7 @@ VECDIST_FUNCTION_INFO_V1(vecdist_search);
 
 /* The index access method by name: distribution does not know its code. */
 #define INDEX_AM_NAME		"vhnsw"
+#define INDEX_SCAN_NAME		"Vhnsw Scan"
 #define EF_SETTING			"vhnsw.ef_search"
 
 /* What the distance is called: unlike any column */
@@ -213,14 +215,14 @@ static void
 describe_plan(PlanState *planstate, DistSearchReport *report)
 {
 	const char *ef_search = GetConfigOption(EF_SETTING, true, false);
-	Relation	index = NULL;
+	Oid			index = InvalidOid;
 
 	report->index = NULL;
 	report->ef = 0;
 	if (!find_index_walker(planstate, &index))
 		return;
 
-	report->index = pstrdup(RelationGetRelationName(index));
+	report->index = get_rel_name(index);
 	if (ef_search != NULL)
 	{
 		report->ef = pg_strtoint32(ef_search);
@@ -231,11 +233,15 @@ describe_plan(PlanState *planstate, DistSearchReport *report)
 	}
 }
 
-/* Find a scan of a vector index; *context is a Relation to be set to it. */
+/*
+ * Find a scan of a vector index; *context is an Oid to be set to it.  The
+ * index may be read by an index scan, or by the access method's own scan, whose
+ * private list begins with a list of its OID.
+ */
 static bool
 find_index_walker(PlanState *planstate, void *context)
 {
-	Relation   *found = context;
+	Oid		   *found = context;
 
 	if (IsA(planstate, IndexScanState))
 	{
@@ -244,7 +250,17 @@ find_index_walker(PlanState *planstate, void *context)
 		if (index != NULL &&
 			index->rd_rel->relam == get_index_am_oid(INDEX_AM_NAME, true))
 		{
-			*found = index;
+			*found = RelationGetRelid(index);
+			return true;
+		}
+	}
+	else if (IsA(planstate, CustomScanState))
+	{
+		CustomScan *scan = castNode(CustomScan, planstate->plan);
+
+		if (strcmp(scan->methods->CustomName, INDEX_SCAN_NAME) == 0)
+		{
+			*found = linitial_oid((List *) linitial(scan->custom_private));
 			return true;
 		}
 	}

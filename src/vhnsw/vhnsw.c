@@ -35,7 +35,9 @@
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_custom.h"
 #include "vhnsw/vhnsw_demand.h"
+#include "vhnsw/vhnsw_stats.h"
 
 VECDIST_FUNCTION_INFO_V1(vhnswhandler);
 VECDIST_FUNCTION_INFO_V1(vhnsw_l2_metric);
@@ -104,9 +106,11 @@ VhnswInit(void)
 							 &vhnsw_scan_mem_multiplier,
 							 1, 1, 1000,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
-	MarkGUCPrefixReserved("vhnsw");
-
 	VhnswDemandInit();
+	VhnswCustomInit();
+	VhnswStatsInit();
+
+	MarkGUCPrefixReserved("vhnsw");
 }
 
 /* Beyond it a scan goes on by reading the whole index in order. */

@@ -23,6 +23,7 @@
 #include "utils/selfuncs.h"
 
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_meta.h"
 
 /* Evaluating an element in the graph: half a microsecond. */
@@ -37,17 +38,17 @@
 /* Share of a list that was not seen before. */
 #define FRESH_NEIGHBORS 0.6
 
-typedef struct ScanCost
-{
-	double		elements;
-	double		pages;
-	VhnswLayout layout;
-} ScanCost;
+/* Fetching a row by its TID and computing its distance: half a microsecond. */
+#define HEAP_FETCH (50 * cpu_operator_cost)
 
-static void get_layout(Oid index_oid, VhnswLayout *layout);
+/* For each dimension of the vector in the row */
+#define ROW_DIMENSION (0.04 * cpu_operator_cost)
+
+/* If the vector is stored out of line, as those beyond this length are */
+#define TOASTED_FETCH (300 * cpu_operator_cost)
+#define INLINE_DIMS 490
+
 static double wanted_rows(PlannerInfo *root, IndexPath *path);
-static Cost sweep_cost(const ScanCost *index);
-static Cost search_cost(const ScanCost *index, double rows, double ef);
 
 /*
  * vhnswcostestimate
@@ -61,7 +62,7 @@ vhnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 				  Selectivity *selectivity, double *correlation,
 				  double *pages)
 {
-	ScanCost	index;
+	VhnswIndexSize index;
 	double		rows;
 	double		ef;
 
@@ -75,26 +76,27 @@ vhnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		return;
 	}
 
-	index.elements = Max(path->indexinfo->tuples, 1);
-	index.pages = Max(path->indexinfo->pages, 1);
-	get_layout(path->indexinfo->indexoid, &index.layout);
-
+	VhnswGetIndexSize(path->indexinfo->indexoid, path->indexinfo->pages,
+					  path->indexinfo->tuples, &index);
 	rows = wanted_rows(root, path);
 	ef = Max(vhnsw_ef_search, root->limit_tuples);
-	*startup_cost = search_cost(&index, rows, ef);
+	*startup_cost = VhnswSearchCost(&index, rows, ef);
 	*total_cost = *startup_cost +
-		Max(search_cost(&index, index.elements, ef) - *startup_cost, 0) +
+		Max(VhnswSearchCost(&index, index.elements, ef) - *startup_cost, 0) +
 		index.elements * cpu_index_tuple_cost;
 	*selectivity = 1;
 }
 
-static void
-get_layout(Oid index_oid, VhnswLayout *layout)
+/* Describe an index that the caller, or the planner, has locked. */
+void
+VhnswGetIndexSize(Oid index_oid, double pages, double elements,
+				  VhnswIndexSize *size)
 {
-	/* The planner holds a lock. */
 	Relation	index = index_open(index_oid, NoLock);
 
-	*layout = VhnswGetCache(index)->layout;
+	size->pages = Max(pages, 1);
+	size->elements = Max(elements, 1);
+	size->layout = VhnswGetCache(index)->layout;
 	index_close(index, NoLock);
 }
 
@@ -116,18 +118,18 @@ wanted_rows(PlannerInfo *root, IndexPath *path)
 }
 
 /* Read all pages in order. */
-static Cost
-sweep_cost(const ScanCost *index)
+Cost
+VhnswSweepCost(const VhnswIndexSize *index)
 {
 	return index->pages * seq_page_cost + index->elements *
 		(SWEEP_EVALUATION + index->layout.code_bytes * CODE_BYTE);
 }
 
 /*
- * Search until so many rows are reported; see vhnsw_scan.c for the rules.
+ * Search until so many rows are reported; see vhnsw_stream.c for the rules.
  */
-static Cost
-search_cost(const ScanCost *index, double rows, double ef)
+Cost
+VhnswSearchCost(const VhnswIndexSize *index, double rows, double ef)
 {
 	double		settled = Max(ef, Min(3 * rows - 2 * ef, 2 * rows));
 	double		evaluated = Min(settled * index->layout.degree *
@@ -137,14 +139,27 @@ search_cost(const ScanCost *index, double rows, double ef)
 	Cost		cost = 0;
 
 	if (ef >= index->elements / 8)
-		return sweep_cost(index);
+		return VhnswSweepCost(index);
 	if (rows > ef && evaluated > index->elements / 8)
 	{
 		evaluated = index->elements / 8;
-		cost += sweep_cost(index);
+		cost += VhnswSweepCost(index);
 	}
 	cost += evaluated * evaluation;
 	if (index->pages > cached)
 		cost += evaluated * (1 - cached / index->pages) * random_page_cost;
+	return cost;
+}
+
+/* Fetch one row of the table by its TID, and compute its distance. */
+Cost
+VhnswFetchCost(const VhnswIndexSize *index, double heap_pages)
+{
+	Cost		cost = HEAP_FETCH + index->layout.dims * ROW_DIMENSION;
+
+	if (index->layout.dims > INLINE_DIMS)
+		cost += TOASTED_FETCH;
+	if (heap_pages > effective_cache_size)
+		cost += (1 - effective_cache_size / heap_pages) * random_page_cost;
 	return cost;
 }

@@ -5,9 +5,10 @@
  *
  * An access method is not told how many rows are wanted.  When an executor
  * starts we walk its state tree and remember for every index scan ordered by
- * an operator what stands above it.  The scan is recognized later by its array
- * of ORDER BY keys, which amrescan receives; by then the executor has computed
- * the values of LIMIT and OFFSET.  What we want to know:
+ * an operator what stands above it.  An index scan is recognized later by its
+ * array of ORDER BY keys, which amrescan receives, and a Vhnsw Scan by its
+ * state; by then the executor has computed the values of LIMIT and OFFSET.
+ * What we want to know:
  *
  *	rows	how many rows are wanted: LIMIT + OFFSET, or what a cursor fetches.
  *			It counts below nodes that return each row as it comes.
@@ -31,6 +32,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "vhnsw/vhnsw_custom.h"
 #include "vhnsw/vhnsw_demand.h"
 
 /* One executor, from its start to its end; lives in es_query_cxt. */
@@ -39,14 +41,16 @@ typedef struct Executor
 	EState	   *estate;
 	uint64		runs;			/* calls of ExecutorRun */
 	uint64		count;			/* rows wanted by the current one, 0 = all */
-	List	   *keys;			/* ScanKey of its entries in 'demands' */
+	List	   *keys;			/* of its entries in 'demands' */
 	MemoryContextCallback callback;
 } Executor;
 
 /* What stands above a plan state. */
 typedef struct Above
 {
-	LimitState *limit;			/* whose rows are ours, one for one */
+	LimitState *limit;			/* whose rows are ours */
+	bool		one_for_one;	/* none of ours is left out before the limit */
+	bool		look_beyond;	/* one more row is read to see where ties end */
 	LimitState *gate;			/* the nearest LIMIT, joins aside */
 	bool		top;			/* no LIMIT: rows go to the user */
 	bool		all;			/* everything is read before anything passes */
@@ -55,10 +59,11 @@ typedef struct Above
 
 struct VhnswDemand
 {
-	ScanKey		orderbys;		/* hash key: IndexScanState.iss_OrderByKeys */
+	void	   *key;			/* IndexScanState.iss_OrderByKeys, or the
+								 * CustomScanState */
 	Above		above;
 	Executor   *executor;
-	IndexScanState *scan;
+	PlanState  *scan;
 };
 
 typedef struct WalkContext
@@ -79,7 +84,7 @@ static void walk(PlanState *state, Above above, Executor *executor);
 static void walk_subplans(List *subplans, Executor *executor);
 static bool walk_others(PlanState *state, void *context);
 static Above pass_on(PlanState *state, Above above);
-static void remember(IndexScanState *scan, const Above *above,
+static void remember(PlanState *scan, void *key, const Above *above,
 					 Executor *executor);
 static void forget_executor(void *arg);
 
@@ -88,7 +93,7 @@ VhnswDemandInit(void)
 {
 	HASHCTL		control = {0};
 
-	control.keysize = sizeof(ScanKey);
+	control.keysize = sizeof(void *);
 	control.entrysize = sizeof(VhnswDemand);
 	control.hcxt = TopMemoryContext;
 	demands = hash_create("vhnsw demands", 32, &control,
@@ -127,7 +132,7 @@ demand_executor_start(QueryDesc *query, int eflags)
 		kept->callback.arg = kept;
 		foreach(cell, kept->keys)
 		{
-			ScanKey		key = lfirst(cell);
+			void	   *key = lfirst(cell);
 			VhnswDemand *demand = hash_search(demands, &key, HASH_FIND, NULL);
 
 			demand->executor = kept;
@@ -180,8 +185,10 @@ walk(PlanState *state, Above above, Executor *executor)
 		IndexScanState *scan = castNode(IndexScanState, state);
 
 		if (scan->iss_NumOrderByKeys > 0)
-			remember(scan, &above, executor);
+			remember(state, scan->iss_OrderByKeys, &above, executor);
 	}
+	else if (VhnswIsCustomScan(state))
+		remember(state, state, &above, executor);
 
 	/* planstate_tree_walker() mixes subplans with the other children. */
 	walk_subplans(state->initPlan, executor);
@@ -245,6 +252,8 @@ pass_on(PlanState *state, Above above)
 	{
 		case T_LimitState:
 			above.limit = above.gate = castNode(LimitState, state);
+			above.one_for_one = true;
+			above.look_beyond = false;
 			above.top = false;
 			above.all = false;
 			above.in_order = true;
@@ -253,10 +262,19 @@ pass_on(PlanState *state, Above above)
 			/* They return each row as it comes, or leave some out. */
 		case T_AppendState:
 		case T_MergeAppendState:
+			break;
 		case T_SubqueryScanState:
 		case T_ResultState:
 		case T_LockRowsState:
 		case T_ProjectSetState:
+			above.one_for_one = false;
+			break;
+
+			/* It returns rows once it has seen the next distance. */
+		case T_IncrementalSortState:
+			above.look_beyond = true;
+			above.one_for_one = false;
+			above.in_order = false;
 			break;
 
 			/* They return as many as it happens, in the order of the input. */
@@ -291,18 +309,17 @@ pass_on(PlanState *state, Above above)
 }
 
 static void
-remember(IndexScanState *scan, const Above *above, Executor *executor)
+remember(PlanState *scan, void *key, const Above *above, Executor *executor)
 {
 	MemoryContext old_context;
-	VhnswDemand *demand = hash_search(demands, &scan->iss_OrderByKeys,
-									  HASH_ENTER, NULL);
+	VhnswDemand *demand = hash_search(demands, &key, HASH_ENTER, NULL);
 
 	demand->above = *above;
 	demand->scan = scan;
 	demand->executor = NULL;
 
 	old_context = MemoryContextSwitchTo(executor->estate->es_query_cxt);
-	executor->keys = lappend(executor->keys, scan->iss_OrderByKeys);
+	executor->keys = lappend(executor->keys, key);
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -315,7 +332,7 @@ forget_executor(void *arg)
 
 	foreach(cell, executor->keys)
 	{
-		ScanKey		key = lfirst(cell);
+		void	   *key = lfirst(cell);
 
 		hash_search(demands, &key, HASH_REMOVE, NULL);
 	}
@@ -324,18 +341,19 @@ forget_executor(void *arg)
 
 /*
  * VhnswFindDemand
- *		What is known of the scan with these keys, or NULL.
+ *		What is known of the index scan with these keys, or of this custom
+ *		scan; or NULL.
  *
- * Valid as long as the executor that owns the keys.
+ * Valid as long as the executor that owns the scan.
  */
 VhnswDemand *
-VhnswFindDemand(ScanKey orderbys)
+VhnswFindDemand(void *key)
 {
 	VhnswDemand *demand;
 
-	if (demands == NULL || orderbys == NULL)
+	if (demands == NULL || key == NULL)
 		return NULL;
-	demand = hash_search(demands, &orderbys, HASH_FIND, NULL);
+	demand = hash_search(demands, &key, HASH_FIND, NULL);
 	return demand && demand->executor ? demand : NULL;
 }
 
@@ -362,7 +380,28 @@ VhnswDemandRows(const VhnswDemand *demand)
 	if (limit->lstate == LIMIT_INITIAL || limit->noCount ||
 		pg_add_s64_overflow(limit->count, limit->offset, &rows))
 		return -1;
-	return rows;
+	return rows + demand->above.look_beyond;
+}
+
+/*
+ * VhnswDemandRemaining
+ *		How many more rows are wanted now, or -1 if that is not known.
+ *
+ * More may be wanted later, if rows are left out above; not so if *exactly.
+ */
+int64
+VhnswDemandRemaining(const VhnswDemand *demand, bool *exactly)
+{
+	int64		rows = VhnswDemandRows(demand);
+
+	*exactly = false;
+	if (rows < 0)
+		return -1;
+	if (demand->above.limit == NULL)
+		return rows - (int64) demand->executor->estate->es_processed;
+	*exactly = demand->above.one_for_one &&
+		demand->above.limit->limitOption == LIMIT_OPTION_COUNT;
+	return rows - demand->above.limit->position;
 }
 
 /* Will all rows be read? */
@@ -387,9 +426,9 @@ VhnswDemandIsAll(const VhnswDemand *demand)
 double
 VhnswDemandFiltered(const VhnswDemand *demand)
 {
-	if (demand == NULL || demand->scan->ss.ps.qual == NULL)
+	if (demand == NULL || demand->scan->plan->qual == NIL)
 		return -1;
-	return demand->scan->ss.ps.plan->plan_rows;
+	return demand->scan->plan->plan_rows;
 }
 
 /*

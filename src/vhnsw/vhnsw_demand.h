@@ -10,13 +10,12 @@
 
 #include "postgres.h"
 
-#include "access/skey.h"
-
 typedef struct VhnswDemand VhnswDemand;
 
 extern void VhnswDemandInit(void);
-extern VhnswDemand *VhnswFindDemand(ScanKey orderbys);
+extern VhnswDemand *VhnswFindDemand(void *key);
 extern int64 VhnswDemandRows(const VhnswDemand *demand);
+extern int64 VhnswDemandRemaining(const VhnswDemand *demand, bool *exactly);
 extern bool VhnswDemandIsAll(const VhnswDemand *demand);
 extern double VhnswDemandFiltered(const VhnswDemand *demand);
 extern bool VhnswDemandPassed(const VhnswDemand *demand, uint64 *passed);

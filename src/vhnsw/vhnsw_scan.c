@@ -14,7 +14,6 @@
 
 #include "access/relscan.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "pgstat.h"
 #include "utils/float.h"
 #include "utils/rel.h"
@@ -22,9 +21,8 @@
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_demand.h"
+#include "vhnsw/vhnsw_stats.h"
 #include "vhnsw/vhnsw_stream.h"
-
-VECDIST_FUNCTION_INFO_V1(vhnsw_session_stats);
 
 typedef struct VhnswScan
 {
@@ -34,17 +32,8 @@ typedef struct VhnswScan
 	double		largest_bound;	/* ever reported */
 	double		passed_bound;	/* largest when a row last passed to the user */
 	uint64		passed;			/* VhnswDemandPassed() then */
+	VhnswCounts counts;			/* of the current search */
 } VhnswScan;
-
-/* Counted since the session began. */
-static struct
-{
-	int64		scans;
-	int64		expanded;
-	int64		evaluated;
-	int64		sweeps;
-	int64		late_rows;
-}			session_stats;
 
 static void end_stream(VhnswScan *state);
 static void start_scan(IndexScanDesc scan);
@@ -100,12 +89,8 @@ end_stream(VhnswScan *state)
 
 	if (stream == NULL)
 		return;
-	if (stream->search)
-	{
-		session_stats.expanded += stream->search->nexpanded;
-		session_stats.evaluated += stream->search->nevaluated;
-	}
-	session_stats.sweeps += stream->swept;
+	VhnswStreamCount(stream, &state->counts);
+	VhnswStatsCount(stream->index, &state->counts);
 	state->stream = NULL;
 	VhnswStreamEnd(stream);
 }
@@ -132,11 +117,13 @@ vhnswgettuple(IndexScanDesc scan, ScanDirection direction)
 			return false;
 	} while (is_late(state, &row));
 
+	state->counts.fetches++;
 	scan->xs_heaptid = row.tid;
 	scan->xs_recheck = false;
 	if (scan->numberOfOrderBys > 0)
 	{
-		IndexOrderByDistance distance = {.value = row.bound,.isnull = row.isnull};
+		IndexOrderByDistance distance = {.value = row.bound.value,
+		.isnull = row.bound.isnull};
 		Oid			type = FLOAT8OID;
 
 		index_store_float8_orderby_distances(scan, &type, &distance, true);
@@ -157,7 +144,8 @@ start_scan(IndexScanDesc scan)
 		elog(ERROR, "vhnsw indexes can only be scanned with MVCC snapshots");
 
 	pgstat_count_index_scan(scan->indexRelation);
-	session_stats.scans++;
+	memset(&state->counts, 0, sizeof(state->counts));
+	state->counts.searches = 1;
 
 	stream = VhnswStreamBegin(scan->indexRelation,
 							  isnull ? (Datum) 0 : scan->orderByData[0].sk_argument,
@@ -209,35 +197,14 @@ note_passed_rows(VhnswScan *state)
 static bool
 is_late(VhnswScan *state, const VhnswStreamRow *row)
 {
-	if (row->isnull)
+	if (row->bound.isnull)
 		return false;
-	if (row->bound < state->passed_bound &&
+	if (row->bound.value < state->passed_bound &&
 		vhnsw_iterative_scan != VHNSW_ITERATIVE_RELAXED)
 	{
-		session_stats.late_rows++;
+		state->counts.late++;
 		return true;
 	}
-	state->largest_bound = Max(state->largest_bound, row->bound);
+	state->largest_bound = Max(state->largest_bound, row->bound.value);
 	return false;
-}
-
-/*
- * vhnsw_session_stats() returns record
- *		What the scans of this session have done, for tests and tuning.
- */
-Datum
-vhnsw_session_stats(PG_FUNCTION_ARGS)
-{
-	TupleDesc	desc;
-	Datum		values[5];
-	bool		nulls[5] = {false};
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	values[0] = Int64GetDatum(session_stats.scans);
-	values[1] = Int64GetDatum(session_stats.expanded);
-	values[2] = Int64GetDatum(session_stats.evaluated);
-	values[3] = Int64GetDatum(session_stats.sweeps);
-	values[4] = Int64GetDatum(session_stats.late_rows);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

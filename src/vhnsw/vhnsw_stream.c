@@ -93,6 +93,19 @@ VhnswStreamBegin(Relation index, Datum query, bool isnull,
 	return stream;
 }
 
+/* Add what the stream has done so far. */
+void
+VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts)
+{
+	if (stream->search)
+	{
+		counts->expanded += stream->search->nexpanded;
+		counts->evaluated += stream->search->nevaluated;
+		counts->scored += stream->search->nestimated;
+	}
+	counts->sweeps += stream->swept;
+}
+
 /* Give back what the stream holds. */
 void
 VhnswStreamEnd(VhnswStream *stream)
@@ -115,8 +128,8 @@ VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
 {
 	for (;;)
 	{
-		row->isnull = stream->unordered;
-		row->bound = stream->constant_bound;
+		row->bound.isnull = stream->unordered;
+		row->bound.value = stream->constant_bound;
 		switch (stream->source)
 		{
 			case VHNSW_STREAM_EXTREME:
@@ -139,14 +152,14 @@ VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
 				break;
 
 			case VHNSW_STREAM_ZERO:
-				row->bound = get_float8_nan();
+				row->bound.value = get_float8_nan();
 				if (next_from_list(stream, VHNSW_LIST_ZERO, &row->tid))
 					return true;
 				stream->source = VHNSW_STREAM_NULL;
 				break;
 
 			case VHNSW_STREAM_NULL:
-				row->isnull = true;
+				row->bound.isnull = true;
 				if (next_from_list(stream, VHNSW_LIST_NULL, &row->tid))
 					return true;
 				stream->source = VHNSW_STREAM_END;
@@ -189,7 +202,7 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 		if (stream->next_tid < stream->tids.count)
 		{
 			row->tid = stream->tids.tids[stream->next_tid++];
-			row->bound = stream->bound;
+			row->bound.value = stream->bound;
 			return true;
 		}
 
@@ -405,7 +418,7 @@ next_from_sweep(VhnswStream *stream, VhnswStreamRow *row)
 	if (!tuplesort_gettupleslot(stream->sort, true, false, stream->slot, NULL))
 		return false;
 
-	row->bound = DatumGetFloat8(slot_getattr(stream->slot, 1, &isnull));
+	row->bound.value = DatumGetFloat8(slot_getattr(stream->slot, 1, &isnull));
 	packed = DatumGetInt64(slot_getattr(stream->slot, 2, &isnull));
 	ItemPointerSet(&row->tid, (BlockNumber) (packed >> 16),
 				   (OffsetNumber) (packed & 0xFFFF));

@@ -12,7 +12,9 @@
 
 #include "utils/tuplesort.h"
 
+#include "vhnsw/vhnsw_answer.h"
 #include "vhnsw/vhnsw_search.h"
+#include "vhnsw/vhnsw_stats.h"
 
 typedef enum VhnswStreamSource
 {
@@ -24,12 +26,10 @@ typedef enum VhnswStreamSource
 	VHNSW_STREAM_END
 } VhnswStreamSource;
 
-/* A row with a lower bound of its distance; NULL is larger than NaN. */
 typedef struct VhnswStreamRow
 {
 	ItemPointerData tid;
-	double		bound;
-	bool		isnull;
+	VhnswDistance bound;		/* not above its distance */
 } VhnswStreamRow;
 
 typedef struct VhnswStream
@@ -65,6 +65,7 @@ typedef struct VhnswStream
 extern VhnswStream *VhnswStreamBegin(Relation index, Datum query, bool isnull,
 									 MemoryContext parent);
 extern bool VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row);
+extern void VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts);
 extern void VhnswStreamEnd(VhnswStream *stream);
 
 #endif							/* VHNSW_STREAM_H */

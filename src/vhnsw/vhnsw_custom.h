@@ -1,0 +1,112 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_custom.h
+ *	  The custom scan "Vhnsw Scan": what its parts share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_CUSTOM_H
+#define VHNSW_CUSTOM_H
+
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "commands/explain.h"
+#include "nodes/execnodes.h"
+#include "nodes/extensible.h"
+
+#include "vecdist_compat.h"
+#include "vhnsw/vhnsw_answer.h"
+#include "vhnsw/vhnsw_cost.h"
+#include "vhnsw/vhnsw_stream.h"
+#include "vhnsw/vhnsw_tidset.h"
+
+#define VHNSW_CUSTOM_NAME "Vhnsw Scan"
+
+/* How rows that pass the filter are found; see README, "Filters". */
+typedef enum VhnswFilterStrategy
+{
+	VHNSW_FILTER_AUTO,			/* of the setting only */
+	VHNSW_FILTER_SEARCH,		/* fetch what the search finds, nearest first */
+	VHNSW_FILTER_BITMAP,		/* fetch of that what another index matches */
+	VHNSW_FILTER_MATCHES,		/* fetch all that another index matches */
+	VHNSW_FILTER_EXACT			/* read the table */
+} VhnswFilterStrategy;
+
+/* Items of CustomScan.custom_private */
+enum
+{
+	VHNSW_CUSTOM_INDEX,			/* list of its Oid */
+	VHNSW_CUSTOM_COSTS			/* list of Float, VhnswCustomCosts */
+};
+
+/* Items of CustomScan.custom_exprs */
+enum
+{
+	VHNSW_CUSTOM_DISTANCE,		/* column <operator> query */
+	VHNSW_CUSTOM_QUERY
+};
+
+/* What the planner knows and the executor decides by. */
+typedef struct VhnswCustomCosts
+{
+	Cost		table;			/* of reading the table, conditions included */
+	Cost		bitmap;			/* of making the bitmap */
+	Cost		fetch;			/* of one row by TID, conditions included */
+	double		passing;		/* share of the index that passes */
+} VhnswCustomCosts;
+
+#define VHNSW_CUSTOM_NCOSTS 4
+
+typedef struct VhnswCustomState
+{
+	CustomScanState css;		/* must be first */
+
+	/* For the lifetime of the executor */
+	Relation	index;
+	ExprState  *quals;			/* here, so that ExecScan() does not see them */
+	ExprState  *distance;
+	ExprState  *query;
+	IndexFetchTableData *fetch;
+	PlanState  *bitmap;			/* makes a TIDBitmap, or NULL */
+	VhnswCustomCosts costs;
+	MemoryContext context;		/* of a scan; reset at rescan */
+	VhnswCounts counts;			/* of all searches that have ended */
+	int64		ef;				/* of the last search */
+	VhnswFilterStrategy last_strategy;
+
+	/* For one scan */
+	bool		started;
+	bool		exhausted;		/* the source has no more */
+	VhnswFilterStrategy strategy;
+	VhnswCounts search_counts;	/* without those of 'stream' */
+	struct VhnswDemand *demand; /* NULL if nothing is known of it */
+	VhnswStream *stream;		/* source, with SEARCH and BITMAP */
+	VhnswStreamRow ahead;		/* its next row */
+	bool		has_ahead;
+	VhnswIndexSize size;
+	VhnswTidSet *matches;		/* of the bitmap, or NULL */
+	VhnswAnswer answer;
+	int64		accepted;		/* rows put there */
+	int64		fetched;
+	int64		next_look;		/* value of 'fetched' to reconsider at */
+	int64		emitted;
+	VhnswDistance last_emitted;
+} VhnswCustomState;
+
+/* settings */
+extern bool vhnsw_enable_scan;
+extern int	vhnsw_filter_strategy;
+
+/* vhnsw_custom_plan.c */
+extern void VhnswCustomInit(void);
+
+/* vhnsw_custom_exec.c */
+extern Node *VhnswCustomCreateState(CustomScan *plan);
+extern bool VhnswIsCustomScan(PlanState *state);
+
+/* vhnsw_custom_explain.c */
+extern void VhnswCustomExplain(CustomScanState *css, List *ancestors,
+							   ExplainState *es);
+
+#endif							/* VHNSW_CUSTOM_H */

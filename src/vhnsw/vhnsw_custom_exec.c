@@ -1,0 +1,660 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_custom_exec.c
+ *	  Run the custom scan "Vhnsw Scan".
+ *
+ * Rows come from a source: the stream of the index, the rows that another
+ * index matches, or the whole table.  Each is fetched, checked for visibility
+ * and against the conditions, and only then is its exact distance computed.
+ * What is accepted goes to the answer (vhnsw_answer.c), which gives it back in
+ * order as far as that is proven.  See README, sections "Vhnsw Scan" and
+ * "Filters".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "pgstat.h"
+#include "storage/predicate.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_custom.h"
+#include "vhnsw/vhnsw_demand.h"
+
+/* Rows that are probably wanted if nobody says how many */
+#define SOME_ROWS 10
+
+/* Rows to fetch before the choice of the source is looked at again */
+#define FIRST_LOOK 64
+
+static void begin_scan(CustomScanState *css, EState *estate, int eflags);
+static void init_expressions(VhnswCustomState *state, EState *estate);
+static void read_costs(VhnswCustomState *state, List *costs);
+static TupleTableSlot *exec_scan(CustomScanState *css);
+static TupleTableSlot *next_row(ScanState *ss);
+static bool recheck_row(ScanState *ss, TupleTableSlot *slot);
+static void rescan(CustomScanState *css);
+static void end_scan(CustomScanState *css);
+static void end_search(VhnswCustomState *state);
+static void end_stream(VhnswCustomState *state);
+static void start_search(VhnswCustomState *state);
+static void begin_stream(VhnswCustomState *state, Datum query, bool isnull);
+static double wanted_rows(const VhnswCustomState *state);
+static VhnswFilterStrategy choose_strategy(VhnswCustomState *state);
+static VhnswFilterStrategy choose_with_matches(VhnswCustomState *state);
+static void make_matches(VhnswCustomState *state);
+static void reconsider(VhnswCustomState *state);
+static void change_strategy(VhnswCustomState *state,
+							VhnswFilterStrategy strategy);
+static void fill_answer(VhnswCustomState *state);
+static bool look_ahead(VhnswCustomState *state);
+static void take_ahead(VhnswCustomState *state);
+static void read_matches(VhnswCustomState *state);
+static void read_table(VhnswCustomState *state);
+static int64 sort_bound(const VhnswCustomState *state);
+static void fetch_row(VhnswCustomState *state, const ItemPointerData *tid,
+					  VhnswDistance bound);
+static void consider_row(VhnswCustomState *state, TupleTableSlot *slot,
+						 VhnswDistance bound);
+
+/* What is known of the distance of a row that no search has found. */
+static const VhnswDistance no_bound = {.value = -INFINITY};
+
+static const CustomExecMethods exec_methods = {
+	.CustomName = VHNSW_CUSTOM_NAME,
+	.BeginCustomScan = begin_scan,
+	.ExecCustomScan = exec_scan,
+	.EndCustomScan = end_scan,
+	.ReScanCustomScan = rescan,
+	.ExplainCustomScan = VhnswCustomExplain,
+};
+
+/* CreateCustomScanState */
+Node *
+VhnswCustomCreateState(CustomScan *plan)
+{
+	VhnswCustomState *state = palloc0_object(VhnswCustomState);
+
+	NodeSetTag(state, T_CustomScanState);
+	state->css.methods = &exec_methods;
+	return (Node *) state;
+}
+
+/* Is this one of our scans? */
+bool
+VhnswIsCustomScan(PlanState *state)
+{
+	return IsA(state, CustomScanState) &&
+		((CustomScanState *) state)->methods == &exec_methods;
+}
+
+/* BeginCustomScan */
+static void
+begin_scan(CustomScanState *css, EState *estate, int eflags)
+{
+	VhnswCustomState *state = (VhnswCustomState *) css;
+	CustomScan *plan = castNode(CustomScan, css->ss.ps.plan);
+	Oid			index_oid = linitial_oid(list_nth(plan->custom_private,
+												  VHNSW_CUSTOM_INDEX));
+
+	init_expressions(state, estate);
+	read_costs(state, list_nth(plan->custom_private, VHNSW_CUSTOM_COSTS));
+	if (plan->custom_plans != NIL)
+	{
+		state->bitmap = ExecInitNode(linitial(plan->custom_plans), estate,
+									 eflags);
+		css->custom_ps = list_make1(state->bitmap);
+	}
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+
+	state->index = index_open(index_oid,
+							  exec_rt_fetch(plan->scan.scanrelid,
+											estate)->rellockmode);
+	state->fetch = table_index_fetch_begin(css->ss.ss_currentRelation);
+	state->context = AllocSetContextCreate(CurrentMemoryContext, VHNSW_CUSTOM_NAME,
+										   ALLOCSET_SMALL_SIZES);
+}
+
+/*
+ * Core has prepared a slot and expressions for tuples that are not stored;
+ * ours are rows of the table, with system columns.  So they are made again.
+ */
+static void
+init_expressions(VhnswCustomState *state, EState *estate)
+{
+	ScanState  *ss = &state->css.ss;
+	CustomScan *plan = castNode(CustomScan, ss->ps.plan);
+
+	ss->ps.subPlan = NIL;
+	ExecInitScanTupleSlot(estate, ss,
+						  RelationGetDescr(ss->ss_currentRelation),
+						  table_slot_callbacks(ss->ss_currentRelation));
+	ExecAssignScanProjectionInfo(ss);
+
+	/* ExecScan() would check them again. */
+	ss->ps.qual = NULL;
+	state->quals = ExecInitQual(plan->scan.plan.qual, &ss->ps);
+	state->distance = ExecInitExpr(list_nth(plan->custom_exprs,
+											VHNSW_CUSTOM_DISTANCE), &ss->ps);
+	state->query = ExecInitExpr(list_nth(plan->custom_exprs,
+										 VHNSW_CUSTOM_QUERY), &ss->ps);
+}
+
+static void
+read_costs(VhnswCustomState *state, List *costs)
+{
+	double	   *places[VHNSW_CUSTOM_NCOSTS] = {&state->costs.table,
+	&state->costs.bitmap, &state->costs.fetch, &state->costs.passing};
+
+	for (int i = 0; i < VHNSW_CUSTOM_NCOSTS; i++)
+		*places[i] = floatVal(list_nth(costs, i));
+}
+
+/* ExecCustomScan */
+static TupleTableSlot *
+exec_scan(CustomScanState *css)
+{
+	return ExecScan(&css->ss, next_row, recheck_row);
+}
+
+/*
+ * The next row in order, in the scan's slot, or an empty slot.
+ *
+ * Accepted rows are kept as TIDs and fetched a second time here: the snapshot
+ * is the same, so they are still there.
+ */
+static TupleTableSlot *
+next_row(ScanState *ss)
+{
+	VhnswCustomState *state = (VhnswCustomState *) ss;
+	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
+	VhnswDistance distance;
+	ItemPointerData tid;
+
+	Assert(ScanDirectionIsForward(ss->ps.state->es_direction));
+
+	if (!state->started)
+		start_search(state);
+	for (;;)
+	{
+		fill_answer(state);
+		if (!VhnswAnswerTake(&state->answer, &distance, &tid))
+			return ExecClearTuple(slot);
+
+		if (state->emitted > 0 &&
+			VhnswCompareDistances(distance, state->last_emitted) < 0)
+		{
+			if (vhnsw_iterative_scan != VHNSW_ITERATIVE_RELAXED)
+			{
+				state->search_counts.late++;
+				continue;
+			}
+		}
+		else
+			state->last_emitted = distance;
+		break;
+	}
+
+	if (!table_tuple_fetch_row_version(ss->ss_currentRelation, &tid,
+									   ss->ps.state->es_snapshot, slot))
+		elog(ERROR, "could not fetch a row again");
+	state->emitted++;
+	pgstat_count_index_tuples(state->index, 1);
+	return slot;
+}
+
+/* Does the new version of a row meet the conditions? */
+static bool
+recheck_row(ScanState *ss, TupleTableSlot *slot)
+{
+	VhnswCustomState *state = (VhnswCustomState *) ss;
+	ExprContext *econtext = ss->ps.ps_ExprContext;
+
+	econtext->ecxt_scantuple = slot;
+	return ExecQual(state->quals, econtext);
+}
+
+/* ReScanCustomScan: the next row begins a new search. */
+static void
+rescan(CustomScanState *css)
+{
+	VhnswCustomState *state = (VhnswCustomState *) css;
+
+	end_search(state);
+	if (state->bitmap)
+	{
+		if (css->ss.ps.chgParam != NULL)
+			UpdateChangedParamSet(state->bitmap, css->ss.ps.chgParam);
+		if (state->bitmap->chgParam == NULL)
+			ExecReScan(state->bitmap);
+	}
+	ExecScanReScan(&css->ss);
+}
+
+/* EndCustomScan */
+static void
+end_scan(CustomScanState *css)
+{
+	VhnswCustomState *state = (VhnswCustomState *) css;
+
+	end_search(state);
+	if (state->fetch)
+		table_index_fetch_end(state->fetch);
+	if (state->index)
+		index_close(state->index, NoLock);
+	if (state->bitmap)
+		ExecEndNode(state->bitmap);
+}
+
+/* Give back what a search holds, and count it. */
+static void
+end_search(VhnswCustomState *state)
+{
+	if (!state->started)
+		return;
+	end_stream(state);
+	VhnswCountsAdd(&state->counts, &state->search_counts);
+	VhnswStatsCount(state->index, &state->search_counts);
+	VhnswAnswerEnd(&state->answer);
+	table_index_fetch_reset(state->fetch);
+	MemoryContextReset(state->context);
+	state->matches = NULL;
+	state->started = false;
+}
+
+static void
+end_stream(VhnswCustomState *state)
+{
+	VhnswStream *stream = state->stream;
+
+	if (stream == NULL)
+		return;
+	VhnswStreamCount(stream, &state->search_counts);
+	state->stream = NULL;
+	state->has_ahead = false;
+	VhnswStreamEnd(stream);
+}
+
+/* ----------------------------------------------------------------
+ * Where the rows come from
+ * ----------------------------------------------------------------
+ */
+
+/* Compute the query and choose a source. */
+static void
+start_search(VhnswCustomState *state)
+{
+	ScanState  *ss = &state->css.ss;
+	ExprContext *econtext = ss->ps.ps_ExprContext;
+	Snapshot	snapshot = ss->ps.state->es_snapshot;
+	Datum		query;
+	bool		isnull;
+
+	if (!IsMVCCSnapshot(snapshot))
+		elog(ERROR, "vhnsw indexes can only be scanned with MVCC snapshots");
+	PredicateLockRelation(state->index, snapshot);
+	pgstat_count_index_scan(state->index);
+	memset(&state->search_counts, 0, sizeof(state->search_counts));
+	state->search_counts.searches = 1;
+
+	state->demand = VhnswFindDemand(state);
+	state->exhausted = false;
+	state->has_ahead = false;
+	state->accepted = state->fetched = state->emitted = 0;
+	state->next_look = FIRST_LOOK;
+	VhnswAnswerInit(&state->answer, state->context);
+	state->started = true;
+
+	query = ExecEvalExprSwitchContext(state->query, econtext, &isnull);
+	begin_stream(state, query, isnull);
+	change_strategy(state, choose_strategy(state));
+}
+
+static void
+begin_stream(VhnswCustomState *state, Datum query, bool isnull)
+{
+	VhnswStream *stream = VhnswStreamBegin(state->index, query, isnull,
+										   state->context);
+	double		wanted = wanted_rows(state);
+
+	state->stream = stream;
+	state->size.elements = Max(stream->elements, 1);
+	state->size.pages = RelationGetNumberOfBlocks(state->index);
+	state->size.layout = stream->layout;
+
+	stream->ef = Max(vhnsw_ef_search, VhnswDemandRows(state->demand));
+	if (vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF)
+		stream->max_elements = stream->ef;
+	if (VhnswDemandIsAll(state->demand))
+		stream->expected_rows = stream->elements;
+	else if (state->quals)
+		stream->expected_rows = wanted / Max(state->costs.passing, 1e-9);
+	state->ef = stream->ef;
+}
+
+/* How many rows will probably be read. */
+static double
+wanted_rows(const VhnswCustomState *state)
+{
+	int64		rows = VhnswDemandRows(state->demand);
+
+	if (VhnswDemandIsAll(state->demand))
+		return state->size.elements;
+	return rows >= 0 ? Max(rows, 1) : SOME_ROWS;
+}
+
+/* The way to the wanted rows that costs least, as far as is known. */
+static VhnswFilterStrategy
+choose_strategy(VhnswCustomState *state)
+{
+	double		wanted = wanted_rows(state);
+	double		taken;
+	Cost		search;
+	Cost		all;
+
+	if (state->stream->unordered ||
+		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF ||
+		(state->quals == NULL && !VhnswDemandIsAll(state->demand)))
+		return VHNSW_FILTER_SEARCH;
+
+	switch (vhnsw_filter_strategy)
+	{
+		case VHNSW_FILTER_AUTO:
+			break;
+		case VHNSW_FILTER_BITMAP:
+		case VHNSW_FILTER_MATCHES:
+			return state->bitmap ? vhnsw_filter_strategy : VHNSW_FILTER_SEARCH;
+		default:
+			return vhnsw_filter_strategy;
+	}
+
+	taken = Min(wanted / Max(state->costs.passing, 1e-9),
+				state->size.elements);
+	search = VhnswSearchCost(&state->size, taken, state->ef) +
+		taken * state->costs.fetch;
+	all = state->costs.passing * state->size.elements * state->costs.fetch;
+	if (state->bitmap && Min(search, state->costs.table) >
+		state->costs.bitmap +
+		Min(search - (taken - wanted) * state->costs.fetch, all))
+		return choose_with_matches(state);
+	return search <= state->costs.table ?
+		VHNSW_FILTER_SEARCH : VHNSW_FILTER_EXACT;
+}
+
+/* The same, with the number of matching rows known from the bitmap. */
+static VhnswFilterStrategy
+choose_with_matches(VhnswCustomState *state)
+{
+	double		wanted = wanted_rows(state);
+	double		taken;
+	Cost		search;
+	Cost		all;
+
+	make_matches(state);
+	taken = wanted * state->size.elements / Max(state->matches->count, 1);
+	taken = Min(taken, state->size.elements);
+	if (!VhnswDemandIsAll(state->demand))
+		state->stream->expected_rows = taken;
+	search = VhnswSearchCost(&state->size, taken, state->ef) +
+		wanted * state->costs.fetch;
+	all = state->matches->count * state->costs.fetch;
+	return all <= search ? VHNSW_FILTER_MATCHES : VHNSW_FILTER_BITMAP;
+}
+
+/* Ask the other indexes which rows they match. */
+static void
+make_matches(VhnswCustomState *state)
+{
+	MemoryContext old_context;
+	TIDBitmap  *bitmap;
+
+	if (state->matches)
+		return;
+	bitmap = (TIDBitmap *) MultiExecProcNode(state->bitmap);
+	if (bitmap == NULL || !IsA(bitmap, TIDBitmap))
+		elog(ERROR, "unrecognized result from subplan");
+	old_context = MemoryContextSwitchTo(state->context);
+	state->matches = VhnswTidSetMake(bitmap);
+	MemoryContextSwitchTo(old_context);
+	tbm_free(bitmap);
+}
+
+/*
+ * The search has fetched many rows.  Would another way have come further?
+ *
+ * Changing when as much was spent as the other way costs makes the sum at most
+ * twice the better of the two, whatever the data are like.
+ */
+static void
+reconsider(VhnswCustomState *state)
+{
+	double		wanted = wanted_rows(state);
+	Cost		spent;
+
+	state->next_look = 2 * state->next_look;
+	if (vhnsw_filter_strategy != VHNSW_FILTER_AUTO || state->emitted > 0 ||
+		state->quals == NULL || state->stream->search == NULL ||
+		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF)
+		return;
+
+	spent = VhnswSearchCost(&state->size, state->stream->nreported, state->ef) +
+		state->fetched * state->costs.fetch;
+	if (state->accepted >= wanted)
+		return;
+	if (state->bitmap && state->matches == NULL &&
+		spent > state->costs.bitmap)
+		change_strategy(state, choose_with_matches(state));
+	else if (state->matches &&
+			 spent > state->matches->count * state->costs.fetch)
+		change_strategy(state, VHNSW_FILTER_MATCHES);
+	else if (spent > state->costs.table)
+		change_strategy(state, VHNSW_FILTER_EXACT);
+}
+
+/*
+ * Go on with another source.  Those that read everything begin anew, so they
+ * come before the first row was returned.
+ */
+static void
+change_strategy(VhnswCustomState *state, VhnswFilterStrategy strategy)
+{
+	state->strategy = state->last_strategy = strategy;
+	if (strategy == VHNSW_FILTER_BITMAP)
+		make_matches(state);
+	if (strategy == VHNSW_FILTER_SEARCH || strategy == VHNSW_FILTER_BITMAP)
+		return;
+
+	Assert(state->emitted == 0);
+	end_stream(state);
+	VhnswAnswerEnd(&state->answer);
+	VhnswAnswerInit(&state->answer, state->context);
+	VhnswAnswerBeginSort(&state->answer, sort_bound(state));
+	state->accepted = 0;
+	if (strategy == VHNSW_FILTER_MATCHES)
+		read_matches(state);
+	else
+		read_table(state);
+	state->exhausted = true;
+	VhnswAnswerProveAll(&state->answer);
+}
+
+/* How many rows will be taken at most; 0 if that is not known. */
+static int64
+sort_bound(const VhnswCustomState *state)
+{
+	bool		exactly;
+	int64		rows = VhnswDemandRemaining(state->demand, &exactly);
+
+	return exactly && rows > 0 ? rows : 0;
+}
+
+/* ----------------------------------------------------------------
+ * From the source to the answer
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Read on until the next rows in order are proven: as many as are wanted, so
+ * that what is found a little late still gets its place.
+ *
+ * Beyond its memory the answer does with fewer, and if there is none, sorts
+ * all that the source has.
+ */
+static void
+fill_answer(VhnswCustomState *state)
+{
+	VhnswAnswer *answer = &state->answer;
+	bool		exactly;
+	int64		wanted = VhnswDemandRemaining(state->demand, &exactly);
+
+	wanted = Max(wanted, 1);
+	while (!state->exhausted && answer->nproven < wanted)
+	{
+		if (!look_ahead(state))
+		{
+			state->exhausted = true;
+			VhnswAnswerProveAll(answer);
+			break;
+		}
+		if (answer->sort == NULL)
+		{
+			VhnswAnswerProve(answer, state->ahead.bound);
+			if (answer->nproven >= wanted)
+				break;
+			if (VhnswAnswerMemory(answer) > VhnswScanMemory())
+			{
+				if (answer->nproven > 0)
+					break;
+				VhnswAnswerBeginSort(answer, 0);
+			}
+		}
+		take_ahead(state);
+	}
+}
+
+/* Have the next row of the stream at hand. */
+static bool
+look_ahead(VhnswCustomState *state)
+{
+	if (!state->has_ahead)
+		state->has_ahead = VhnswStreamNext(state->stream, &state->ahead);
+	return state->has_ahead;
+}
+
+/* Fetch the next row of the stream, if it may pass. */
+static void
+take_ahead(VhnswCustomState *state)
+{
+	CHECK_FOR_INTERRUPTS();
+	state->has_ahead = false;
+	if (state->strategy == VHNSW_FILTER_BITMAP &&
+		!VhnswTidSetHas(state->matches, &state->ahead.tid))
+		state->search_counts.skipped++;
+	else
+		fetch_row(state, &state->ahead.tid, state->ahead.bound);
+	if (++state->fetched >= state->next_look)
+		reconsider(state);
+}
+
+/* Fetch all rows that the other indexes match. */
+static void
+read_matches(VhnswCustomState *state)
+{
+	VhnswTidSetReader reader = {0};
+	ItemPointerData tid;
+
+	make_matches(state);
+	reader.set = state->matches;
+	while (VhnswTidSetNext(&reader, &tid))
+	{
+		CHECK_FOR_INTERRUPTS();
+		fetch_row(state, &tid, no_bound);
+	}
+}
+
+/* Read the table. */
+static void
+read_table(VhnswCustomState *state)
+{
+	ScanState  *ss = &state->css.ss;
+	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
+	TableScanDesc scan = table_beginscan_strat(ss->ss_currentRelation,
+											   ss->ps.state->es_snapshot,
+											   0, NULL, true, false);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		consider_row(state, slot, no_bound);
+	}
+	ExecClearTuple(slot);
+	table_endscan(scan);
+}
+
+/* Put the row of a TID into the answer, if it is visible and passes. */
+static void
+fetch_row(VhnswCustomState *state, const ItemPointerData *tid,
+		  VhnswDistance bound)
+{
+	ScanState  *ss = &state->css.ss;
+	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
+	ItemPointerData found = *tid;
+	bool		call_again = false;
+
+	state->search_counts.fetches++;
+	if (!table_index_fetch_tuple(state->fetch, &found,
+								 ss->ps.state->es_snapshot, slot,
+								 &call_again, NULL))
+	{
+		state->search_counts.invisible++;
+		return;
+	}
+	pgstat_count_heap_fetch(state->index);
+	consider_row(state, slot, bound);
+}
+
+/* Put a visible row into the answer, if it passes. */
+static void
+consider_row(VhnswCustomState *state, TupleTableSlot *slot,
+			 VhnswDistance bound)
+{
+	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+	VhnswDistance distance;
+	Datum		value;
+
+	ResetExprContext(econtext);
+	econtext->ecxt_scantuple = slot;
+	if (!ExecQual(state->quals, econtext))
+	{
+		state->search_counts.filtered++;
+		InstrCountFiltered1(state, 1);
+		return;
+	}
+	value = ExecEvalExprSwitchContext(state->distance, econtext,
+									  &distance.isnull);
+	distance.value = distance.isnull ? 0 : DatumGetFloat8(value);
+
+	/* A bound is proven from what is stored, unless that is damaged. */
+	if (VhnswCompareDistances(distance, bound) < 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INDEX_CORRUPTED),
+				errmsg("index \"%s\" has a code that is not of its row",
+					   RelationGetRelationName(state->index)),
+				errdetail("The distance of row (%u,%u) is below the bound that follows from the code.",
+						  ItemPointerGetBlockNumber(&slot->tts_tid),
+						  ItemPointerGetOffsetNumber(&slot->tts_tid)),
+				errhint("REINDEX the index."));
+	VhnswAnswerPut(&state->answer, distance, &slot->tts_tid);
+	state->accepted++;
+}
