@@ -458,20 +458,23 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 {
 	VhnswPool  *pool = &search->pool;
 	int64		wanted = nsettled - search->nsettled;
-	int64		capacity;
 
 	if (wanted <= 0)
 		return true;
 
 	/*
-	 * The pool has room for what is wanted, and as the search goes on for
-	 * half of what was settled, so that filling it costs little for each.
+	 * The pool has room for what is wanted.  When it must be filled again it
+	 * gets room for half of what was settled, so that filling it costs little
+	 * for each.
 	 */
-	wanted = Max(wanted, search->nsettled / 2);
-	capacity = Min(wanted + POOL_SLACK(wanted), INT_MAX / 2);
 	search->hints = VhnswGetPageHints(search->index);
-	if (capacity > pool->capacity || (search->forgot && pool->count < wanted))
-		refill_pool(search, (int) capacity);
+	if (wanted + POOL_SLACK(wanted) > pool->capacity ||
+		(search->forgot && pool->count < wanted))
+	{
+		wanted = Max(wanted, search->nsettled / 2);
+		refill_pool(search, (int) Min(wanted + POOL_SLACK(wanted),
+									  INT_MAX / 2));
+	}
 
 	for (int64 steps = 0; search->nsettled < nsettled; steps++)
 	{
