@@ -52,6 +52,7 @@ VECDIST_FUNCTION_INFO_V1(vhnsw_bit_type);
 
 int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
 int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
+double		vhnsw_gamma = 0;
 double		vhnsw_scan_mem_multiplier = 1;
 
 static relopt_kind option_kind;
@@ -99,6 +100,12 @@ VhnswInit(void)
 							 NULL,
 							 &vhnsw_iterative_scan,
 							 VHNSW_ITERATIVE_STRICT, iterative_scan_values,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("vhnsw.gamma",
+							 "How much farther than the nearest rows a search of a vhnsw index looks.",
+							 "With a LIMIT and no filter, the search ends when all it has not looked at is farther than the last row wanted by this share, even if ef is not reached.  0 turns this off.",
+							 &vhnsw_gamma,
+							 0, 0, 10,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable("vhnsw.scan_mem_multiplier",
 							 "How many times work_mem a scan of a vhnsw index may take.",

@@ -58,6 +58,7 @@ typedef enum VhnswIterativeScan
 /* settings */
 extern int	vhnsw_ef_search;
 extern int	vhnsw_iterative_scan;
+extern double vhnsw_gamma;
 extern double vhnsw_scan_mem_multiplier;
 
 /* vhnsw.c: bytes that one scan may take. */

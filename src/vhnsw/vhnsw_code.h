@@ -187,6 +187,10 @@ VhnswBound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
 	return query->coder->bound(query, view, estimate);
 }
 
+/* Are estimates squares of distances? */
+#define VhnswMetricIsSquared(metric) \
+	((metric) == VHNSW_L2 || (metric) == VHNSW_COSINE)
+
 /*
  * Estimated distance of a query from a code: of rotated vectors the square for
  * L2 and cosine, the negative inner product else.

@@ -53,6 +53,17 @@ VhnswMakePoolKey(float estimate, VhnswElement element)
 
 #define VhnswPoolKeyElement(key) ((VhnswElement) (key))
 
+static inline float
+VhnswPoolKeyEstimate(VhnswPoolKey key)
+{
+	uint32		bits = (uint32) (key >> 32);
+	float		estimate;
+
+	bits ^= (bits >> 31) ? 0x80000000 : 0xFFFFFFFF;
+	memcpy(&estimate, &bits, sizeof(estimate));
+	return estimate;
+}
+
 /* Where a candidate stands or would stand. */
 static inline int
 VhnswPoolPosition(const VhnswPool *pool, VhnswPoolKey key)

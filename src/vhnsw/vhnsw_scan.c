@@ -153,6 +153,8 @@ start_scan(IndexScanDesc scan)
 	state->stream = stream;
 	stream->ef = Max(vhnsw_ef_search, VhnswDemandRows(state->demand));
 	stream->expected_rows = expected_rows(state);
+	if (VhnswDemandFiltered(state->demand) < 0 && stream->expected_rows == 0)
+		stream->rows_wanted = Max(VhnswDemandRows(state->demand), 0);
 	if (vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF)
 		stream->max_elements = stream->ef;
 

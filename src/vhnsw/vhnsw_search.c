@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_keep.h"
 #include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_search.h"
@@ -61,6 +62,7 @@ static VhnswFound *add_found(VhnswSearch *search, VhnswElement element,
 							 double bound);
 static void evaluate(VhnswSearch *search, VhnswElement *elements, int n);
 static void settle(VhnswSearch *search);
+static bool is_near_enough(const VhnswSearch *search);
 
 /* Pairing heaps have the largest first: a lower bound is larger. */
 static int
@@ -442,6 +444,35 @@ settle(VhnswSearch *search)
 }
 
 /*
+ * Are the nearest that are wanted known, and all that is not expanded much
+ * farther?  That is, by a factor of 1 + vhnsw.gamma.
+ *
+ * Al-Jazzazi et al., "Distance Adaptive Beam Search for Provably Accurate
+ * Graph-Based Nearest Neighbor Search" (arXiv 2505.15636), give the rule; ours
+ * asks for it only once, before anything was settled.
+ */
+static bool
+is_near_enough(const VhnswSearch *search)
+{
+	const VhnswPool *pool = &search->pool;
+	float		kth;
+	float		nearest;
+	double		limit;
+
+	if (vhnsw_gamma <= 0 || search->wanted == 0 || search->nsettled > 0 ||
+		pool->next < search->wanted || pool->next == pool->count)
+		return false;
+
+	kth = VhnswPoolKeyEstimate(pool->items[search->wanted - 1].key);
+	nearest = VhnswPoolKeyEstimate(pool->items[pool->next].key);
+	if (VhnswMetricIsSquared(search->layout.metric))
+		limit = kth * (1 + vhnsw_gamma) * (1 + vhnsw_gamma);
+	else
+		limit = kth + vhnsw_gamma * fabs(kth);
+	return nearest > limit;
+}
+
+/*
  * VhnswSearchUntil
  *		Expand candidates until 'nsettled' elements have been settled, but not
  *		more than 'max_steps' of them.
@@ -449,6 +480,9 @@ settle(VhnswSearch *search)
  * Elements are settled together, when enough of them are nearer than all that
  * is not expanded, or at the end of the search.  Before, what is near may
  * still turn out to be far from the nearest.
+ *
+ * With vhnsw.gamma a first call may end before, when the nearest that are
+ * wanted are probably known (search->content).
  *
  * Returns false if the search ended before: everything reachable is settled.
  * No locks on entry and exit.
@@ -481,6 +515,12 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 		CHECK_FOR_INTERRUPTS();
 		if (search->nsettled + pool->next >= nsettled)
 			settle(search);
+		else if (is_near_enough(search))
+		{
+			settle(search);
+			search->content = true;
+			return true;
+		}
 		else if (steps == max_steps)
 			break;
 		else if (pool->next < pool->count)
@@ -494,6 +534,13 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 		}
 	}
 	return true;
+}
+
+/* Is there something to take? */
+bool
+VhnswSearchHasSettled(const VhnswSearch *search)
+{
+	return !pairingheap_is_empty(search->settled);
 }
 
 /*

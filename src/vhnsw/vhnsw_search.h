@@ -45,6 +45,9 @@ typedef struct VhnswSearch
 	VhnswQuery *query;
 	VhnswEdgeQuery edge_query;	/* if the index has sketches */
 	struct VhnswKeep *keep;		/* what an insert remembers, else NULL */
+	int64		wanted;			/* nearest elements that the caller needs to
+								 * begin with; 0 = not known */
+	bool		content;		/* the rule of vhnsw.gamma has cut it short */
 	MemoryContext context;		/* owns everything below */
 	VhnswSeenTable seen;
 	VhnswPool	pool;
@@ -67,6 +70,7 @@ extern VhnswSearch *VhnswSearchBegin(Relation index, const VhnswCache *cache,
 									 MemoryContext context);
 extern bool VhnswSearchUntil(VhnswSearch *search, int64 nsettled,
 							 int64 max_steps);
+extern bool VhnswSearchHasSettled(const VhnswSearch *search);
 extern VhnswFound *VhnswSearchTake(VhnswSearch *search);
 extern bool VhnswSearchHasTaken(VhnswSearch *search, VhnswElement element);
 

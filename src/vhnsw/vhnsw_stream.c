@@ -194,6 +194,7 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 {
 	VhnswSearch *search = stream->search;
 
+	search->wanted = stream->rows_wanted;
 	for (;;)
 	{
 		int64		required = required_settled(stream, stream->nreported + 1);
@@ -217,12 +218,13 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 		 * graph does not reach in one order.  On the way to a large LIMIT we
 		 * look at the memory now and then.
 		 */
-		do
+		while (search->nsettled < required &&
+			   !(search->content && VhnswSearchHasSettled(search)))
 		{
 			if (sweep_is_due(stream) ||
 				!VhnswSearchUntil(search, required, 256))
 				return false;
-		} while (search->nsettled < required);
+		}
 
 		found = VhnswSearchTake(search);
 		Assert(found != NULL);

@@ -38,6 +38,8 @@ typedef struct VhnswStream
 	int64		ef;				/* elements to settle before it */
 	int64		max_elements;	/* of the graph; at most so many are read */
 	double		expected_rows;	/* that will probably be read; 0 = up to ef */
+	int64		rows_wanted;	/* the caller will be content with the nearest
+								 * so many; 0 = not known */
 
 	/* Read-only */
 	MemoryContext context;		/* owns everything; child of the caller's */
