@@ -55,6 +55,14 @@ int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
 double		vhnsw_gamma = 0;
 double		vhnsw_scan_mem_multiplier = 1;
 
+static relopt_enum_elt_def storage_values[] = {
+	{"auto", VHNSW_STORAGE_AUTO},
+	{"fast", VHNSW_STORAGE_FAST},
+	{"compact", VHNSW_STORAGE_COMPACT},
+	{"tiny", VHNSW_STORAGE_TINY},
+	{NULL, 0}
+};
+
 static relopt_kind option_kind;
 
 static const struct config_enum_entry iterative_scan_values[] = {
@@ -87,6 +95,11 @@ VhnswInit(void)
 					  VHNSW_DEFAULT_EF_CONSTRUCTION,
 					  VHNSW_MIN_EF_CONSTRUCTION, VHNSW_MAX_EF_CONSTRUCTION,
 					  AccessExclusiveLock);
+	add_enum_reloption(option_kind, "storage",
+					   "Size of sketches and lists",
+					   storage_values, VHNSW_STORAGE_AUTO,
+					   "Valid values are \"auto\", \"fast\", \"compact\" and \"tiny\".",
+					   AccessExclusiveLock);
 
 	DefineCustomIntVariable("vhnsw.ef_search",
 							"Elements that a search of a vhnsw index settles at least.",
@@ -238,6 +251,7 @@ vhnswoptions(Datum reloptions, bool validate)
 		{"m", RELOPT_TYPE_INT, offsetof(VhnswOptions, m)},
 		{"ef_construction", RELOPT_TYPE_INT,
 		offsetof(VhnswOptions, ef_construction)},
+		{"storage", RELOPT_TYPE_ENUM, offsetof(VhnswOptions, storage)},
 	};
 
 	return (bytea *) build_reloptions(reloptions, validate, option_kind,

@@ -46,6 +46,7 @@ typedef struct VhnswOptions
 	int32		vl_len_;		/* varlena header */
 	int			m;
 	int			ef_construction;
+	VhnswStorage storage;
 } VhnswOptions;
 
 typedef enum VhnswIterativeScan

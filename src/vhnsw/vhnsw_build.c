@@ -193,7 +193,13 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	state->graph_context = AllocSetContextCreate(state->context,
 												 "vhnsw build graph",
 												 ALLOCSET_DEFAULT_SIZES);
-	VhnswLayoutInit(&state->layout, coder, metric, dims, m, efc, 0, 0);
+	state->layout.metric = metric;
+	state->layout.coder = coder;
+	state->layout.dims = dims;
+	state->layout.m = m;
+	state->layout.ef_construction = efc;
+	state->layout.storage = options ? options->storage : VHNSW_STORAGE_AUTO;
+	VhnswLayoutDerive(&state->layout);
 
 	old_context = MemoryContextSwitchTo(state->context);
 	state->space.type = VhnswGetValueType(index);

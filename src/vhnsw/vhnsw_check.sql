@@ -12,7 +12,7 @@ CREATE FUNCTION vhnsw_info(
     OUT metric text, OUT dimensions integer, OUT m integer,
     OUT ef_construction integer, OUT degree integer,
     OUT format_version integer, OUT bits_per_dimension integer,
-    OUT sketch_dimensions integer, OUT sketch_bits integer,
+    OUT storage text, OUT sketch_dimensions integer, OUT sketch_bits integer,
     OUT sketch_energy double precision, OUT bytes_per_element integer, OUT elements_per_page integer,
     OUT pages bigint, OUT rows bigint, OUT null_rows bigint,
     OUT zero_rows bigint, OUT extreme_rows bigint, OUT elements bigint,

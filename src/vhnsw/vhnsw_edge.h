@@ -19,11 +19,6 @@
 /* Up to so many dimensions, sketches have all of them. */
 #define VHNSW_FULL_SKETCH_DIMS 64
 
-/* Sketches estimate products, and so what is made of products. */
-#define VhnswMetricHasSketches(metric) \
-	((metric) == VHNSW_L2 || (metric) == VHNSW_INNER_PRODUCT || \
-	 (metric) == VHNSW_COSINE)
-
 /* How the elements of one index become sketches. */
 typedef struct VhnswEdgeSpace
 {

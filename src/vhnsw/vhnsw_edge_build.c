@@ -47,6 +47,7 @@ typedef enum SketchSize
 
 static void choose_dims(SketchSize size, VhnswLayout *layout);
 static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
+static bool may_have_sketches(const VhnswLayout *layout);
 static int	dims_that_fit(const VhnswLayout *layout, int slots_per_page,
 						  int bits);
 static float *train(const VhnswGraph *graph, int ncomponents);
@@ -65,8 +66,16 @@ static void load_projection(const VhnswSketches *sketches,
 static void
 set_edges(VhnswLayout *layout, int edge_dims, int edge_bits)
 {
-	VhnswLayoutInit(layout, layout->coder, layout->metric, layout->dims,
-					layout->m, layout->ef_construction, edge_dims, edge_bits);
+	layout->edge_dims = edge_dims;
+	layout->edge_bits = edge_bits;
+	VhnswLayoutDerive(layout);
+}
+
+/* Sketches estimate products, which are all that rotated codes are about. */
+static bool
+may_have_sketches(const VhnswLayout *layout)
+{
+	return layout->is_rotated && layout->storage != VHNSW_STORAGE_TINY;
 }
 
 /* The largest sketch that leaves room for so many elements on a page. */
@@ -93,12 +102,11 @@ static void
 choose_dims(SketchSize size, VhnswLayout *layout)
 {
 	int			full = TYPEALIGN(DistanceEdgeChunkDims(2), layout->dims);
-	int			wanted = layout->dims <= 192 ? VHNSW_FULL_SKETCH_DIMS :
-	layout->dims <= 2500 ? 96 : 80;
+	int			wanted = VHNSW_FULL_SKETCH_DIMS;
 	int			slots_per_page;
 	int			dims = 0;
 
-	if (size == SKETCH_NONE || !VhnswMetricHasSketches(layout->metric))
+	if (size == SKETCH_NONE || !may_have_sketches(layout))
 	{
 		set_edges(layout, 0, 0);
 		return;
@@ -114,6 +122,8 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 		return;
 	}
 
+	if (layout->dims > 192 && layout->storage != VHNSW_STORAGE_COMPACT)
+		wanted = layout->dims <= 2500 ? 96 : 80;
 	wanted = Min(wanted, full);
 	for (slots_per_page = VHNSW_PAGE_CAPACITY / offsetof(VhnswSlotData, neighbors);
 		 slots_per_page > 0; slots_per_page--)
@@ -137,7 +147,7 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 void
 VhnswUntrainedSketches(VhnswLayout *layout)
 {
-	if (!VhnswMetricHasSketches(layout->metric))
+	if (!may_have_sketches(layout))
 		set_edges(layout, 0, 0);
 	else if (layout->dims <= 128 && dims_that_fit(layout, 1, 2) >=
 			 TYPEALIGN(DistanceEdgeChunkDims(2), layout->dims))
@@ -235,8 +245,10 @@ VhnswMakeSketches(const VhnswGraph *graph, const char *index_name)
 	 * A query is not near the elements it has the largest inner product with,
 	 * so all of its dimensions count.
 	 */
-	if (graph->layout.metric == VHNSW_INNER_PRODUCT &&
-		graph->layout.dims > VHNSW_FULL_SKETCH_DIMS)
+	if (graph->layout.storage == VHNSW_STORAGE_FAST ||
+		(graph->layout.storage == VHNSW_STORAGE_AUTO &&
+		 graph->layout.metric == VHNSW_INNER_PRODUCT &&
+		 graph->layout.dims > VHNSW_FULL_SKETCH_DIMS))
 		size = SKETCH_LARGE;
 
 	for (;; size++)
@@ -266,7 +278,8 @@ VhnswMakeSketches(const VhnswGraph *graph, const char *index_name)
 			break;
 
 		energies[size] = sketches->energy;
-		if (sketches->energy >= (size == SKETCH_DEFAULT ?
+		if (sketches->energy >= (size == SKETCH_DEFAULT &&
+								 layout->storage == VHNSW_STORAGE_AUTO ?
 								 GOOD_ENERGY : USELESS_ENERGY))
 			break;
 		pfree(unconstify(float *, sketches->space.matrix));

@@ -34,7 +34,7 @@
 
 VECDIST_FUNCTION_INFO_V1(vhnsw_info);
 
-#define INFO_COLUMNS 25
+#define INFO_COLUMNS 26
 
 /* Below this many elements a mean would not be worth a REINDEX. */
 #define MANY_ELEMENTS 1000
@@ -56,6 +56,7 @@ static void count_cells(VhnswWalk *walk, BlockNumber blkno,
 static char *give_advice(const VhnswMetaPageData *meta,
 						 const IndexCounts *counts, BlockNumber nblocks);
 static const char *metric_name(VhnswMetric metric);
+static const char *storage_name(VhnswStorage storage);
 
 /*
  * VhnswOpenForInspection
@@ -147,6 +148,7 @@ vhnsw_info(PG_FUNCTION_ARGS)
 	values[i++] = Int32GetDatum(meta.degree);
 	values[i++] = Int32GetDatum(meta.version);
 	values[i++] = Int32GetDatum(meta.own_bits);
+	values[i++] = CStringGetTextDatum(storage_name(meta.storage));
 	values[i++] = Int32GetDatum(meta.edge_dims);
 	values[i++] = Int32GetDatum(meta.edge_bits);
 	nulls[i] = meta.edge_dims == 0 || meta.edge_energy == 0;
@@ -196,6 +198,23 @@ metric_name(VhnswMetric metric)
 			return "jaccard";
 	}
 	return NULL;				/* VhnswGetCache() has checked it */
+}
+
+static const char *
+storage_name(VhnswStorage storage)
+{
+	switch (storage)
+	{
+		case VHNSW_STORAGE_AUTO:
+			return "auto";
+		case VHNSW_STORAGE_FAST:
+			return "fast";
+		case VHNSW_STORAGE_COMPACT:
+			return "compact";
+		case VHNSW_STORAGE_TINY:
+			return "tiny";
+	}
+	return NULL;				/* likewise */
 }
 
 /* Count what stands on element pages and TID pages. */

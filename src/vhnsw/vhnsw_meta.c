@@ -66,8 +66,15 @@ edges_are_possible(const VhnswMetaPageData *meta)
 static void
 init_layout(VhnswLayout *layout, const VhnswMetaPageData *meta)
 {
-	VhnswLayoutInit(layout, get_coder(meta), meta->metric, meta->dims,
-					meta->m, meta->ef_construction, meta->edge_dims, meta->edge_bits);
+	layout->metric = meta->metric;
+	layout->coder = get_coder(meta);
+	layout->dims = meta->dims;
+	layout->m = meta->m;
+	layout->ef_construction = meta->ef_construction;
+	layout->storage = meta->storage;
+	layout->edge_dims = meta->edge_dims;
+	layout->edge_bits = meta->edge_bits;
+	VhnswLayoutDerive(layout);
 }
 
 /* Copy and check the metapage. */
@@ -96,7 +103,7 @@ read_meta(Relation index, VhnswMetaPageData *meta)
 		meta->m < VHNSW_MIN_M || meta->m > VHNSW_MAX_M ||
 		meta->dims < 1 ||
 		meta->dims > VhnswMaxDims(get_coder(meta), meta->m) ||
-		!edges_are_possible(meta))
+		meta->storage > VHNSW_STORAGE_TINY || !edges_are_possible(meta))
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage has impossible parameters.");
 	init_layout(&layout, meta);
@@ -301,6 +308,7 @@ VhnswInitMeta(VhnswMetaPage meta, const VhnswLayout *layout, uint64 seed)
 	meta->m = layout->m;
 	meta->ef_construction = layout->ef_construction;
 	meta->degree = layout->degree;
+	meta->storage = layout->storage;
 	meta->edge_dims = layout->edge_dims;
 	meta->edge_bits = layout->edge_bits;
 	meta->slot_size = layout->slot_size;

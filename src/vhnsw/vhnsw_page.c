@@ -63,34 +63,28 @@ static bool try_free_page(Relation index, const VhnswLayout *layout,
 						  BlockNumber blkno, Buffer *buffer, int *slotno);
 
 /*
- * VhnswLayoutInit
+ * VhnswLayoutDerive
  *		Derive the places of an index from its parameters.
  *
- * edge_dims is 0, or a whole number of chunks.
+ * A list has 2m places, or 1.5 m in compact storage, rounded up to a multiple
+ * of 8; fewer, but not below m, where a long code would not fit otherwise.
  */
 void
-VhnswLayoutInit(VhnswLayout *layout, const VhnswCoder *coder,
-				VhnswMetric metric, int dims, int m, int ef_construction,
-				int edge_dims, int edge_bits)
+VhnswLayoutDerive(VhnswLayout *layout)
 {
-	layout->metric = metric;
-	layout->coder = coder;
 	layout->is_rotated = layout->coder->is_rotated;
-	layout->dims = dims;
-	layout->m = m;
-	layout->ef_construction = ef_construction;
-	layout->code_bytes = TYPEALIGN(8, layout->coder->code_bytes(dims));
-	layout->degree = TYPEALIGN(8, 2 * m);
+	layout->code_bytes = TYPEALIGN(8, layout->coder->code_bytes(layout->dims));
+	layout->degree = TYPEALIGN(8, layout->storage == VHNSW_STORAGE_COMPACT ?
+							   (3 * layout->m + 1) / 2 : 2 * layout->m);
 	while (SLOT_BYTES(layout->degree) + layout->code_bytes >
-		   VHNSW_PAGE_CAPACITY && layout->degree - 8 >= m)
+		   VHNSW_PAGE_CAPACITY && layout->degree - 8 >= layout->m)
 		layout->degree -= 8;
 	layout->code_offset = SLOT_BYTES(layout->degree);
-	layout->edge_dims = edge_dims;
-	layout->edge_bits = edge_bits;
 	layout->edge_chunks = 0;
-	if (edge_dims > 0)
+	if (layout->edge_dims > 0)
 	{
-		layout->edge_chunks = edge_dims / DistanceEdgeChunkDims(edge_bits);
+		layout->edge_chunks = layout->edge_dims /
+			DistanceEdgeChunkDims(layout->edge_bits);
 		layout->code_offset += VHNSW_EDGE_FACTORS_SIZE(layout->degree) +
 			layout->degree * layout->edge_chunks * DISTANCE_EDGE_PIECE;
 	}

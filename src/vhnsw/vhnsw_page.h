@@ -40,6 +40,15 @@ typedef enum VhnswMetric
 	VHNSW_JACCARD = 6
 } VhnswMetric;
 
+/* What an index is to be good at; README, section "Edges". */
+typedef enum VhnswStorage
+{
+	VHNSW_STORAGE_AUTO,
+	VHNSW_STORAGE_FAST,
+	VHNSW_STORAGE_COMPACT,
+	VHNSW_STORAGE_TINY
+} VhnswStorage;
+
 typedef enum VhnswPageKind
 {
 	VHNSW_PAGE_META = 1,
@@ -120,7 +129,8 @@ typedef struct VhnswMetaPageData
 	BlockNumber free_cells;		/* first TID page with free cells, 0 = none */
 	uint32		flags;			/* VHNSW_META_TOMBSTONES */
 	ItemPointerData outside[VHNSW_OUTSIDE_LISTS];	/* heads of the lists */
-	uint16		unused;
+	uint8		storage;		/* VhnswStorage */
+	uint8		unused;
 	float4		edge_energy;	/* measured at the build; 0 = unknown */
 	float8		elements;		/* at the last build or vacuum */
 	float8		tombstones;		/* likewise */
@@ -214,18 +224,22 @@ VhnswPageGetCell(Page page, OffsetNumber number)
 	return (VhnswCell) PageGetContents(page) + (number - 1);
 }
 
-/* The constants of one index that the format derives places from. */
+/* The constants of one index, and what VhnswLayoutDerive() makes of them. */
 typedef struct VhnswLayout
 {
+	/* parameters */
 	VhnswMetric metric;
 	const struct VhnswCoder *coder; /* what its codes are */
-	bool		is_rotated;		/* coder->is_rotated */
 	int			dims;
 	int			m;
 	int			ef_construction;
-	int			degree;			/* 2m, or what fits, but not below m */
-	int			edge_dims;		/* 0 = no sketches */
+	VhnswStorage storage;
+	int			edge_dims;		/* 0 = no sketches; whole chunks */
 	int			edge_bits;
+
+	/* derived */
+	bool		is_rotated;		/* coder->is_rotated */
+	int			degree;			/* places in a list */
 	int			edge_chunks;
 	int			slot_size;
 	int			slots_per_page;
@@ -278,11 +292,7 @@ VhnswPageGetEntry(const VhnswLayout *layout, Page page, int number)
 /* Bytes of the two factors of each neighbor. */
 #define VHNSW_EDGE_FACTORS_SIZE(degree) ((degree) * 2 * (int) sizeof(uint16))
 
-extern void VhnswLayoutInit(VhnswLayout *layout,
-							const struct VhnswCoder *coder,
-							VhnswMetric metric, int dims,
-							int m, int ef_construction, int edge_dims,
-							int edge_bits);
+extern void VhnswLayoutDerive(VhnswLayout *layout);
 extern int	VhnswMaxCodeBytes(int m);
 
 /*

@@ -1,0 +1,137 @@
+# Sketches of every storage mode find neighbors, and stay true as lists change.
+#
+# 3,000 vectors of 160 dimensions whose variance decays, so that a basis is
+# learned, for each storage mode and metric: recall stays above floors when the
+# index was built, and after a third of the rows was deleted, vacuumed and
+# inserted again; vhnsw_check() proves each time that all sketches are those of
+# their neighbors.  Modes differ in size as they say.  Data that vary alike in
+# all directions get sketches of all dimensions, with a NOTICE, and an index on
+# an empty table gets sketches without a basis, and advice.
+
+use strict;
+use warnings;
+
+use Test::More;
+use VecdistTest;
+
+my $server = make_server('storage', conf => "autovacuum = off\n");
+
+# vec(n, decay): normal deviates, in dimension i times exp(-i / decay)
+$server->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION vecdist;
+CREATE FUNCTION vec(n bigint, decay float8) RETURNS vector LANGUAGE sql IMMUTABLE AS $$
+    SELECT array_agg((sqrt(-2 * ln(u)) * cos(2 * pi() * v) * exp(-i / decay))::float4 ORDER BY i)::vector
+    FROM (SELECT i, ((hashint8extended(n * 1000 + i, 1) & 1048575) + 1) / 1048577.0 AS u,
+                 (hashint8extended(n * 1000 + i, 2) & 1048575) / 1048576.0 AS v
+          FROM generate_series(1, 160) i) s
+$$;
+CREATE TABLE items (id integer PRIMARY KEY, v vector(160));
+INSERT INTO items SELECT i, vec(i, 30) FROM generate_series(1, 3000) i;
+CREATE TABLE queries AS SELECT i AS id, vec(100000 + i, 30) AS v FROM generate_series(1, 60) i;
+SQL
+
+# The share of the exact 10 nearest that the index finds at this ef.
+sub recall
+{
+	my ($operator, $ef) = @_;
+
+	return $server->safe_psql('postgres', <<"SQL");
+SET enable_seqscan = off;
+SET vhnsw.ef_search = $ef;
+CREATE TEMP TABLE found AS
+    SELECT q.id AS query, f.id FROM queries q,
+        LATERAL (SELECT id FROM items ORDER BY v $operator q.v LIMIT 10) f;
+SET enable_seqscan = on;
+SET enable_indexscan = off;
+SELECT round(avg((f.id IS NOT NULL)::integer), 4)
+FROM (SELECT q.id AS query, e.id FROM queries q,
+          LATERAL (SELECT id FROM items ORDER BY v $operator q.v LIMIT 10) e) exact
+LEFT JOIN found f USING (query, id);
+SQL
+}
+
+sub check
+{
+	my ($name, $operator, %floors) = @_;
+
+	foreach my $ef (sort { $a <=> $b } keys %floors)
+	{
+		my $recall = recall($operator, $ef);
+
+		cmp_ok($recall, '>=', $floors{$ef}, "$name: recall $recall at ef $ef");
+	}
+	is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}),
+		'', "$name: vhnsw_check");
+	return;
+}
+
+my %operators = (l2 => '<->', cosine => '<=>', ip => '<#>');
+my %floors =
+  (l2 => { 20 => 0.9, 80 => 0.98 }, cosine => { 20 => 0.9, 80 => 0.98 }, ip => { 40 => 0.85, 160 => 0.95 });
+my %bytes;
+
+foreach my $storage (qw(auto fast compact tiny))
+{
+	foreach my $metric ($storage eq 'auto' ? qw(l2 cosine ip) : 'l2')
+	{
+		my $name = "$storage, $metric";
+
+		$server->safe_psql('postgres', <<"SQL");
+DROP INDEX IF EXISTS items_v;
+CREATE INDEX items_v ON items USING vhnsw (v vector_${metric}_ops) WITH (storage = $storage);
+SQL
+		$bytes{$storage} //=
+		  $server->safe_psql('postgres', q{SELECT bytes_per_row FROM vhnsw_info('items_v')});
+		check("$name, built", $operators{$metric}, %{ $floors{$metric} });
+
+		$server->safe_psql('postgres', $_)
+		  foreach 'DELETE FROM items WHERE id % 3 = 1', 'VACUUM items',
+		  'INSERT INTO items SELECT i, vec(i, 30) FROM generate_series(1, 3000) i WHERE i % 3 = 1';
+		check("$name, changed", $operators{$metric},
+			map { $_ => $floors{$metric}{$_} - 0.03 } keys %{ $floors{$metric} });
+	}
+}
+cmp_ok($bytes{fast},    '>', $bytes{auto},    'fast is larger than auto');
+cmp_ok($bytes{compact}, '<', $bytes{auto},    'compact is smaller');
+cmp_ok($bytes{tiny},    '<', $bytes{compact}, 'tiny is smaller still');
+is($server->safe_psql('postgres',
+		q{SELECT storage, sketch_dimensions, sketch_bits FROM vhnsw_info('items_v')}),
+	'tiny|0|0', 'vhnsw_info says so');
+
+my ($stdout, $stderr);
+$server->psql('postgres',
+	'CREATE INDEX ON items USING vhnsw (v vector_l2_ops) WITH (storage = small)',
+	stderr => \$stderr);
+like($stderr, qr/invalid value for enum option "storage": small.*auto.*tiny/s,
+	'another storage is refused');
+
+# All directions alike: nothing can be left out
+$server->safe_psql('postgres', <<'SQL');
+DROP INDEX items_v;
+TRUNCATE items, queries;
+INSERT INTO items SELECT i, vec(i, 1e9) FROM generate_series(1, 2000) i;
+INSERT INTO queries SELECT i, vec(100000 + i, 1e9) FROM generate_series(1, 60) i;
+SQL
+$server->psql('postgres', 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)',
+	stderr => \$stderr);
+like($stderr, qr/NOTICE:.*items_v.* uses (larger sketches|sketches of all dimensions)/,
+	'a flat spectrum is noticed');
+check('flat', '<->', 300 => 0.9);
+
+# An index that starts empty
+$server->safe_psql('postgres', <<'SQL');
+DROP INDEX items_v;
+TRUNCATE items, queries;
+INSERT INTO queries SELECT i, vec(100000 + i, 30) FROM generate_series(1, 60) i;
+CREATE INDEX items_v ON items USING vhnsw (v vector_cosine_ops);
+INSERT INTO items SELECT i, vec(i, 30) FROM generate_series(1, 2000) i;
+SQL
+check('inserted', '<=>', 20 => 0.85, 80 => 0.96);
+like($server->safe_psql('postgres', q{SELECT advice FROM vhnsw_info('items_v')}),
+	qr/REINDEX advised/, 'REINDEX is advised');
+$server->safe_psql('postgres', 'REINDEX INDEX items_v');
+is($server->safe_psql('postgres', q{SELECT advice IS NULL FROM vhnsw_info('items_v')}),
+	't', 'and heeded');
+check('reindexed', '<=>', 20 => 0.9, 80 => 0.98);
+
+done_testing();
