@@ -50,6 +50,19 @@ check: check-build
 
 .PHONY: all install uninstall clean distclean installcheck installdirs check check-build
 
+# Unit tests for aarch64, cross-compiled and emulated, for those without one
+CROSS = aarch64-linux-gnu-
+check-neon:
+	@mkdir -p build/neon
+	@for test in test/unit/*.c; do \
+		program=build/neon/$$(basename "$$test" .c); \
+		$(CROSS)gcc -std=gnu99 -O2 -ffp-contract=off -Wall -Wextra -Werror \
+			-Wno-unused-parameter -static -Isrc -o "$$program" "$$test" \
+			src/distance/*.c -lm && echo "$$test" && qemu-aarch64 "$$program" || exit 1; \
+	done
+
+.PHONY: check-neon
+
 # For developers
 format:
 	@dev/format
@@ -83,10 +96,15 @@ bench-build:
 	-@if [ -e /usr/include/hnswlib/hnswlib.h ]; then \
 		$(CXX) -O3 -march=native -w -o build/bench/bench_hnswlib_client \
 			bench/bench_hnswlib_client.cpp; fi
+bench-kernels:
+	@mkdir -p build/bench
+	@$(CC) -std=gnu99 -O2 -ffp-contract=off -Wall -Isrc -o build/bench/bench_kernels \
+		bench/bench_kernels.c src/distance/*.c -lm
+	@build/bench/bench_kernels $(KERNELS)
 bench-single: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
 
-.PHONY: bench-build bench-single
+.PHONY: bench-build bench-kernels bench-single
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -95,9 +113,11 @@ help:
 	@echo '                         TESTS="name ..." or PROVE_TESTS="file ..." chooses'
 	@echo 'make demo                a cluster that searches real text; also demo-env,'
 	@echo '                         demo-search Q="phrase", demo-stop'
+	@echo 'make check-neon          unit tests for aarch64, under emulation'
 	@echo 'make format check-format lay out the source'
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
-	@echo 'make bench-single        benchmarks; see bench/README.md'
+	@echo 'make bench-kernels bench-single'
+	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help

@@ -23,13 +23,45 @@
 
 const DistanceKernels *distance_kernels = &distance_scalar_kernels;
 
-/* What this CPU can run, fastest last. */
-static const DistanceKernels *usable[2] = {&distance_scalar_kernels};
-static int	num_usable = 1;
+typedef enum Verdict
+{
+	UNTESTED,
+	RIGHT,
+	REFUSED						/* by the CPU or the self-test */
+} Verdict;
 
+typedef struct Implementation
+{
+	const DistanceKernels *kernels;
+	bool		(*cpu_can_run) (void);
+	Verdict		verdict;
+} Implementation;
+
+static bool every_cpu(void);
 #ifdef DISTANCE_HAVE_AVX2
-static bool cpu_has_f16c(void);
+static bool cpu_has_avx2(void);
 #endif
+#ifdef DISTANCE_HAVE_AVX512
+static bool cpu_has_avx512(void);
+#endif
+static bool is_usable(Implementation *implementation);
+
+/* Fastest first; the last can always be used. */
+static Implementation implementations[] = {
+#ifdef DISTANCE_HAVE_AVX512
+	{&distance_avx512_kernels, cpu_has_avx512, UNTESTED},
+#endif
+#ifdef DISTANCE_HAVE_AVX2
+	{&distance_avx2_kernels, cpu_has_avx2, UNTESTED},
+#endif
+#ifdef DISTANCE_HAVE_NEON
+	{&distance_neon_kernels, every_cpu, UNTESTED},
+#endif
+	{&distance_scalar_kernels, every_cpu, RIGHT}
+};
+
+#define NUM_IMPLEMENTATIONS ((int) (sizeof(implementations) / sizeof(implementations[0])))
+
 static bool same_bits(double x, double y);
 static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 						 const float *a, const float *b,
@@ -42,35 +74,14 @@ static double cosine_distance_of(const DistanceCosineSums *sums);
 
 /*
  * DistanceInit
- *		Find out what this CPU can run and use the fastest; called once, when
- *		the library is loaded.
+ *		Use the fastest kernels that this CPU can run; called once, when the
+ *		library is loaded.
  */
 void
 DistanceInit(void)
 {
-	num_usable = 1;
-#ifdef DISTANCE_HAVE_AVX2
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
-		cpu_has_f16c() &&
-		DistanceSelfTest(&distance_avx2_kernels))
-		usable[num_usable++] = &distance_avx2_kernels;
-#endif
-	distance_kernels = usable[num_usable - 1];
+	distance_kernels = DistanceFind("auto");
 }
-
-#ifdef DISTANCE_HAVE_AVX2
-/* Not every compiler's __builtin_cpu_supports() knows this one. */
-static bool
-cpu_has_f16c(void)
-{
-	unsigned int eax;
-	unsigned int ebx;
-	unsigned int ecx;
-	unsigned int edx;
-
-	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C) != 0;
-}
-#endif
 
 /*
  * DistanceFind
@@ -80,21 +91,69 @@ cpu_has_f16c(void)
 const DistanceKernels *
 DistanceFind(const char *name)
 {
-	if (strcmp(name, "auto") == 0)
-		return usable[num_usable - 1];
-	for (int i = 0; i < num_usable; i++)
+	bool		any = strcmp(name, "auto") == 0;
+
+	for (int i = 0; i < NUM_IMPLEMENTATIONS; i++)
 	{
-		if (strcmp(name, usable[i]->name) == 0)
-			return usable[i];
+		Implementation *candidate = &implementations[i];
+
+		if ((any || strcmp(name, candidate->kernels->name) == 0) &&
+			is_usable(candidate))
+			return candidate->kernels;
 	}
 	return NULL;
 }
+
+static bool
+is_usable(Implementation *implementation)
+{
+	if (implementation->verdict == UNTESTED)
+		implementation->verdict = implementation->cpu_can_run() &&
+			DistanceSelfTest(implementation->kernels) ? RIGHT : REFUSED;
+	return implementation->verdict == RIGHT;
+}
+
+static bool
+every_cpu(void)
+{
+	return true;
+}
+
+#ifdef DISTANCE_HAVE_AVX2
+/* What the attributes in distance_avx2.c name */
+static bool
+cpu_has_avx2(void)
+{
+	unsigned int eax;
+	unsigned int ebx;
+	unsigned int ecx;
+	unsigned int edx;
+
+	/* Not every compiler's __builtin_cpu_supports() knows F16C. */
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
+		__get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C) != 0;
+}
+#endif
+
+#ifdef DISTANCE_HAVE_AVX512
+/* What those in distance_avx512.c name; its edge_dots is that of AVX2. */
+static bool
+cpu_has_avx512(void)
+{
+	return cpu_has_avx2() && __builtin_cpu_supports("avx512f") &&
+		__builtin_cpu_supports("avx512bw") &&
+		__builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vl") &&
+		__builtin_cpu_supports("avx512vnni") &&
+		__builtin_cpu_supports("avx512vpopcntdq");
+}
+#endif
 
 /*
  * DistanceSelfTest
  *		Do 'kernels' give the same bits as the scalar version on this CPU?
  *
- * Takes some ten microseconds of each backend's start, so lengths grow by
+ * Takes some fifty microseconds of each backend's start, so lengths grow by
  * steps that visit every kind of tail.  The unit test is the thorough one.
  */
 bool

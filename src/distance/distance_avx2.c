@@ -9,8 +9,7 @@
  *
  * CPUs with AVX2 also have POPCNT, for the last words of bit strings.
  *
- * The 32 lanes of the definition are four vectors of 8 floats.  A tail is one
- * more round with masked loads: lanes beyond it add +0, which changes no sum.
+ * The 32 lanes of the definition are four vectors of 8 floats.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,8 +23,6 @@
 
 #define AVX2 __attribute__((target("avx2,f16c,popcnt")))
 #define AVX2_INLINE static inline __attribute__((target("avx2,f16c,popcnt"), always_inline))
-
-#define Min(x, y) ((x) < (y) ? (x) : (y))
 
 typedef struct Lanes
 {
@@ -77,9 +74,9 @@ mask_at(int position)
 	return _mm256_loadu_si256((const __m256i *) (tail_mask + position));
 }
 
-/* The last n < 32 elements, and zeros; reads nothing beyond them. */
+/* The last n < 32 elements, and zeros; reads nothing around them. */
 AVX2_INLINE Lanes
-lanes_load_tail(const float *p, int n)
+lanes_load_tail(const float *p, int n, int before)
 {
 	int			first = DISTANCE_LANES - n;
 	Lanes		result;
@@ -265,6 +262,15 @@ lanes_mul(Lanes a, Lanes b)
 	return result;
 }
 
+AVX2_INLINE Lanes
+lanes_scale(Lanes x, float scale)
+{
+	Lanes		factor;
+
+	factor.v0 = factor.v1 = factor.v2 = factor.v3 = _mm256_set1_ps(scale);
+	return lanes_mul(x, factor);
+}
+
 AVX2_INLINE __m256d
 low_half(__m256 v)
 {
@@ -299,137 +305,9 @@ lanes_sum(Lanes a)
 	return sum_of_four(_mm256_add_pd(low, high));
 }
 
-AVX2 static double
-avx2_l2_squared(const float *a, const float *b, int dim)
-{
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		Lanes		d;
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-		{
-			d = lanes_sub(lanes_load(a + i), lanes_load(b + i));
-			sum = lanes_add(sum, lanes_mul(d, d));
-		}
-		if (i < block)
-		{
-			d = lanes_sub(lanes_load_tail(a + i, block - i),
-						  lanes_load_tail(b + i, block - i));
-			sum = lanes_add(sum, lanes_mul(d, d));
-		}
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2 static double
-avx2_inner_product(const float *a, const float *b, int dim)
-{
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-			sum = lanes_add(sum, lanes_mul(lanes_load(a + i), lanes_load(b + i)));
-		if (i < block)
-			sum = lanes_add(sum, lanes_mul(lanes_load_tail(a + i, block - i),
-										   lanes_load_tail(b + i, block - i)));
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2 static double
-avx2_l1(const float *a, const float *b, int dim)
-{
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		Lanes		d;
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-		{
-			d = lanes_sub(lanes_load(a + i), lanes_load(b + i));
-			sum = lanes_add(sum, lanes_abs(d));
-		}
-		if (i < block)
-		{
-			d = lanes_sub(lanes_load_tail(a + i, block - i),
-						  lanes_load_tail(b + i, block - i));
-			sum = lanes_add(sum, lanes_abs(d));
-		}
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2 static void
-avx2_cosine(const float *a, const float *b, int dim, DistanceCosineSums *sums)
-{
-	DistanceCosineSums total = {0, 0, 0};
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		dot = lanes_zero();
-		Lanes		norm_a = lanes_zero();
-		Lanes		norm_b = lanes_zero();
-		int			i;
-
-		for (i = 0; i < block; i += DISTANCE_LANES)
-		{
-			Lanes		va;
-			Lanes		vb;
-
-			if (i + DISTANCE_LANES <= block)
-			{
-				va = lanes_load(a + i);
-				vb = lanes_load(b + i);
-			}
-			else
-			{
-				va = lanes_load_tail(a + i, block - i);
-				vb = lanes_load_tail(b + i, block - i);
-			}
-			dot = lanes_add(dot, lanes_mul(va, vb));
-			norm_a = lanes_add(norm_a, lanes_mul(va, va));
-			norm_b = lanes_add(norm_b, lanes_mul(vb, vb));
-		}
-
-		total.dot += lanes_sum(dot);
-		total.norm_a_squared += lanes_sum(norm_a);
-		total.norm_b_squared += lanes_sum(norm_b);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	*sums = total;
-}
+#define LOOPS_TARGET AVX2
+#define LOOPS_INLINE AVX2_INLINE
+#include "distance/distance_loops.h"
 
 AVX2 static double
 avx2_norm_squared(const float *a, int dim)
@@ -450,138 +328,6 @@ avx2_norm_squared(const float *a, int dim)
 		sum1 = _mm256_add_pd(sum1, _mm256_mul_pd(high_half(v), high_half(v)));
 	}
 	return sum_of_four(_mm256_add_pd(sum0, sum1));
-}
-
-AVX2 static double
-avx2_half_l2_squared(const Half *a, const Half *b, int dim)
-{
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		Lanes		d;
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-		{
-			d = lanes_sub(lanes_load_half(a + i), lanes_load_half(b + i));
-			sum = lanes_add(sum, lanes_mul(d, d));
-		}
-		if (i < block)
-		{
-			d = lanes_sub(lanes_load_half_tail(a + i, block - i, i),
-						  lanes_load_half_tail(b + i, block - i, i));
-			sum = lanes_add(sum, lanes_mul(d, d));
-		}
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2 static double
-avx2_half_inner_product(const Half *a, const Half *b, int dim)
-{
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-			sum = lanes_add(sum, lanes_mul(lanes_load_half(a + i), lanes_load_half(b + i)));
-		if (i < block)
-			sum = lanes_add(sum, lanes_mul(lanes_load_half_tail(a + i, block - i, i),
-										   lanes_load_half_tail(b + i, block - i, i)));
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2 static double
-avx2_half_l1(const Half *a, const Half *b, int dim)
-{
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		Lanes		d;
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-		{
-			d = lanes_sub(lanes_load_half(a + i), lanes_load_half(b + i));
-			sum = lanes_add(sum, lanes_abs(d));
-		}
-		if (i < block)
-		{
-			d = lanes_sub(lanes_load_half_tail(a + i, block - i, i),
-						  lanes_load_half_tail(b + i, block - i, i));
-			sum = lanes_add(sum, lanes_abs(d));
-		}
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2 static void
-avx2_half_cosine(const Half *a, const Half *b, int dim, DistanceCosineSums *sums)
-{
-	DistanceCosineSums total = {0, 0, 0};
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		dot = lanes_zero();
-		Lanes		norm_a = lanes_zero();
-		Lanes		norm_b = lanes_zero();
-		int			i;
-
-		for (i = 0; i < block; i += DISTANCE_LANES)
-		{
-			Lanes		va;
-			Lanes		vb;
-
-			if (i + DISTANCE_LANES <= block)
-			{
-				va = lanes_load_half(a + i);
-				vb = lanes_load_half(b + i);
-			}
-			else
-			{
-				va = lanes_load_half_tail(a + i, block - i, i);
-				vb = lanes_load_half_tail(b + i, block - i, i);
-			}
-			dot = lanes_add(dot, lanes_mul(va, vb));
-			norm_a = lanes_add(norm_a, lanes_mul(va, va));
-			norm_b = lanes_add(norm_b, lanes_mul(vb, vb));
-		}
-
-		total.dot += lanes_sum(dot);
-		total.norm_a_squared += lanes_sum(norm_a);
-		total.norm_b_squared += lanes_sum(norm_b);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	*sums = total;
 }
 
 AVX2 static double
@@ -623,102 +369,6 @@ avx2_float_to_half(const float *a, Half *result, int dim)
 										 _MM_FROUND_TO_NEAREST_INT));
 	for (; i < dim; i++)
 		result[i] = HalfFromFloat(a[i]);
-}
-
-AVX2 static double
-avx2_dot_float_int8(const float *a, const int8_t *b, int dim)
-{
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-			sum = lanes_add(sum, lanes_mul(lanes_load(a + i), lanes_load_int8(b + i)));
-		if (i < block)
-			sum = lanes_add(sum, lanes_mul(lanes_load_tail(a + i, block - i),
-										   lanes_load_int8_tail(b + i, block - i, i)));
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2_INLINE Lanes
-lanes_scale(Lanes x, __m256 scale)
-{
-	Lanes		factor;
-
-	factor.v0 = factor.v1 = factor.v2 = factor.v3 = scale;
-	return lanes_mul(x, factor);
-}
-
-AVX2 static double
-avx2_l1_float_int8(const float *a, const int8_t *b, float scale, int dim)
-{
-	__m256		factor = _mm256_set1_ps(scale);
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		Lanes		codes;
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-		{
-			codes = lanes_scale(lanes_load_int8(b + i), factor);
-			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_load(a + i), codes)));
-		}
-		if (i < block)
-		{
-			codes = lanes_scale(lanes_load_int8_tail(b + i, block - i, i), factor);
-			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_load_tail(a + i, block - i),
-													 codes)));
-		}
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
-}
-
-AVX2 static double
-avx2_l1_int8(const int8_t *a, float scale_a, const int8_t *b, float scale_b,
-			 int dim)
-{
-	__m256		factor_a = _mm256_set1_ps(scale_a);
-	__m256		factor_b = _mm256_set1_ps(scale_b);
-	double		total = 0;
-
-	while (dim > 0)
-	{
-		int			block = Min(dim, DISTANCE_BLOCK);
-		Lanes		sum = lanes_zero();
-		int			i;
-
-		for (i = 0; i + DISTANCE_LANES <= block; i += DISTANCE_LANES)
-			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_scale(lanes_load_int8(a + i), factor_a),
-													 lanes_scale(lanes_load_int8(b + i), factor_b))));
-		if (i < block)
-			sum = lanes_add(sum, lanes_abs(lanes_sub(lanes_scale(lanes_load_int8_tail(a + i, block - i, i), factor_a),
-													 lanes_scale(lanes_load_int8_tail(b + i, block - i, i), factor_b))));
-
-		total += lanes_sum(sum);
-		a += block;
-		b += block;
-		dim -= block;
-	}
-	return total;
 }
 
 /* Products of 16 codes each, added up in pairs: 8 sums. */
@@ -889,22 +539,22 @@ avx2_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 
 const DistanceKernels distance_avx2_kernels = {
 	.name = "avx2",
-	.l2_squared = avx2_l2_squared,
-	.inner_product = avx2_inner_product,
-	.l1 = avx2_l1,
-	.cosine = avx2_cosine,
+	.l2_squared = lanes_l2_squared,
+	.inner_product = lanes_inner_product,
+	.l1 = lanes_l1,
+	.cosine = lanes_cosine,
 	.norm_squared = avx2_norm_squared,
-	.half_l2_squared = avx2_half_l2_squared,
-	.half_inner_product = avx2_half_inner_product,
-	.half_l1 = avx2_half_l1,
-	.half_cosine = avx2_half_cosine,
+	.half_l2_squared = lanes_half_l2_squared,
+	.half_inner_product = lanes_half_inner_product,
+	.half_l1 = lanes_half_l1,
+	.half_cosine = lanes_half_cosine,
 	.half_norm_squared = avx2_half_norm_squared,
 	.half_to_float = avx2_half_to_float,
 	.float_to_half = avx2_float_to_half,
-	.dot_float_int8 = avx2_dot_float_int8,
+	.dot_float_int8 = lanes_dot_float_int8,
 	.dot_int8 = avx2_dot_int8,
-	.l1_float_int8 = avx2_l1_float_int8,
-	.l1_int8 = avx2_l1_int8,
+	.l1_float_int8 = lanes_l1_float_int8,
+	.l1_int8 = lanes_l1_int8,
 	.edge_dots = DistanceEdgeDotsAvx2,
 	.hamming = avx2_hamming,
 	.jaccard = avx2_jaccard,

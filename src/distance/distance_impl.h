@@ -16,6 +16,15 @@ extern const DistanceKernels distance_scalar_kernels;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define DISTANCE_HAVE_AVX2 1
 extern const DistanceKernels distance_avx2_kernels;
+
+#define DISTANCE_HAVE_AVX512 1
+extern const DistanceKernels distance_avx512_kernels;
+#endif
+
+#if defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__) && \
+	!defined(__AARCH64EB__)
+#define DISTANCE_HAVE_NEON 1
+extern const DistanceKernels distance_neon_kernels;
 #endif
 
 extern bool DistanceSelfTest(const DistanceKernels *kernels);

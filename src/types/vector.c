@@ -53,7 +53,7 @@ VectorInit(void)
 
 	/* Kernels differ in speed only, so anybody may change it at any time. */
 	DefineCustomStringVariable("vecdist.simd",
-							   "Instruction set for distances: auto, avx2 or scalar.",
+							   "Instruction set for distances: auto, avx512, avx2, neon or scalar.",
 							   "With auto, SHOW tells which one was chosen.",
 							   &simd_setting,
 							   "auto",
@@ -66,8 +66,10 @@ check_simd(char **newval, void **extra, GucSource source)
 {
 	if (DistanceFind(*newval) != NULL)
 		return true;
-	GUC_check_errdetail("This CPU and this build can use \"auto\", \"scalar\"%s.",
-						DistanceFind("avx2") ? " and \"avx2\"" : "");
+	GUC_check_errdetail("This CPU and this build can use \"auto\"%s%s%s and \"scalar\".",
+						DistanceFind("avx512") ? ", \"avx512\"" : "",
+						DistanceFind("avx2") ? ", \"avx2\"" : "",
+						DistanceFind("neon") ? ", \"neon\"" : "");
 	return false;
 }
 

@@ -14,7 +14,7 @@
  *	- the self-test refuses a kernel that is wrong in one bit
  *
  * Build and run:
- *	cc -std=gnu99 -O2 -Isrc test/unit/distance_test.c $(find src/distance -name "*.c") -lm
+ *	cc -std=gnu99 -O2 -ffp-contract=off -Isrc test/unit/distance_test.c $(find src/distance -name "*.c") -lm
  *
  *-------------------------------------------------------------------------
  */
@@ -300,14 +300,14 @@ test_length(int dim, int offset)
 	float	   *b = allocate_before_guard(dim * sizeof(float));
 	int8_t	   *codes_a = allocate_before_guard(room);
 	int8_t	   *codes_b = allocate_before_guard(dim);
-	static const char *const names[] = {"scalar", "avx2"};
+	static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
 
 	for (Pattern pattern = 0; pattern < NUM_PATTERNS; pattern++)
 	{
 		Input		in = {a, b, codes_a, codes_b, dim, pattern};
 
 		fill(pattern, a, b, codes_a, codes_b, dim);
-		for (int i = 0; i < 2; i++)
+		for (int i = 0; i < 4; i++)
 		{
 			const DistanceKernels *kernels = DistanceFind(names[i]);
 
@@ -364,6 +364,26 @@ test_known_values(const DistanceKernels *k)
 	check(k->l1_int8(codes, 0.5f, codes, 2, 40) == 120, "l1_int8", k->name, NULL);
 	check(sums.dot == -780 && sums.norm_a_squared == 20540 &&
 		  sums.norm_b_squared == 40, "cosine", k->name, NULL);
+}
+
+/* The longest that is exact, with the largest products. */
+static void
+test_largest_code_sum(const DistanceKernels *k)
+{
+	enum
+	{
+	longest = 131071};
+	static int8_t low[longest];
+	static int8_t high[longest];
+
+	memset(low, -128, longest);
+	memset(high, 127, longest);
+	check(k->dot_int8(low, low, longest) == longest * 16384, "largest dot_int8",
+		  k->name, NULL);
+	check(k->dot_int8(low, high, longest) == longest * -16256, "least dot_int8",
+		  k->name, NULL);
+	check(k->dot_int8(high, low, longest) == longest * -16256, "least dot_int8",
+		  k->name, NULL);
 }
 
 static void
@@ -432,9 +452,20 @@ main(void)
 	else
 		printf("this CPU has no AVX2: not tested\n");
 #endif
+#ifdef DISTANCE_HAVE_AVX512
+	if (__builtin_cpu_supports("avx512vpopcntdq"))
+		check(DistanceFind("avx512") != NULL, "self-test", "avx512", NULL);
+	else
+		printf("this CPU has no AVX-512 with VPOPCNTDQ: not tested\n");
+#endif
+#ifdef DISTANCE_HAVE_NEON
+	check(DistanceFind("neon") != NULL, "self-test", "neon", NULL);
+#endif
 
 	test_known_values(&distance_scalar_kernels);
 	test_known_values(distance_kernels);
+	test_largest_code_sum(&distance_scalar_kernels);
+	test_largest_code_sum(distance_kernels);
 	test_cosine_distance();
 	test_jaccard_distance();
 	test_choice();
