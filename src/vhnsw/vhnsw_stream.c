@@ -39,6 +39,7 @@ static double required_settled(const VhnswStream *stream, double number);
 static bool sweep_is_due(const VhnswStream *stream);
 static double expected_visits(const VhnswStream *stream);
 static void take_tids(VhnswStream *stream, const VhnswFound *found);
+static bool more_tids(VhnswStream *stream);
 static void begin_sweep(VhnswStream *stream);
 static int	collect_page(VhnswStream *stream, BlockNumber blkno,
 						 BufferAccessStrategy strategy, VhnswFound *found);
@@ -200,7 +201,7 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 		int64		required = required_settled(stream, stream->nreported + 1);
 		VhnswFound *found;
 
-		if (stream->next_tid < stream->tids.count)
+		if (stream->next_tid < stream->tids.count || more_tids(stream))
 		{
 			row->tid = stream->tids.tids[stream->next_tid++];
 			row->bound.value = stream->bound;
@@ -283,25 +284,41 @@ expected_visits(const VhnswStream *stream)
 	return expansions * stream->layout.degree / 2;
 }
 
-/* Remember the TIDs of an element and the bound to report them with. */
+/* Remember TIDs of an element and the bound to report them with. */
 static void
 take_tids(VhnswStream *stream, const VhnswFound *found)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(stream->context);
-
 	stream->next_tid = 0;
 	stream->tids.count = 0;
 	stream->bound = found->bound;
+	stream->reading_element = found->has_list;
 	if (found->has_list)
-	{
-		if (!VhnswReadElementTids(stream->index, &stream->layout,
-								  found->element, found->version,
-								  &found->fingerprint, &stream->tids))
-			stream->tids.count = 0;
-	}
+		VhnswElementReaderInit(&stream->element_reader, stream->index,
+							   &stream->layout, found->element,
+							   found->version, &found->fingerprint);
 	else if (ItemPointerIsValid(&found->heaptid))
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(stream->context);
+
 		VhnswTidArrayAdd(&stream->tids, &found->heaptid);
+		MemoryContextSwitchTo(old_context);
+	}
+}
+
+/* Read more TIDs of the element; false if it has no more. */
+static bool
+more_tids(VhnswStream *stream)
+{
+	MemoryContext old_context;
+
+	if (!stream->reading_element)
+		return false;
+	old_context = MemoryContextSwitchTo(stream->context);
+	stream->next_tid = 0;
+	stream->reading_element = VhnswElementReaderNext(&stream->element_reader,
+													 &stream->tids);
 	MemoryContextSwitchTo(old_context);
+	return stream->reading_element;
 }
 
 /*
@@ -340,8 +357,11 @@ begin_sweep(VhnswStream *stream)
 		for (int i = 0; i < n; i++)
 		{
 			take_tids(stream, &found[i]);
-			for (int j = 0; j < stream->tids.count; j++)
-				sweep_put(stream, found[i].bound, &stream->tids.tids[j]);
+			do
+			{
+				for (int j = 0; j < stream->tids.count; j++)
+					sweep_put(stream, found[i].bound, &stream->tids.tids[j]);
+			} while (more_tids(stream));
 		}
 	}
 	stream->tids.count = 0;

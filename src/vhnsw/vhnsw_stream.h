@@ -59,7 +59,9 @@ typedef struct VhnswStream
 	VhnswListReader reader;		/* of a list outside */
 	Tuplesortstate *sort;		/* of the sweep */
 	TupleTableSlot *slot;		/* likewise */
-	VhnswTidArray tids;			/* of the element being reported */
+	VhnswElementReader element_reader;	/* of the element being reported */
+	bool		reading_element;	/* it may have more TIDs than these */
+	VhnswTidArray tids;			/* of that element */
 	int			next_tid;
 	double		bound;			/* likewise */
 } VhnswStream;

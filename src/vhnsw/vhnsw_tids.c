@@ -23,6 +23,10 @@
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_tids.h"
 
+/* Cells that are read of an element at first, and at most, at a time. */
+#define FIRST_CELLS 2
+#define MOST_CELLS 1024
+
 /* Whose list it is, and what of it is locked. */
 typedef struct ListOwner
 {
@@ -520,50 +524,87 @@ note_progress(VhnswCellWalk *walk, VhnswCell cell)
 }
 
 /*
- * VhnswReadElementTids
- *		Append all TIDs of an element to 'array'.
+ * VhnswElementReaderInit
+ *		Prepare to read the TIDs of an element that was found with this version
+ *		and fingerprint.  'layout' must outlive the reader.
+ */
+void
+VhnswElementReaderInit(VhnswElementReader *reader, Relation index,
+					   const VhnswLayout *layout, VhnswElement element,
+					   uint8 version, const VhnswFingerprint *fingerprint)
+{
+	memset(reader, 0, sizeof(*reader));
+	reader->index = index;
+	reader->layout = layout;
+	reader->element = element;
+	reader->version = version;
+	reader->fingerprint = *fingerprint;
+	reader->walk.done = PG_UINT32_MAX;
+}
+
+/*
+ * VhnswElementReaderNext
+ *		Append the next TIDs of an element to 'array'.
  *
- * Returns false if the slot no longer holds the element, that is, if none of
- * its TIDs is of use to anybody; the array then has no meaning.  Holds one
- * share lock at a time, none on entry and exit.
+ * Few at first, because a query may want few of a million equal rows, then
+ * twice as many each time.  Returns false when there are no more, or the slot
+ * no longer holds the element, so that none of its TIDs is of use to anybody;
+ * the array is then empty.  Holds one share lock at a time, none on entry and
+ * exit.
  */
 bool
-VhnswReadElementTids(Relation index, const VhnswLayout *layout,
-					 VhnswElement element, uint8 version,
-					 const VhnswFingerprint *fingerprint,
-					 VhnswTidArray *array)
+VhnswElementReaderNext(VhnswElementReader *reader, VhnswTidArray *array)
 {
-	VhnswCellWalk walk = {.done = PG_UINT32_MAX};
+	VhnswCellWalk *walk = &reader->walk;
 	ItemPointerData heaptid;
 	ItemPointerData head;
 	VhnswCellData cell;
+	int			ncells = 0;
 
-	if (!read_slot_tids(index, layout, element, version, fingerprint,
-						&heaptid, &head))
-		return false;
-	if (ItemPointerIsValid(&heaptid))
-		VhnswTidArrayAdd(array, &heaptid);
-
-	walk_from(&walk, &head);
-	while (ItemPointerIsValid(&walk.next))
+	array->count = 0;
+	if (reader->cells == 0)
 	{
-		if (!walk_cell(index, &walk, element, version, &cell))
+		if (!read_slot_tids(reader->index, reader->layout, reader->element,
+							reader->version, &reader->fingerprint,
+							&heaptid, &head))
+			return false;
+		if (ItemPointerIsValid(&heaptid))
+			VhnswTidArrayAdd(array, &heaptid);
+		walk_from(walk, &head);
+		reader->cells = FIRST_CELLS;
+	}
+	else
+		reader->cells = Min(2 * reader->cells, MOST_CELLS);
+
+	while (ItemPointerIsValid(&walk->next) && ncells < reader->cells)
+	{
+		if (!walk_cell(reader->index, walk, reader->element, reader->version,
+					   &cell))
 		{
-			if (!read_slot_tids(index, layout, element, version, fingerprint,
-								&heaptid, &head))
+			if (!read_slot_tids(reader->index, reader->layout,
+								reader->element, reader->version,
+								&reader->fingerprint, &heaptid, &head))
+			{
+				array->count = 0;
 				return false;
-			walk_from(&walk, &head);
+			}
+			walk_from(walk, &head);
 			continue;
 		}
-		if (cell.sequence >= walk.done)
+		if (cell.sequence >= walk->done)
 			continue;
 		for (int i = 0; i < cell.ntids; i++)
 			VhnswTidArrayAdd(array, &cell.tids[i]);
-		note_progress(&walk, &cell);
+		note_progress(walk, &cell);
+		ncells++;
 	}
 
-	return read_slot_tids(index, layout, element, version, fingerprint,
-						  &heaptid, &head);
+	/* Only now is it sure that these cells were the element's. */
+	if (!read_slot_tids(reader->index, reader->layout, reader->element,
+						reader->version, &reader->fingerprint, &heaptid,
+						&head))
+		array->count = 0;
+	return array->count > 0;
 }
 
 void

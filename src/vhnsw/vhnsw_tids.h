@@ -42,6 +42,18 @@ typedef struct VhnswCellWalk
 	uint32		obstacle_sequence;
 } VhnswCellWalk;
 
+/* Reads the TIDs of an element, some cells at a time. */
+typedef struct VhnswElementReader
+{
+	Relation	index;
+	const VhnswLayout *layout;
+	VhnswElement element;
+	uint8		version;
+	VhnswFingerprint fingerprint;
+	int			cells;			/* of the next batch; 0 = not begun */
+	VhnswCellWalk walk;
+} VhnswElementReader;
+
 /* Reads a list outside the graph, a cell at a time. */
 typedef struct VhnswListReader
 {
@@ -61,10 +73,12 @@ extern bool VhnswAddTidToElement(Relation index, const VhnswLayout *layout,
 								 bool building);
 extern void VhnswAddTidOutside(Relation index, VhnswOutsideList list,
 							   ItemPointer tid, bool building);
-extern bool VhnswReadElementTids(Relation index, const VhnswLayout *layout,
-								 VhnswElement element, uint8 version,
-								 const VhnswFingerprint *fingerprint,
-								 VhnswTidArray *array);
+extern void VhnswElementReaderInit(VhnswElementReader *reader,
+								   Relation index, const VhnswLayout *layout,
+								   VhnswElement element, uint8 version,
+								   const VhnswFingerprint *fingerprint);
+extern bool VhnswElementReaderNext(VhnswElementReader *reader,
+								   VhnswTidArray *array);
 extern void VhnswListReaderInit(VhnswListReader *reader, Relation index,
 								VhnswOutsideList list);
 extern bool VhnswListReaderNext(VhnswListReader *reader, ItemPointer tid);
