@@ -36,6 +36,8 @@ typedef struct VhnswPool
 	int			capacity;
 	int			count;
 	int			next;			/* the first that is not expanded */
+	VhnswPoolKey limit;			/* what is as far as this is not here, even if
+								 * there is a place */
 	VhnswCandidate *items;		/* nearest first */
 } VhnswPool;
 
@@ -81,14 +83,6 @@ VhnswPoolPosition(const VhnswPool *pool, VhnswPoolKey key)
 	return first - pool->items;
 }
 
-/* Is there a place for it, free or in exchange for a farther one? */
-static inline bool
-VhnswPoolTakes(const VhnswPool *pool, VhnswPoolKey key)
-{
-	return pool->count < pool->capacity ||
-		key < pool->items[pool->count - 1].key;
-}
-
 static inline void
 VhnswPoolSkipExpanded(VhnswPool *pool)
 {
@@ -98,7 +92,8 @@ VhnswPoolSkipExpanded(VhnswPool *pool)
 
 /*
  * Put a candidate in its place.  Of a full pool the farthest leaves, which may
- * be the new one; returns false if one left.
+ * be the new one; returns false if one left.  From then on nothing that is
+ * farther is taken, so that the pool has the nearest of all that was offered.
  */
 static inline bool
 VhnswPoolPut(VhnswPool *pool, VhnswPoolKey key, struct VhnswFound *found)
@@ -106,11 +101,18 @@ VhnswPoolPut(VhnswPool *pool, VhnswPoolKey key, struct VhnswFound *found)
 	bool		fits = pool->count < pool->capacity;
 	int			i;
 
-	if (!VhnswPoolTakes(pool, key))
+	if (key >= pool->limit)
 		return false;
-	i = VhnswPoolPosition(pool, key);
 	if (!fits)
+	{
+		VhnswPoolKey last = pool->items[pool->count - 1].key;
+
+		pool->limit = Max(key, last);
+		if (key >= last)
+			return false;
 		pool->count--;
+	}
+	i = VhnswPoolPosition(pool, key);
 	memmove(&pool->items[i + 1], &pool->items[i],
 			(pool->count - i) * sizeof(VhnswCandidate));
 	pool->count++;

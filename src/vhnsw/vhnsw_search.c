@@ -39,6 +39,9 @@
  */
 #define POOL_SLACK(wanted) (8 + (wanted) / 4)
 
+/* Room in a pool that is filled again, at least */
+#define MIN_ROOM 64
+
 typedef struct VhnswSearchEntry
 {
 	float		estimate;
@@ -56,6 +59,7 @@ static void add_candidates(VhnswSearch *search, const VhnswElement *elements,
 						   const float *estimates, const float *deviations,
 						   int n);
 static void refill_pool(VhnswSearch *search, int capacity);
+static VhnswPoolKey separate_nearest(VhnswCandidate *all, int64 n, int64 k);
 static void expand(VhnswSearch *search);
 static VhnswFound *add_found(VhnswSearch *search, VhnswElement element,
 							 VhnswSlot slot, float estimate,
@@ -208,9 +212,7 @@ add_candidates(VhnswSearch *search, const VhnswElement *elements,
 		{
 			VhnswPoolKey old = VhnswMakePoolKey(seen->estimate, elements[i]);
 
-			/* In a full pool, the last one may be it. */
-			if (pool->count < pool->capacity ||
-				old <= pool->items[pool->count - 1].key)
+			if (old < pool->limit)
 				VhnswPoolRemove(pool, old);
 			VhnswEdgeMerge(&seen->estimate, &seen->deviation, estimates[i],
 						   deviations[i]);
@@ -255,7 +257,6 @@ refill_pool(VhnswSearch *search, int capacity)
 		all[n].key = VhnswMakePoolKey(found->estimate, found->element);
 		all[n++].found = found;
 	}
-	qsort(all, n, sizeof(VhnswCandidate), compare_candidates);
 
 	if (capacity > search->pool.capacity)
 	{
@@ -268,12 +269,62 @@ refill_pool(VhnswSearch *search, int capacity)
 		search->pool.capacity = capacity;
 	}
 	search->pool.count = (int) Min(n, search->pool.capacity);
+	search->pool.limit = separate_nearest(all, n, search->pool.count);
+	qsort(all, search->pool.count, sizeof(VhnswCandidate), compare_candidates);
 	memcpy(search->pool.items, all,
 		   search->pool.count * sizeof(VhnswCandidate));
 	search->pool.next = 0;
 	VhnswPoolSkipExpanded(&search->pool);
 	search->forgot = n > search->pool.count;
 	pfree(all);
+}
+
+/*
+ * Move the nearest k of n candidates, in any order, to the front.  Returns the
+ * key of the nearest of the others, the largest if there are none.
+ *
+ * Hoare's selection; the pivot is the middle of three.
+ */
+static VhnswPoolKey
+separate_nearest(VhnswCandidate *all, int64 n, int64 k)
+{
+	VhnswPoolKey nearest = PG_UINT64_MAX;
+	int64		low = 0;
+	int64		high = n - 1;
+
+	while (k < n && low < high)
+	{
+		VhnswPoolKey a = all[low].key;
+		VhnswPoolKey b = all[low + (high - low) / 2].key;
+		VhnswPoolKey c = all[high].key;
+		VhnswPoolKey pivot = Max(Min(a, b), Min(Max(a, b), c));
+		int64		i = low;
+		int64		j = high;
+
+		while (i <= j)
+		{
+			while (all[i].key < pivot)
+				i++;
+			while (all[j].key > pivot)
+				j--;
+			if (i <= j)
+			{
+				VhnswCandidate swap = all[i];
+
+				all[i++] = all[j];
+				all[j--] = swap;
+			}
+		}
+		if (k <= j)
+			high = j;
+		else if (k >= i)
+			low = i;
+		else
+			break;
+	}
+	for (int64 i = k; i < n; i++)
+		nearest = Min(nearest, all[i].key);
+	return nearest;
 }
 
 /*
@@ -498,14 +549,15 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 
 	/*
 	 * The pool has room for what is wanted.  When it must be filled again it
-	 * gets room for half of what was settled, so that filling it costs little
-	 * for each.
+	 * gets room for a share of what was settled, so that filling it costs
+	 * little for each; more room would make every insertion dearer.
 	 */
 	search->hints = VhnswGetPageHints(search->index);
 	if (wanted + POOL_SLACK(wanted) > pool->capacity ||
 		(search->forgot && pool->count < wanted))
 	{
-		wanted = Max(wanted, search->nsettled / 2);
+		wanted = Max(wanted, search->nsettled > 0 ?
+					 MIN_ROOM + search->nsettled / 4 : 0);
 		refill_pool(search, (int) Min(wanted + POOL_SLACK(wanted),
 									  INT_MAX / 2));
 	}
