@@ -26,29 +26,40 @@
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_meta.h"
 
-/* Evaluating an element in the graph: half a microsecond. */
-#define GRAPH_EVALUATION (50 * cpu_operator_cost)
+/* Preparing a query: 10 microseconds */
+#define QUERY (1000 * cpu_operator_cost)
 
-/* In a pass over the pages, beside the pages themselves. */
-#define SWEEP_EVALUATION (10 * cpu_operator_cost)
+/* Expanding an element whose neighbors have sketches: 0.8 microseconds */
+#define EXPANSION (80 * cpu_operator_cost)
 
-/* For each byte of the code */
+/* Evaluating an element in the graph: half a microsecond */
+#define EVALUATION (50 * cpu_operator_cost)
+
+/* In a pass over the pages: evaluating, and sorting by bound */
+#define SWEEP_EVALUATION (60 * cpu_operator_cost)
+
+/* A page that is read in order and found in memory: one microsecond */
+#define CACHED_PAGE (100 * cpu_operator_cost)
+
+/* A row that is read in order */
+#define TABLE_ROW (6 * cpu_operator_cost)
+
+/* Fetching a row by its TID and computing its distance */
+#define HEAP_FETCH (60 * cpu_operator_cost)
+
+/* For each byte of a code, and each dimension of a vector in a row */
 #define CODE_BYTE (0.01 * cpu_operator_cost)
-
-/* Share of a list that was not seen before. */
-#define FRESH_NEIGHBORS 0.6
-
-/* Fetching a row by its TID and computing its distance: half a microsecond. */
-#define HEAP_FETCH (50 * cpu_operator_cost)
-
-/* For each dimension of the vector in the row */
 #define ROW_DIMENSION (0.04 * cpu_operator_cost)
 
 /* If the vector is stored out of line, as those beyond this length are */
 #define TOASTED_FETCH (300 * cpu_operator_cost)
 #define INLINE_DIMS 490
 
+/* Share of a list that was not seen before. */
+#define FRESH_NEIGHBORS 0.6
+
 static double wanted_rows(PlannerInfo *root, IndexPath *path);
+static double uncached(double pages);
 
 /*
  * vhnswcostestimate
@@ -80,9 +91,9 @@ vhnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 					  path->indexinfo->tuples, &index);
 	rows = wanted_rows(root, path);
 	ef = Max(vhnsw_ef_search, root->limit_tuples);
-	*startup_cost = VhnswSearchCost(&index, rows, ef);
+	*startup_cost = VhnswSearchCost(&index, rows, ef, false);
 	*total_cost = *startup_cost +
-		Max(VhnswSearchCost(&index, index.elements, ef) - *startup_cost, 0) +
+		Max(VhnswSearchCost(&index, index.elements, ef, false) - *startup_cost, 0) +
 		index.elements * cpu_index_tuple_cost;
 	*selectivity = 1;
 }
@@ -117,11 +128,20 @@ wanted_rows(PlannerInfo *root, IndexPath *path)
 	return Min(root->limit_tuples / passing, Max(rel->tuples, 1));
 }
 
+/* Share of the pages of a relation that is not in memory. */
+static double
+uncached(double pages)
+{
+	return pages > effective_cache_size ? 1 - effective_cache_size / pages : 0;
+}
+
 /* Read all pages in order. */
 Cost
 VhnswSweepCost(const VhnswIndexSize *index)
 {
-	return index->pages * seq_page_cost + index->elements *
+	return QUERY + index->pages *
+		(CACHED_PAGE + uncached(index->pages) * seq_page_cost) +
+		index->elements *
 		(SWEEP_EVALUATION + index->layout.code_bytes * CODE_BYTE);
 }
 
@@ -129,26 +149,38 @@ VhnswSweepCost(const VhnswIndexSize *index)
  * Search until so many rows are reported; see vhnsw_stream.c for the rules.
  */
 Cost
-VhnswSearchCost(const VhnswIndexSize *index, double rows, double ef)
+VhnswSearchCost(const VhnswIndexSize *index, double rows, double ef,
+				bool filtered)
 {
-	double		settled = Max(ef, Min(3 * rows - 2 * ef, 2 * rows));
-	double		evaluated = Min(settled * index->layout.degree *
-								FRESH_NEIGHBORS, index->elements);
-	double		evaluation = GRAPH_EVALUATION + index->layout.code_bytes * CODE_BYTE;
-	double		cached = effective_cache_size;
-	Cost		cost = 0;
+	double		expanded = VhnswSettledBefore(rows, ef, filtered);
+	double		evaluated = 0;
+	double		share = 1;
+	Cost		cost = QUERY;
 
+	if (index->layout.edge_dims == 0)
+		evaluated = Min(expanded * index->layout.degree * FRESH_NEIGHBORS,
+						index->elements);
 	if (ef >= index->elements / 8)
 		return VhnswSweepCost(index);
-	if (rows > ef && evaluated > index->elements / 8)
+	if (expanded > ef && expanded + evaluated > index->elements / 8)
 	{
-		evaluated = index->elements / 8;
+		share = index->elements / 8 / (expanded + evaluated);
 		cost += VhnswSweepCost(index);
 	}
-	cost += evaluated * evaluation;
-	if (index->pages > cached)
-		cost += evaluated * (1 - cached / index->pages) * random_page_cost;
+	expanded *= share;
+	evaluated *= share;
+	cost += expanded * EXPANSION + evaluated * EVALUATION +
+		(expanded + evaluated) * (index->layout.code_bytes * CODE_BYTE +
+								  uncached(index->pages) * random_page_cost);
 	return cost;
+}
+
+/* Read the table in order, without conditions and distances. */
+Cost
+VhnswTableCost(double pages, double rows)
+{
+	return pages * (CACHED_PAGE + uncached(pages) * seq_page_cost) +
+		rows * TABLE_ROW;
 }
 
 /* Fetch one row of the table by its TID, and compute its distance. */
@@ -159,7 +191,5 @@ VhnswFetchCost(const VhnswIndexSize *index, double heap_pages)
 
 	if (index->layout.dims > INLINE_DIMS)
 		cost += TOASTED_FETCH;
-	if (heap_pages > effective_cache_size)
-		cost += (1 - effective_cache_size / heap_pages) * random_page_cost;
-	return cost;
+	return cost + uncached(heap_pages) * random_page_cost;
 }

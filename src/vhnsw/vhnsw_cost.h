@@ -21,11 +21,27 @@ typedef struct VhnswIndexSize
 	VhnswLayout layout;
 } VhnswIndexSize;
 
+/*
+ * How many elements must be settled before number 'number' is reported: ef for
+ * the first ef, then a window that grows with what was taken.  Always as many
+ * as 'number', or the graph would look exhausted.  If some of the rows are not
+ * wanted, those that are stand farther out, and get a window as wide, compared
+ * to their number, as the nearest do.
+ */
+static inline double
+VhnswSettledBefore(double number, double ef, bool filtered)
+{
+	if (filtered)
+		return Max(ef, 3 * number);
+	return Max(ef, Min(3 * number - 2 * ef, 2 * number));
+}
+
 extern void VhnswGetIndexSize(Oid index_oid, double pages, double elements,
 							  VhnswIndexSize *size);
 extern Cost VhnswSweepCost(const VhnswIndexSize *index);
 extern Cost VhnswSearchCost(const VhnswIndexSize *index, double rows,
-							double ef);
+							double ef, bool filtered);
+extern Cost VhnswTableCost(double pages, double rows);
 extern Cost VhnswFetchCost(const VhnswIndexSize *index, double heap_pages);
 
 #endif							/* VHNSW_COST_H */

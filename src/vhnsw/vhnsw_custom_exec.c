@@ -340,6 +340,11 @@ begin_stream(VhnswCustomState *state, Datum query, bool isnull)
 		stream->expected_rows = stream->elements;
 	else if (state->quals)
 		stream->expected_rows = wanted / Max(state->costs.passing, 1e-9);
+	stream->filtered = state->quals != NULL;
+	if (!stream->filtered)
+		stream->rows_wanted = Max(VhnswDemandRows(state->demand), 0);
+	stream->stop_at_sweep = vhnsw_filter_strategy == VHNSW_FILTER_AUTO &&
+		!stream->unordered;
 	state->ef = stream->ef;
 }
 
@@ -381,7 +386,8 @@ choose_strategy(VhnswCustomState *state)
 
 	taken = Min(wanted / Max(state->costs.passing, 1e-9),
 				state->size.elements);
-	search = VhnswSearchCost(&state->size, taken, state->ef) +
+	search = VhnswSearchCost(&state->size, taken, state->ef,
+							 state->stream->filtered) +
 		taken * state->costs.fetch;
 	all = state->costs.passing * state->size.elements * state->costs.fetch;
 	if (state->bitmap && Min(search, state->costs.table) >
@@ -406,7 +412,8 @@ choose_with_matches(VhnswCustomState *state)
 	taken = Min(taken, state->size.elements);
 	if (!VhnswDemandIsAll(state->demand))
 		state->stream->expected_rows = taken;
-	search = VhnswSearchCost(&state->size, taken, state->ef) +
+	search = VhnswSearchCost(&state->size, taken, state->ef,
+							 state->stream->filtered) +
 		wanted * state->costs.fetch;
 	all = state->matches->count * state->costs.fetch;
 	return all <= search ? VHNSW_FILTER_MATCHES : VHNSW_FILTER_BITMAP;
@@ -448,7 +455,8 @@ reconsider(VhnswCustomState *state)
 		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF)
 		return;
 
-	spent = VhnswSearchCost(&state->size, state->stream->nreported, state->ef) +
+	spent = VhnswSearchCost(&state->size, state->stream->nreported, state->ef,
+							state->stream->filtered) +
 		state->fetched * state->costs.fetch;
 	if (state->accepted >= wanted)
 		return;
@@ -543,12 +551,29 @@ fill_answer(VhnswCustomState *state)
 	}
 }
 
-/* Have the next row of the stream at hand. */
+/*
+ * Have the next row of the stream at hand.  If it would read the whole index,
+ * reading the table instead costs less, as its rows need not be fetched one by
+ * one.
+ */
 static bool
 look_ahead(VhnswCustomState *state)
 {
+	VhnswStream *stream = state->stream;
+
 	if (!state->has_ahead)
-		state->has_ahead = VhnswStreamNext(state->stream, &state->ahead);
+		state->has_ahead = VhnswStreamNext(stream, &state->ahead);
+	if (state->has_ahead || !stream->sweep_due)
+		return state->has_ahead;
+
+	if (state->emitted == 0)
+	{
+		change_strategy(state, state->matches ?
+						VHNSW_FILTER_MATCHES : VHNSW_FILTER_EXACT);
+		return false;
+	}
+	stream->stop_at_sweep = false;
+	state->has_ahead = VhnswStreamNext(stream, &state->ahead);
 	return state->has_ahead;
 }
 

@@ -279,9 +279,11 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	VhnswIndexSize size;
 	double		rows = Max(path->path.rows, 1);
 	double		passing;
+	bool		filtered = rel->baserestrictinfo != NIL;
 	double		wanted = root->limit_tuples > 0 ? root->limit_tuples : SOME_ROWS;
 	double		ef = Max(vhnsw_ef_search, root->limit_tuples);
 	double		taken;
+	Cost		distances;
 	Cost		startup;
 	Cost		all;
 
@@ -292,15 +294,15 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 
 	costs->passing = passing;
 	costs->fetch = VhnswFetchCost(&size, rel->pages) + quals.per_tuple;
-	costs->table = rel->pages * seq_page_cost + rel->tuples *
-		(cpu_tuple_cost + quals.per_tuple) +
-		rows * (costs->fetch - quals.per_tuple);
+	distances = rows * VhnswFetchCost(&size, 0);
+	costs->table = VhnswTableCost(rel->pages, rel->tuples) +
+		rel->tuples * quals.per_tuple + distances;
 	costs->bitmap = 0;
 
-	startup = VhnswSearchCost(&size, taken, ef) + taken * costs->fetch;
+	startup = VhnswSearchCost(&size, taken, ef, filtered) + taken * costs->fetch;
 	if (bitmap)
 	{
-		Cost		search = VhnswSearchCost(&size, taken, ef) +
+		Cost		search = VhnswSearchCost(&size, taken, ef, filtered) +
 		wanted * costs->fetch;
 		Cost		matches = rows * costs->fetch;
 		Path	   *qual = castNode(BitmapHeapPath, bitmap)->bitmapqual;
@@ -311,8 +313,11 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 		costs->bitmap = qual_cost + rows * MATCH_COST;
 		startup = Min(startup, costs->bitmap + Min(search, matches));
 	}
+
+	/* As core sees it, whose scan of the table may be parallel. */
 	if (rel->baserestrictinfo != NIL)
-		startup = Min(startup, costs->table);
+		startup = Min(startup, rel->pages * seq_page_cost + rel->tuples *
+					  (cpu_tuple_cost + quals.per_tuple) + distances);
 	startup += quals.startup;
 
 	all = VhnswSweepCost(&size) + size.elements * costs->fetch;

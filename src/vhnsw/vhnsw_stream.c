@@ -30,12 +30,12 @@
 
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_stream.h"
 
 static bool next_from_list(VhnswStream *stream, VhnswOutsideList list,
 						   ItemPointer tid);
 static bool next_from_graph(VhnswStream *stream, VhnswStreamRow *row);
-static double required_settled(const VhnswStream *stream, double number);
 static bool sweep_is_due(const VhnswStream *stream);
 static double expected_visits(const VhnswStream *stream);
 static void take_tids(VhnswStream *stream, const VhnswFound *found);
@@ -147,6 +147,9 @@ VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
 				break;
 
 			case VHNSW_STREAM_SWEEP:
+				stream->sweep_due = stream->stop_at_sweep && !stream->swept;
+				if (stream->sweep_due)
+					return false;
 				if (next_from_sweep(stream, row))
 					return true;
 				stream->source = VHNSW_STREAM_ZERO;
@@ -198,7 +201,8 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 	search->wanted = stream->rows_wanted;
 	for (;;)
 	{
-		int64		required = required_settled(stream, stream->nreported + 1);
+		int64		required = VhnswSettledBefore(stream->nreported + 1,
+												  stream->ef, stream->filtered);
 		VhnswFound *found;
 
 		if (stream->next_tid < stream->tids.count || more_tids(stream))
@@ -235,17 +239,6 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 }
 
 /*
- * How many elements must be settled before row 'number' is reported: ef for
- * the first ef, then a window that grows with what was taken.  Always as many
- * as 'number', or the graph would look exhausted.
- */
-static double
-required_settled(const VhnswStream *stream, double number)
-{
-	return Max(stream->ef, Min(3 * number - 2 * stream->ef, 2 * number));
-}
-
-/*
  * Is reading the whole index cheaper than walking on, or the only way to stay
  * within the memory?  A page-wise evaluation costs about an eighth of one in
  * the graph.
@@ -278,7 +271,8 @@ expected_visits(const VhnswStream *stream)
 
 	if (stream->expected_rows <= stream->ef)
 		return stream->ef;
-	expansions = required_settled(stream, stream->expected_rows);
+	expansions = VhnswSettledBefore(stream->expected_rows, stream->ef,
+									stream->filtered);
 	if (stream->layout.edge_dims > 0)
 		return expansions;
 	return expansions * stream->layout.degree / 2;

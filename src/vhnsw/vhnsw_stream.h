@@ -40,12 +40,16 @@ typedef struct VhnswStream
 	double		expected_rows;	/* that will probably be read; 0 = up to ef */
 	int64		rows_wanted;	/* the caller will be content with the nearest
 								 * so many; 0 = not known */
+	bool		filtered;		/* not every row read is wanted */
+	bool		stop_at_sweep;	/* end instead, and set sweep_due; the caller
+								 * may then unset this and go on */
 
 	/* Read-only */
 	MemoryContext context;		/* owns everything; child of the caller's */
 	Relation	index;
 	double		elements;		/* places for them in the index */
 	bool		unordered;		/* a NULL query, or none: any order */
+	bool		sweep_due;
 	bool		swept;			/* the sweep has begun */
 	VhnswSearch *search;		/* NULL if the query has no direction or place */
 	VhnswLayout layout;
