@@ -70,7 +70,6 @@ static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y
 							  const float *a, const float *b, int dim);
 static bool same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 						   const int8_t *query);
-static double cosine_distance_of(const DistanceCosineSums *sums);
 
 /*
  * DistanceInit
@@ -302,7 +301,7 @@ DistanceCosine(const float *a, const float *b, int dim)
 	DistanceCosineSums sums;
 
 	distance_kernels->cosine(a, b, dim, &sums);
-	return cosine_distance_of(&sums);
+	return DistanceCosineOf(&sums);
 }
 
 /*
@@ -315,11 +314,12 @@ DistanceHalfCosine(const Half *a, const Half *b, int dim)
 	DistanceCosineSums sums;
 
 	distance_kernels->half_cosine(a, b, dim, &sums);
-	return cosine_distance_of(&sums);
+	return DistanceCosineOf(&sums);
 }
 
-static double
-cosine_distance_of(const DistanceCosineSums *sums)
+/* The cosine distance, from its sums; for all types of vectors. */
+double
+DistanceCosineOf(const DistanceCosineSums *sums)
 {
 	double		similarity = sums->dot /
 	sqrt(sums->norm_a_squared * sums->norm_b_squared);

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * distance_impl.h
- *	  Implementations that distance.c chooses from; private to src/distance
- *	  and its unit test.
+ *	  Implementations that distance.c chooses from, and what they share;
+ *	  private to src/distance and its unit test.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,5 +28,6 @@ extern const DistanceKernels distance_neon_kernels;
 #endif
 
 extern bool DistanceSelfTest(const DistanceKernels *kernels);
+extern double DistanceCosineOf(const DistanceCosineSums *sums);
 
 #endif							/* DISTANCE_IMPL_H */

@@ -33,7 +33,9 @@ VECDIST_FUNCTION_INFO_V1(halfvec_send);
 
 const VectorListType halfvec_list_type = {
 	.name = "halfvec",
+	.max_dim = HALFVEC_MAX_DIM,
 	.range = "Elements are stored in half precision, whose largest value is 65504.",
+	.form = "a list of numbers in brackets, for example '[1,2.5,-3]'",
 };
 
 static Halfvec *create_from_floats(const float *x, int dim, const char *literal);

@@ -39,7 +39,9 @@ static const char *show_simd(void);
 
 const VectorListType vector_list_type = {
 	.name = "vector",
+	.max_dim = VECTOR_MAX_DIM,
 	.range = "Elements are stored as type real, whose largest value is about 3.4e38.",
+	.form = "a list of numbers in brackets, for example '[1,2.5,-3]'",
 };
 
 /*

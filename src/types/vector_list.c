@@ -28,8 +28,6 @@ static const char *parse_float(const VectorListType *type, const char *p,
 							   const char *literal, float *result);
 static const char *parse_float_slow(const VectorListType *type, const char *p,
 									const char *literal, float *result);
-static void syntax_error(const VectorListType *type, const char *literal,
-						 const char *detail) pg_attribute_noreturn();
 static void read_numeric_array(ArrayType *array, float *x);
 
 void
@@ -39,11 +37,11 @@ VectorListCheckDim(const VectorListType *type, int dim)
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_EXCEPTION),
 				errmsg("%s must have at least 1 dimension", type->name));
-	if (dim > VECTOR_MAX_DIM)
+	if (dim > type->max_dim)
 		ereport(ERROR,
 				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("%s cannot have more than %d dimensions",
-					   type->name, VECTOR_MAX_DIM),
+					   type->name, type->max_dim),
 				errdetail("The value has %d dimensions.", dim),
 				errhint("Reduce the number of dimensions, or split the value over two columns."));
 }
@@ -123,25 +121,10 @@ VectorListClampRange(const VectorListType *type, int dim, int32 start,
  * ----------
  */
 
-/* As isspace() in the C locale. */
-static inline bool
-is_space(char c)
-{
-	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 static inline bool
 is_digit(char c)
 {
 	return c >= '0' && c <= '9';
-}
-
-static inline const char *
-skip_spaces(const char *p)
-{
-	while (is_space(*p))
-		p++;
-	return p;
 }
 
 /*
@@ -154,13 +137,13 @@ skip_spaces(const char *p)
 int
 VectorListParse(const VectorListType *type, const char *literal, float *x)
 {
-	const char *p = skip_spaces(literal);
+	const char *p = VectorListSkipSpaces(literal);
 	int			dim = 0;
 
 	if (*p != '[')
-		syntax_error(type, literal, "The value must start with \"[\".");
+		VectorListSyntaxError(type, literal, "The value must start with \"[\".");
 
-	p = skip_spaces(p + 1);
+	p = VectorListSkipSpaces(p + 1);
 	if (*p == ']')
 		VectorListCheckDim(type, 0);
 
@@ -168,22 +151,22 @@ VectorListParse(const VectorListType *type, const char *literal, float *x)
 	{
 		if (dim == VECTOR_MAX_DIM)
 			VectorListCheckDim(type, dim + 1 + count_commas(p));
-		p = parse_float(type, skip_spaces(p), literal, &x[dim]);
+		p = parse_float(type, VectorListSkipSpaces(p), literal, &x[dim]);
 		dim++;
 
-		p = skip_spaces(p);
+		p = VectorListSkipSpaces(p);
 		if (*p == ']')
 			break;
 		if (*p == '\0')
-			syntax_error(type, literal, "The value ends before the closing \"]\".");
+			VectorListSyntaxError(type, literal, "The value ends before the closing \"]\".");
 		if (*p != ',')
-			syntax_error(type, literal, "Elements must be separated by commas.");
+			VectorListSyntaxError(type, literal, "Elements must be separated by commas.");
 		p++;
 	}
 
-	p = skip_spaces(p + 1);
+	p = VectorListSkipSpaces(p + 1);
 	if (*p != '\0')
-		syntax_error(type, literal, "There is text after the closing \"]\".");
+		VectorListSyntaxError(type, literal, "There is text after the closing \"]\".");
 	return dim;
 }
 
@@ -250,7 +233,7 @@ parse_float(const VectorListType *type, const char *p, const char *literal,
 	}
 
 	/* Only a comma, a bracket or white space may follow a number. */
-	if (*p != ',' && *p != ']' && !is_space(*p))
+	if (*p != ',' && *p != ']' && !VectorListIsSpace(*p))
 		return parse_float_slow(type, start, literal, result);
 
 	if (mantissa >= UINT64CONST(1) << 53 || exponent < -22 || exponent > 22)
@@ -284,28 +267,47 @@ parse_float_slow(const VectorListType *type, const char *p, const char *literal,
 	errno = 0;
 	*result = strtof(p, &end);
 	if (end == p)
-		syntax_error(type, literal, *p == '\0' ?
-					 "The value ends before the closing \"]\"." :
-					 "A number is missing or is not written as a number.");
+		VectorListSyntaxError(type, literal, *p == '\0' ?
+							  "The value ends before the closing \"]\"." :
+							  "A number is missing or is not written as a number.");
 	if (errno == ERANGE && isinf(*result))
-		ereport(ERROR,
-				errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				errmsg("\"%s\" is out of range for type %s",
-					   pnstrdup(p, end - p), type->name),
-				errdetail("%s", type->range));
+		VectorListNumberOutOfRange(type, p, end - p);
 	return end;
 }
 
-static void
-syntax_error(const VectorListType *type, const char *literal, const char *detail)
+/*
+ * VectorListReadNumber
+ *		The same for the text forms of other types, whose number is at p.
+ */
+const char *
+VectorListReadNumber(const VectorListType *type, const char *p,
+					 const char *literal, float *x)
+{
+	return parse_float(type, p, literal, x);
+}
+
+/* For the number of this length that is written at p. */
+void
+VectorListNumberOutOfRange(const VectorListType *type, const char *p, int length)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+			errmsg("\"%s\" is out of range for type %s",
+				   pnstrdup(p, length), type->name),
+			errdetail("%s", type->range));
+}
+
+/* 'detail' is a sentence that says where the text form went wrong. */
+void
+VectorListSyntaxError(const VectorListType *type, const char *literal,
+					  const char *detail)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 			errmsg("invalid input syntax for type %s: \"%s\"",
 				   type->name, literal),
 			errdetail("%s", detail),
-			errhint("Write a %s as a list of numbers in brackets, for example '[1,2.5,-3]'.",
-					type->name));
+			errhint("Write a %s as %s.", type->name, type->form));
 }
 
 /*
@@ -371,11 +373,11 @@ VectorListTypmodIn(const VectorListType *type, ArrayType *array)
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("dimensions for type %s must be at least 1", type->name),
 				errdetail("The type modifier is %d.", modifiers[0]));
-	if (modifiers[0] > VECTOR_MAX_DIM)
+	if (modifiers[0] > type->max_dim)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("dimensions for type %s cannot exceed %d",
-					   type->name, VECTOR_MAX_DIM),
+					   type->name, type->max_dim),
 				errdetail("The type modifier is %d.", modifiers[0]));
 	return modifiers[0];
 }
