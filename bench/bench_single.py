@@ -23,7 +23,9 @@ Variables, with their defaults:
     M=16  EF_CONSTRUCTION=      construction (default: each system's own, and
                                 200 for hnswlib)
     STORAGE=              storage of the column (default: the type's, external)
+    OPTIONS=              further options of vhnsw's index, as in WITH (...)
     SHARED_BUFFERS=1GB  MAINTENANCE_WORK_MEM=1GB
+    SVG=                  directory for a curve of each set
 """
 
 import glob
@@ -38,6 +40,7 @@ import sys
 import tempfile
 import time
 
+import bench_plot
 try:
     import bench_data
 except ImportError as error:
@@ -240,6 +243,8 @@ class PostgresSystem(System):
         options = ["m = %d" % number("M", 16)]
         if number("EF_CONSTRUCTION"):
             options.append("ef_construction = %d" % number("EF_CONSTRUCTION"))
+        if self.name == "vhnsw" and option("OPTIONS"):
+            options.append(option("OPTIONS"))
         cpu = "SELECT rtrim(pg_read_file('/proc/' || pg_backend_pid() || '/stat'), chr(10))"
         before, after = self.sql(
             cpu, "CREATE INDEX items_v ON items USING %s (v vector_%s_ops) WITH (%s)"
@@ -394,7 +399,26 @@ def report(data, systems, points):
                 value = at_recall(points, system.name, recall, figure)
                 cells.append(" %.0f |" % value if value else " - |")
         print("| %.2f |" % recall + "".join(cells))
+    report_ratios(systems, points)
+    if option("SVG"):
+        bench_plot.write_svg(
+            os.path.join(option("SVG"), data.name + ".svg"), str(data),
+            {system.name: [(point.recall, point.p50)
+                           for (name, _), point in points.items() if name == system.name]
+             for system in systems})
     sys.stdout.flush()
+
+
+def report_ratios(systems, points):
+    """How the first system compares with the others, by median times."""
+    print("\n| %s at recall@%d |" % (systems[0].name, number("K", 10)) + "".join(
+        " times faster than %s |" % system.name for system in systems[1:]))
+    print("|---|" + "---:|" * len(systems[1:]))
+    for recall in (0.9, 0.95, 0.99):
+        own = at_recall(points, systems[0].name, recall, "p50")
+        others = [at_recall(points, system.name, recall, "p50") for system in systems[1:]]
+        print("| %.2f |" % recall + "".join(
+            " %.1f |" % (other / own) if own and other else " - |" for other in others))
 
 
 def make_systems(server, data, files):
