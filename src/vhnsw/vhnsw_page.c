@@ -51,8 +51,12 @@ typedef struct VhnswPageHints
 /* Every so many visits a page is looked up, which raises its usage count. */
 #define VISITS_PER_LOOKUP 16
 
+/* A hint: the kernel was asked for the page. */
+#define BUFFER_ON_ITS_WAY INT_MAX
+
 static HTAB *page_hints = NULL;
 
+static bool block_exists(Relation index, BlockNumber blkno);
 static Buffer read_and_lock(Relation index, BlockNumber blkno, int access,
 							BufferAccessStrategy strategy);
 static void note_hint(VhnswPageHints *hints, BlockNumber blkno, Buffer buffer);
@@ -162,15 +166,22 @@ VhnswReportCorruption(Relation index, BlockNumber blkno, const char *detail)
  * that the index once had; we never truncate, so most blocks are known to
  * exist without a system call.
  */
+static bool
+block_exists(Relation index, BlockNumber blkno)
+{
+	BlockNumber known = RelationGetSmgr(index)->smgr_cached_nblocks[MAIN_FORKNUM];
+
+	return (known != InvalidBlockNumber && blkno < known) ||
+		blkno < RelationGetNumberOfBlocks(index);
+}
+
 static Buffer
 read_and_lock(Relation index, BlockNumber blkno, int access,
 			  BufferAccessStrategy strategy)
 {
-	BlockNumber known = RelationGetSmgr(index)->smgr_cached_nblocks[MAIN_FORKNUM];
 	Buffer		buffer;
 
-	if (unlikely(known == InvalidBlockNumber || blkno >= known) &&
-		blkno >= RelationGetNumberOfBlocks(index))
+	if (unlikely(!block_exists(index, blkno)))
 		VhnswReportCorruption(index, blkno,
 							  "The block is beyond the end of the index.");
 	buffer = ReadBufferExtended(index, MAIN_FORKNUM, blkno, RBM_NORMAL,
@@ -209,7 +220,7 @@ VhnswVisitPage(Relation index, VhnswPageHints *hints, BlockNumber blkno)
 
 	if (blkno < hints->nblocks)
 		buffer = hints->buffers[blkno];
-	if (buffer != InvalidBuffer &&
+	if (buffer != InvalidBuffer && buffer != BUFFER_ON_ITS_WAY &&
 		hints->visits++ % VISITS_PER_LOOKUP != 0 &&
 		ReadRecentBuffer(hints->locator, MAIN_FORKNUM, blkno, buffer))
 	{
@@ -250,7 +261,8 @@ VhnswPrefetchSlot(const VhnswLayout *layout, const VhnswPageHints *hints,
 
 	if (blkno < hints->nblocks)
 		buffer = hints->buffers[blkno];
-	if (buffer == InvalidBuffer || BufferIsLocal(buffer))
+	if (buffer == InvalidBuffer || buffer == BUFFER_ON_ITS_WAY ||
+		BufferIsLocal(buffer))
 		return;
 	__builtin_prefetch(GetBufferDescriptor(buffer - 1));
 	__builtin_prefetch(BufferGetBlock(buffer));
@@ -259,6 +271,29 @@ VhnswPrefetchSlot(const VhnswLayout *layout, const VhnswPageHints *hints,
 						 VhnswElementSlot(layout, element));
 	for (int i = 0; i < layout->slot_size; i += 64)
 		__builtin_prefetch(slot + i);
+}
+
+/*
+ * VhnswPrefetchPage
+ *		Let the kernel read the page of an element that we have never seen, and
+ *		that is in no buffer.  Asks once for each page.
+ */
+void
+VhnswPrefetchPage(Relation index, const VhnswLayout *layout,
+				  VhnswPageHints *hints, VhnswElement element)
+{
+	BlockNumber blkno = VhnswElementBlock(layout, element);
+	PrefetchBufferResult result;
+
+	if (blkno < hints->nblocks && hints->buffers[blkno] != InvalidBuffer)
+		return;
+
+	/* A damaged link may lead anywhere; visiting it will say so. */
+	if (!block_exists(index, blkno))
+		return;
+	result = PrefetchBuffer(index, MAIN_FORKNUM, blkno);
+	note_hint(hints, blkno, BufferIsValid(result.recent_buffer) ?
+			  result.recent_buffer : BUFFER_ON_ITS_WAY);
 }
 
 /*

@@ -330,6 +330,9 @@ extern Buffer VhnswVisitPage(Relation index, struct VhnswPageHints *hints,
 extern void VhnswPrefetchSlot(const VhnswLayout *layout,
 							  const struct VhnswPageHints *hints,
 							  VhnswElement element);
+extern void VhnswPrefetchPage(Relation index, const VhnswLayout *layout,
+							  struct VhnswPageHints *hints,
+							  VhnswElement element);
 extern Buffer VhnswGetAnyPage(Relation index, BlockNumber blkno, int access);
 extern Buffer VhnswGetPageWithStrategy(Relation index, BlockNumber blkno,
 									   int access,

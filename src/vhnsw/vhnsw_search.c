@@ -19,6 +19,7 @@
 #include <math.h>
 
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -42,6 +43,9 @@
 /* Room in a pool that is filled again, at least */
 #define MIN_ROOM 64
 
+/* Farther candidates than so many may never be expanded. */
+#define MAX_PREFETCHED 8
+
 typedef struct VhnswSearchEntry
 {
 	float		estimate;
@@ -61,6 +65,7 @@ static void add_candidates(VhnswSearch *search, const VhnswElement *elements,
 static void refill_pool(VhnswSearch *search, int capacity);
 static VhnswPoolKey separate_nearest(VhnswCandidate *all, int64 n, int64 k);
 static void expand(VhnswSearch *search);
+static void prefetch_pages(VhnswSearch *search);
 static VhnswFound *add_found(VhnswSearch *search, VhnswElement element,
 							 VhnswSlot slot, float estimate,
 							 double bound);
@@ -401,6 +406,29 @@ expand(VhnswSearch *search)
 	}
 	else
 		evaluate(search, neighbors, n);
+	prefetch_pages(search);
+}
+
+/*
+ * Begin to read the pages of what will probably be expanded soon, as many as
+ * effective_io_concurrency says.
+ */
+static void
+prefetch_pages(VhnswSearch *search)
+{
+#ifdef USE_PREFETCH
+	const VhnswPool *pool = &search->pool;
+	int			n = Min(effective_io_concurrency, MAX_PREFETCHED);
+
+	for (int i = pool->next; i < pool->count && n > 0; i++)
+	{
+		if (pool->items[i].found)
+			continue;
+		VhnswPrefetchPage(search->index, &search->layout, search->hints,
+						  VhnswPoolKeyElement(pool->items[i].key));
+		n--;
+	}
+#endif
 }
 
 /* Make a share-locked live element a candidate for the answer. */
