@@ -82,9 +82,14 @@ def load(path, rows=None, num_queries=None, k=100, metric=None):
         found = _find(directory, neighbors_form.format(name), optional=True)
         neighbors = read_vectors(found, "<i4") if found else None
 
-    # Known neighbors belong to all rows, and they tell the metric.
-    if neighbors is not None and metric is None:
-        metric = guess_metric(base, queries, neighbors)
+    # Known neighbors belong to all rows, and to the metric that they tell.
+    if neighbors is not None:
+        stated = guess_metric(base, queries, neighbors)
+        metric = metric or stated
+        if metric is None:
+            raise Unreadable("the listed neighbors are in no known order; set METRIC")
+        if metric != stated:
+            neighbors = None
     metric = metric or "l2"
     queries = queries[:num_queries]
     if rows is not None and rows < len(base):
@@ -165,7 +170,7 @@ def distances(queries, vectors, metric):
 
 
 def guess_metric(base, queries, neighbors):
-    """The metric in whose order the known neighbors are listed."""
+    """The metric in whose order the known neighbors are listed, or None."""
     sample = slice(0, 20)
     for metric in METRICS:
         d = distances(queries[sample], base[neighbors[sample]], metric)
@@ -174,7 +179,7 @@ def guess_metric(base, queries, neighbors):
             if metric == "l2" and _unit_length(base[:1000]):
                 return "cosine"         # the same order; what such data are for
             return metric
-    raise Unreadable("the listed neighbors are in no known order; set METRIC")
+    return None
 
 
 def _unit_length(vectors):
