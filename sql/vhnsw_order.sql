@@ -47,7 +47,7 @@ BEGIN
         SELECT n AS id, (SELECT array_agg(fitting(type, element(n % 16, n, i)) ORDER BY i)
                          FROM generate_series(1, dims) i) AS v
         FROM generate_series(1, rows) n;
-    EXECUTE format('ALTER TABLE all_items ALTER v TYPE %s USING v::%1$s', type);
+    EXECUTE format('ALTER TABLE all_items ALTER v TYPE %s USING v::vector::%1$s', type);
 END
 $$;
 
@@ -119,6 +119,8 @@ SELECT test_orders('vector', 17, 320, 3, 1000, true);
 SELECT test_orders('vector', 130, 160, 3, 1000, true);
 SELECT test_orders('halfvec', 3, 320, 3, 1000, true);
 SELECT test_orders('halfvec', 17, 320, 3, 1000, true);
+SELECT test_orders('sparsevec', 3, 320, 3, 1000, true);
+SELECT test_orders('sparsevec', 130, 160, 3, 1000, true);
 
 -- the graph
 SET vhnsw.ef_search = 20;
@@ -126,6 +128,7 @@ SELECT scans AS scans_before, expanded AS expanded_before FROM vhnsw_session_sta
 SELECT test_orders('vector', 3, 1200, 11, 15, false);
 SELECT test_orders('vector', 33, 1200, 11, 15, false);
 SELECT test_orders('halfvec', 33, 1200, 11, 15, false);
+SELECT test_orders('sparsevec', 33, 1200, 11, 15, false);
 SELECT expanded - :expanded_before > 10 * (scans - :scans_before) AS used_the_graph
     FROM vhnsw_session_stats();
 

@@ -20,7 +20,11 @@ INSERT INTO classes VALUES
     ('halfvec_cosine_ops', 'halfvec(24)', '<=>'),
     ('halfvec_l1_ops', 'halfvec(24)', '<+>'),
     ('bit_hamming_ops', 'bit(24)', '<~>'),
-    ('bit_jaccard_ops', 'bit(24)', '<%>');
+    ('bit_jaccard_ops', 'bit(24)', '<%>'),
+    ('sparsevec_l2_ops', 'sparsevec(24)', '<->'),
+    ('sparsevec_ip_ops', 'sparsevec(24)', '<#>'),
+    ('sparsevec_cosine_ops', 'sparsevec(24)', '<=>'),
+    ('sparsevec_l1_ops', 'sparsevec(24)', '<+>');
 
 -- every class that there is
 SELECT opcname FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
@@ -55,6 +59,7 @@ CREATE FUNCTION literal(type text, elements real[]) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE type
         WHEN 'bit' THEN binary_quantize(elements::vector)::text
+        WHEN 'sparsevec' THEN elements::vector::sparsevec::text
         ELSE elements::vector::text
     END
 $$;
@@ -186,6 +191,52 @@ DROP TABLE long;
 CREATE TABLE long (b bit(64001));
 CREATE INDEX ON long USING vhnsw (b bit_hamming_ops);
 DROP TABLE long;
+
+-- sparse vectors of a thousand million dimensions, and longer than a page
+CREATE TABLE long (id integer, s sparsevec(1000000000));
+CREATE FUNCTION long_vector(n integer, count integer) RETURNS sparsevec
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT ('{' || string_agg(format('%s:%s', i * 331000 + n % 7 + 1,
+                              exp((hashint8extended(i, n) & 65535) / 13000.0)::real), ',' ORDER BY i)
+            || '}/1000000000')::sparsevec
+    FROM generate_series(1, count) i
+$$;
+INSERT INTO long SELECT n, long_vector(n, 2000) FROM generate_series(1, 40) n;
+CREATE INDEX long_s ON long USING vhnsw (s sparsevec_l2_ops);
+INSERT INTO long SELECT n, long_vector(n, n % 50) FROM generate_series(41, 80) n;
+SELECT dimensions, bits_per_dimension, elements_per_page FROM vhnsw_info('long_s');
+SELECT * FROM vhnsw_check('long_s', true);
+SET enable_seqscan = off;
+SELECT bool_and(id = (SELECT id FROM long ORDER BY s <-> queries.s LIMIT 1)) AS found_themselves
+FROM long AS queries WHERE id % 50 > 0;
+RESET enable_seqscan;
+
+-- Codes that were made for short vectors are too short; REINDEX helps.
+TRUNCATE long;
+INSERT INTO long SELECT n, long_vector(n, 5) FROM generate_series(1, 1500) n;
+REINDEX INDEX long_s;
+SELECT elements_per_page, advice FROM vhnsw_info('long_s');
+INSERT INTO long SELECT n, long_vector(n, 60) FROM generate_series(1501, 1800) n;
+SELECT elements_per_page, advice FROM vhnsw_info('long_s');
+SELECT * FROM vhnsw_check('long_s', true);
+REINDEX INDEX long_s;
+SELECT elements_per_page, advice FROM vhnsw_info('long_s');
+SELECT * FROM vhnsw_check('long_s', true);
+
+-- the planner's costs do not go by the number of dimensions
+DROP INDEX long_s;
+TRUNCATE long;
+INSERT INTO long SELECT n, long_vector(n, 30) FROM generate_series(1, 6000) n;
+CREATE INDEX long_s ON long USING vhnsw (s sparsevec_l2_ops);
+ANALYZE long;
+EXPLAIN (COSTS OFF) SELECT id FROM long ORDER BY s <-> '{1:1}/1000000000' LIMIT 5;
+DROP TABLE long;
+DROP FUNCTION long_vector;
+CREATE TABLE any_length (s sparsevec);
+CREATE INDEX ON any_length USING vhnsw (s sparsevec_l2_ops);
+CREATE INDEX ON any_length USING vhnsw ((s::sparsevec(3)) sparsevec_l2_ops);
+INSERT INTO any_length VALUES ('{1:1}/2');
+DROP TABLE any_length;
 
 -- expressions as users write them: the planner chooses their indexes
 CREATE TABLE documents (id integer PRIMARY KEY, embedding vector(64));

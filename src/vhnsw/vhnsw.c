@@ -49,6 +49,7 @@ VECDIST_FUNCTION_INFO_V1(vhnsw_jaccard_metric);
 VECDIST_FUNCTION_INFO_V1(vhnsw_vector_type);
 VECDIST_FUNCTION_INFO_V1(vhnsw_halfvec_type);
 VECDIST_FUNCTION_INFO_V1(vhnsw_bit_type);
+VECDIST_FUNCTION_INFO_V1(vhnsw_sparsevec_type);
 
 int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
 int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
@@ -224,6 +225,12 @@ Datum
 vhnsw_bit_type(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(VHNSW_BIT);
+}
+
+Datum
+vhnsw_sparsevec_type(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(VHNSW_SPARSEVEC);
 }
 
 /* What the operator class of an index measures. */

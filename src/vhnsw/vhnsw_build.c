@@ -41,9 +41,14 @@
 /* Fixed, so that equal tables give equal indexes. */
 #define ROTATION_SEED UINT64CONST(0x7665636469737401)
 
-/* The mean is learned from at most this many rows and block ranges. */
+/* What is learned is learned from at most this many rows and block ranges. */
 #define SAMPLE_ROWS 20000
 #define SAMPLE_RANGES 256
+
+/* The length of sparse codes, which inserts cannot change. */
+#define SAMPLE_FOR_LENGTH 1000	/* a smaller one makes them longer only */
+#define WHOLE_CODES 0.98		/* share of vectors that are kept whole */
+#define MIN_CODE_LENGTH 16		/* elements */
 
 typedef struct BuildState
 {
@@ -56,7 +61,8 @@ typedef struct BuildState
 	VhnswCode  *code;			/* likewise */
 	VhnswGraph *graph;			/* NULL once it is written */
 	VhnswTidArray outside[VHNSW_OUTSIDE_LISTS];
-	double	   *sums;			/* of the sample */
+	double	   *sums;			/* of the sample, if there shall be a mean */
+	int		   *lengths;		/* of its sparse vectors */
 	int64		sampled;
 	int64		rows;			/* seen by the load callback */
 	double		index_tuples;
@@ -67,7 +73,9 @@ typedef struct BuildState
 
 static void begin_build(BuildState *state, Relation heap, Relation index,
 						IndexInfo *info);
-static void learn_mean(BuildState *state);
+static void learn(BuildState *state);
+static void learn_code_length(BuildState *state);
+static void begin_load(BuildState *state);
 static void sample_callback(Relation index, ItemPointer tid, Datum *values,
 							bool *isnull, bool alive, void *arg);
 static void load_callback(Relation index, ItemPointer tid, Datum *values,
@@ -89,7 +97,8 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 			 RelationGetRelationName(index));
 
 	begin_build(&state, heap, index, info);
-	learn_mean(&state);
+	learn(&state);
+	begin_load(&state);
 
 	report_phase(VHNSW_PHASE_LOAD);
 	result->heap_tuples = table_index_build_scan(heap, index, info, true, true,
@@ -213,32 +222,34 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 		VhnswRotationSigns(ROTATION_SEED, dims, signs);
 		state->space.signs = signs;
 	}
-	state->code = palloc(VhnswCodeSize(&state->layout));
-	state->graph = VhnswGraphCreate(&state->layout,
-									(uint64) maintenance_work_mem * 1024,
-									state->graph_context);
 	MemoryContextSwitchTo(old_context);
 }
 
 /*
- * Learn the mean of the vectors (of their directions, for cosine) from blocks
- * spread evenly over the heap.  A poor sample costs precision, nothing else.
+ * Learn the mean of the vectors (of their directions, for cosine), or how long
+ * codes of sparse vectors should be, from blocks spread evenly over the heap.
+ * A poor sample costs precision, nothing else.
  */
 static void
-learn_mean(BuildState *state)
+learn(BuildState *state)
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(state->heap);
 	int			dims = state->layout.dims;
-	float	   *mean;
 
 	/* Inner products are taken from the origin. */
-	if (!state->space.coder->has_mean ||
-		state->layout.metric == VHNSW_INNER_PRODUCT || nblocks == 0)
+	if (state->space.coder->has_mean &&
+		state->layout.metric != VHNSW_INNER_PRODUCT)
+		state->sums = MemoryContextAllocZero(state->context,
+											 dims * sizeof(double));
+	else if (state->space.coder->code_bytes == NULL)
+		state->lengths = MemoryContextAlloc(state->context,
+											SAMPLE_ROWS * sizeof(int));
+	else
+		return;
+	if (nblocks == 0)
 		return;
 
 	report_phase(VHNSW_PHASE_SAMPLE);
-	state->sums = MemoryContextAllocZero(state->context,
-										 dims * sizeof(double));
 	if (nblocks <= SAMPLE_RANGES)
 		table_index_build_range_scan(state->heap, state->index, state->info,
 									 false, false, false, 0, nblocks,
@@ -259,10 +270,75 @@ learn_mean(BuildState *state)
 	if (state->sampled == 0)
 		return;
 
-	mean = MemoryContextAlloc(state->context, dims * sizeof(float));
-	for (int i = 0; i < dims; i++)
-		mean[i] = (float) (state->sums[i] / state->sampled);
-	state->space.mean = mean;
+	if (state->sums)
+	{
+		float	   *mean = MemoryContextAlloc(state->context,
+											  dims * sizeof(float));
+
+		for (int i = 0; i < dims; i++)
+			mean[i] = (float) (state->sums[i] / state->sampled);
+		state->space.mean = mean;
+	}
+	else
+		learn_code_length(state);
+}
+
+static int
+compare_lengths(const void *a, const void *b)
+{
+	return *(const int *) a - *(const int *) b;
+}
+
+/*
+ * Choose the length of sparse codes: nearly all vectors are kept whole, and
+ * slots fill their page.
+ */
+static void
+learn_code_length(BuildState *state)
+{
+	VhnswLayout *layout = &state->layout;
+	int			slots_per_page;
+	int			length;
+	int			code_bytes;
+
+	qsort(state->lengths, state->sampled, sizeof(int), compare_lengths);
+	length = state->lengths[(int) (WHOLE_CODES * (state->sampled - 1))];
+	code_bytes = VhnswSparseCodeBytes(layout->dims,
+									  Max(length, MIN_CODE_LENGTH));
+
+	/* A small table says little of what will be inserted. */
+	if (state->sampled < SAMPLE_FOR_LENGTH)
+		code_bytes = Max(code_bytes, layout->code_bytes);
+
+	slots_per_page = VHNSW_PAGE_CAPACITY / offsetof(VhnswSlotData, neighbors);
+	while (slots_per_page > 1 &&
+		   VhnswCodeBytesThatFit(layout, slots_per_page) < code_bytes)
+		slots_per_page--;
+	layout->code_bytes = VhnswCodeBytesThatFit(layout, slots_per_page);
+	VhnswLayoutDerive(layout);
+}
+
+/* Prepare for rows, once everything is learned that places depend on. */
+static void
+begin_load(BuildState *state)
+{
+	state->space.code_bytes = state->layout.code_bytes;
+	state->code = MemoryContextAlloc(state->context,
+									 VhnswCodeSize(&state->layout));
+	state->graph = VhnswGraphCreate(&state->layout,
+									(uint64) maintenance_work_mem * 1024,
+									state->graph_context);
+}
+
+static void
+add_to_sums(BuildState *state, const VhnswValue *value)
+{
+	double		length = 1;
+
+	if (state->layout.metric == VHNSW_COSINE)
+		length = sqrt(DistanceNormSquared(value->x, value->dims));
+	for (int i = 0; i < value->dims; i++)
+		state->sums[i] += value->x[i] / length;
 }
 
 static void
@@ -281,12 +357,10 @@ sample_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	if (state->space.coder->classify(state->layout.metric, &value) ==
 		VHNSW_VECTOR_NORMAL)
 	{
-		double		length = 1;
-
-		if (state->layout.metric == VHNSW_COSINE)
-			length = sqrt(DistanceNormSquared(value.x, value.dims));
-		for (int i = 0; i < value.dims; i++)
-			state->sums[i] += value.x[i] / length;
+		if (state->sums)
+			add_to_sums(state, &value);
+		else
+			state->lengths[state->sampled] = value.sparse.n;
 		state->sampled++;
 	}
 	MemoryContextSwitchTo(old_context);

@@ -26,6 +26,9 @@ VhnswGetCoder(VhnswMetric metric, int own_bits)
 {
 	const VhnswCoder *coder = NULL;
 
+	if (own_bits == vhnsw_sparse_coder.own_bits)
+		return metric >= VHNSW_L2 && metric <= VHNSW_L1 ?
+			&vhnsw_sparse_coder : NULL;
 	switch (metric)
 	{
 		case VHNSW_L2:
@@ -52,6 +55,8 @@ VhnswMaxDims(const VhnswCoder *coder, int m)
 	int			low = 0;
 	int			high = VHNSW_MAX_DIMS;
 
+	if (coder->code_bytes == NULL)
+		return VHNSW_MAX_SPARSE_DIMS;
 	while (low < high)
 	{
 		int			middle = (low + high + 1) / 2;

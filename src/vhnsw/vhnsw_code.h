@@ -23,6 +23,7 @@ typedef struct VhnswSpace
 	VhnswValueType type;
 	VhnswMetric metric;
 	int			dims;
+	int			code_bytes;		/* as in VhnswLayout */
 	const struct VhnswCoder *coder;
 	const float *mean;			/* dims values, or NULL for zero */
 	const float *signs;			/* of the rotation: 4 * dims times +-1 */
@@ -68,6 +69,7 @@ typedef struct VhnswQuery
 	VhnswVectorClass vector_class;	/* of all; the rest is valid if NORMAL */
 	float	   *rotated;		/* q', palloc'd; of L1, centred only */
 	const uint8 *bits;			/* of bit strings: those of the value */
+	struct VhnswSparseQuery *sparse;	/* of sparse vectors, palloc'd */
 	double		norm_squared;	/* of q' */
 	double		norm;			/* likewise; of L1, the sum of magnitudes */
 	double		rotation_error; /* relative, of q' and of stored vectors */
@@ -84,7 +86,7 @@ typedef struct VhnswCoder
 	bool		has_mean;		/* but for the inner product */
 	int			own_bits;		/* as the metapage says */
 
-	/* Length of a code, a number that rises with the dimensions. */
+	/* Length of a code, which rises with the dimensions; NULL if it is free. */
 	int			(*code_bytes) (int dims);
 	VhnswVectorClass (*classify) (VhnswMetric metric, const VhnswValue *value);
 
@@ -112,6 +114,7 @@ typedef struct VhnswCoder
 extern const VhnswCoder vhnsw_rotated_coder;
 extern const VhnswCoder vhnsw_l1_coder;
 extern const VhnswCoder vhnsw_bits_coder;
+extern const VhnswCoder vhnsw_sparse_coder;
 
 #define VHNSW_ROTATION_ROUNDS 4
 
@@ -135,6 +138,7 @@ VhnswRoundUp(double x)
 }
 
 extern float VhnswLargestComponent(const VhnswValue *value);
+extern int	VhnswSparseCodeBytes(int dims, int count);
 extern int	VhnswByteForEach(int dims);
 extern bool VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view);
 extern const VhnswCoder *VhnswGetCoder(VhnswMetric metric, int own_bits);

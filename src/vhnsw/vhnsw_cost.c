@@ -183,13 +183,18 @@ VhnswTableCost(double pages, double rows)
 		rows * TABLE_ROW;
 }
 
-/* Fetch one row of the table by its TID, and compute its distance. */
+/*
+ * Fetch one row of the table by its TID, and compute its distance.
+ *
+ * The length of a code says how much there is to compute: dimensions may be a
+ * thousand million that are zero, or single bits.
+ */
 Cost
 VhnswFetchCost(const VhnswIndexSize *index, double heap_pages)
 {
-	Cost		cost = HEAP_FETCH + index->layout.dims * ROW_DIMENSION;
+	Cost		cost = HEAP_FETCH + index->layout.code_bytes * ROW_DIMENSION;
 
-	if (index->layout.dims > INLINE_DIMS)
+	if (index->layout.code_bytes > INLINE_DIMS)
 		cost += TOASTED_FETCH;
 	return cost + uncached(heap_pages) * random_page_cost;
 }

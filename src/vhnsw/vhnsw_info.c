@@ -48,6 +48,7 @@ typedef struct IndexCounts
 	int64		outside[VHNSW_OUTSIDE_LISTS];
 	int64		links;			/* of live elements */
 	int64		unreachable;	/* live elements */
+	int64		truncated;		/* live, of sparse codes that are not whole */
 } IndexCounts;
 
 static void count_elements(VhnswWalk *walk, IndexCounts *counts);
@@ -142,7 +143,7 @@ vhnsw_info(PG_FUNCTION_ARGS)
 	advice = give_advice(&meta, &counts, walk->nblocks);
 
 	values[i++] = CStringGetTextDatum(metric_name(meta.metric));
-	values[i++] = Int32GetDatum(meta.dims);
+	values[i++] = Int32GetDatum(VhnswMetaGetDims(&meta));
 	values[i++] = Int32GetDatum(meta.m);
 	values[i++] = Int32GetDatum(meta.ef_construction);
 	values[i++] = Int32GetDatum(meta.degree);
@@ -240,6 +241,8 @@ count_elements(VhnswWalk *walk, IndexCounts *counts)
 			if (slot->flags & VHNSW_SLOT_LIVE)
 			{
 				counts->elements++;
+				if (layout->coder->code_bytes == NULL && slot->residual > 0)
+					counts->truncated++;
 				counts->links += VhnswSlotNeighborCount(layout, slot);
 				if (ItemPointerIsValid(&slot->heaptid))
 					counts->rows++;
@@ -335,10 +338,14 @@ give_advice(const VhnswMetaPageData *meta, const IndexCounts *counts,
 		appendStringInfoString(&advice,
 							   "REINDEX advised: the index was made when the table had too few rows to learn from.  ");
 	else if (meta->edge_dims > 0 && meta->edge_energy == 0 &&
-			 meta->dims > VHNSW_FULL_SKETCH_DIMS &&
+			 VhnswMetaGetDims(meta) > VHNSW_FULL_SKETCH_DIMS &&
 			 counts->elements >= MANY_ELEMENTS)
 		appendStringInfoString(&advice,
 							   "REINDEX advised: there are enough rows by now to learn better sketches from.  ");
+	else if (counts->truncated > counts->elements / 10 &&
+			 counts->elements >= MANY_ELEMENTS && meta->slots_per_page > 1)
+		appendStringInfoString(&advice,
+							   "REINDEX advised: sparse vectors have more elements than codes have room for.  ");
 	else if (counts->elements >= MANY_ELEMENTS &&
 			 counts->links < counts->elements * meta->m)
 		appendStringInfoString(&advice,

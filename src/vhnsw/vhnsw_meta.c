@@ -66,15 +66,27 @@ edges_are_possible(const VhnswMetaPageData *meta)
 static void
 init_layout(VhnswLayout *layout, const VhnswMetaPageData *meta)
 {
+	int			room;
+
 	layout->metric = meta->metric;
 	layout->coder = get_coder(meta);
-	layout->dims = meta->dims;
+	layout->dims = VhnswMetaGetDims(meta);
 	layout->m = meta->m;
 	layout->ef_construction = meta->ef_construction;
 	layout->storage = meta->storage;
 	layout->edge_dims = meta->edge_dims;
 	layout->edge_bits = meta->edge_bits;
+	layout->code_bytes = 0;
 	VhnswLayoutDerive(layout);
+
+	/* The length of codes is what the slot has room for, if it is free. */
+	room = meta->slot_size - layout->code_offset;
+	if (layout->coder->code_bytes == NULL && room > 0 && room % 8 == 0 &&
+		room <= VhnswCodeBytesThatFit(layout, 1))
+	{
+		layout->code_bytes = room;
+		VhnswLayoutDerive(layout);
+	}
 }
 
 /* Copy and check the metapage. */
@@ -101,8 +113,8 @@ read_meta(Relation index, VhnswMetaPageData *meta)
 
 	if (get_coder(meta) == NULL ||
 		meta->m < VHNSW_MIN_M || meta->m > VHNSW_MAX_M ||
-		meta->dims < 1 ||
-		meta->dims > VhnswMaxDims(get_coder(meta), meta->m) ||
+		VhnswMetaGetDims(meta) < 1 ||
+		VhnswMetaGetDims(meta) > VhnswMaxDims(get_coder(meta), meta->m) ||
 		meta->storage > VHNSW_STORAGE_TINY || !edges_are_possible(meta))
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage has impossible parameters.");
@@ -184,7 +196,7 @@ signs_size(const VhnswMetaPageData *meta)
 {
 	if (!get_coder(meta)->is_rotated)
 		return 0;
-	return MAXALIGN(sizeof(float) * VHNSW_ROTATION_ROUNDS * meta->dims);
+	return MAXALIGN(sizeof(float) * VHNSW_ROTATION_ROUNDS * VhnswMetaGetDims(meta));
 }
 
 static Size
@@ -192,7 +204,7 @@ mean_size(const VhnswMetaPageData *meta)
 {
 	if (meta->mean_block == 0)
 		return 0;
-	return MAXALIGN(sizeof(float) * meta->dims);
+	return MAXALIGN(sizeof(float) * VhnswMetaGetDims(meta));
 }
 
 static Size
@@ -200,7 +212,7 @@ basis_size(const VhnswMetaPageData *meta)
 {
 	if (meta->pca_block == 0)
 		return 0;
-	return MAXALIGN(sizeof(float) * meta->edge_dims * meta->dims);
+	return MAXALIGN(sizeof(float) * meta->edge_dims * VhnswMetaGetDims(meta));
 }
 
 /* Bytes of a chunk before its entries. */
@@ -221,6 +233,7 @@ set_pointers(VhnswCache *cache)
 	cache->space.metric = cache->layout.metric;
 	cache->space.coder = cache->layout.coder;
 	cache->space.dims = cache->layout.dims;
+	cache->space.code_bytes = cache->layout.code_bytes;
 	cache->space.signs = (void *) next;
 	next += signs_size(meta);
 	cache->space.mean = meta->mean_block != 0 ? (void *) next : NULL;
@@ -237,15 +250,15 @@ load_fixed(Relation index, VhnswCache *cache)
 	const VhnswMetaPageData *meta = &cache->meta;
 
 	if (cache->layout.is_rotated)
-		VhnswRotationSigns(meta->rotation_seed, meta->dims,
+		VhnswRotationSigns(meta->rotation_seed, VhnswMetaGetDims(meta),
 						   unconstify(float *, cache->space.signs));
 	if (meta->mean_block != 0)
 		load_floats(index, meta->mean_block, VHNSW_PAGE_MEAN,
-					unconstify(float *, cache->space.mean), meta->dims);
+					unconstify(float *, cache->space.mean), VhnswMetaGetDims(meta));
 	if (meta->pca_block != 0)
 		load_floats(index, meta->pca_block, VHNSW_PAGE_PCA,
 					unconstify(float *, cache->edges.matrix),
-					(Size) meta->edge_dims * meta->dims);
+					(Size) meta->edge_dims * VhnswMetaGetDims(meta));
 }
 
 /* Read n values from a chain of pages. */
@@ -304,7 +317,8 @@ VhnswInitMeta(VhnswMetaPage meta, const VhnswLayout *layout, uint64 seed)
 	meta->version = VHNSW_FORMAT_VERSION;
 	meta->metric = layout->metric;
 	meta->own_bits = layout->coder->own_bits;
-	meta->dims = layout->dims;
+	meta->dims = (uint16) layout->dims;
+	meta->dims_high = (uint16) (layout->dims >> 16);
 	meta->m = layout->m;
 	meta->ef_construction = layout->ef_construction;
 	meta->degree = layout->degree;

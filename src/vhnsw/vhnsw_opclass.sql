@@ -36,6 +36,10 @@ CREATE FUNCTION vhnsw_bit_type() RETURNS integer
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vhnsw_bit_type() IS 'vhnsw support';
 
+CREATE FUNCTION vhnsw_sparsevec_type() RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vhnsw_sparsevec_type() IS 'vhnsw support';
+
 -- vector
 
 CREATE OPERATOR CLASS vector_l2_ops
@@ -111,3 +115,33 @@ CREATE OPERATOR CLASS bit_jaccard_ops
     FUNCTION 1 (bit, bit) vhnsw_jaccard_metric(),
     FUNCTION 2 (bit, bit) vhnsw_bit_type();
 COMMENT ON OPERATOR CLASS bit_jaccard_ops USING vhnsw IS 'Jaccard distance of bit strings';
+
+-- sparsevec
+
+CREATE OPERATOR CLASS sparsevec_l2_ops
+    FOR TYPE sparsevec USING vhnsw AS
+    OPERATOR 1 <-> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 (sparsevec, sparsevec) vhnsw_l2_metric(),
+    FUNCTION 2 (sparsevec, sparsevec) vhnsw_sparsevec_type();
+COMMENT ON OPERATOR CLASS sparsevec_l2_ops USING vhnsw IS 'Euclidean distance of sparse vectors';
+
+CREATE OPERATOR CLASS sparsevec_ip_ops
+    FOR TYPE sparsevec USING vhnsw AS
+    OPERATOR 1 <#> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 (sparsevec, sparsevec) vhnsw_inner_product_metric(),
+    FUNCTION 2 (sparsevec, sparsevec) vhnsw_sparsevec_type();
+COMMENT ON OPERATOR CLASS sparsevec_ip_ops USING vhnsw IS 'negative inner product of sparse vectors';
+
+CREATE OPERATOR CLASS sparsevec_cosine_ops
+    FOR TYPE sparsevec USING vhnsw AS
+    OPERATOR 1 <=> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 (sparsevec, sparsevec) vhnsw_cosine_metric(),
+    FUNCTION 2 (sparsevec, sparsevec) vhnsw_sparsevec_type();
+COMMENT ON OPERATOR CLASS sparsevec_cosine_ops USING vhnsw IS 'cosine distance of sparse vectors';
+
+CREATE OPERATOR CLASS sparsevec_l1_ops
+    FOR TYPE sparsevec USING vhnsw AS
+    OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 (sparsevec, sparsevec) vhnsw_l1_metric(),
+    FUNCTION 2 (sparsevec, sparsevec) vhnsw_sparsevec_type();
+COMMENT ON OPERATOR CLASS sparsevec_l1_ops USING vhnsw IS 'taxicab distance of sparse vectors';

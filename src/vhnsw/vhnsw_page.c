@@ -48,6 +48,9 @@ typedef struct VhnswPageHints
 	((int) (offsetof(VhnswSlotData, neighbors) + \
 			(degree) * sizeof(VhnswElement)))
 
+/* How many slots a page gets if nothing says how long codes should be. */
+#define FREE_CODES_ON_A_PAGE 6
+
 /* Every so many visits a page is looked up, which raises its usage count. */
 #define VISITS_PER_LOOKUP 16
 
@@ -72,14 +75,20 @@ static bool try_free_page(Relation index, const VhnswLayout *layout,
  *
  * A list has 2m places, or 1.5 m in compact storage, rounded up to a multiple
  * of 8; fewer, but not below m, where a long code would not fit otherwise.
+ * Where the coder leaves the length of codes open, layout->code_bytes is a
+ * parameter, a multiple of 8, or 0 for the default.
  */
 void
 VhnswLayoutDerive(VhnswLayout *layout)
 {
 	layout->is_rotated = layout->coder->is_rotated;
-	layout->code_bytes = TYPEALIGN(8, layout->coder->code_bytes(layout->dims));
 	layout->degree = TYPEALIGN(8, layout->storage == VHNSW_STORAGE_COMPACT ?
 							   (3 * layout->m + 1) / 2 : 2 * layout->m);
+	if (layout->coder->code_bytes)
+		layout->code_bytes = TYPEALIGN(8, layout->coder->code_bytes(layout->dims));
+	else if (layout->code_bytes == 0)
+		layout->code_bytes = VhnswCodeBytesThatFit(layout,
+												   FREE_CODES_ON_A_PAGE);
 	while (SLOT_BYTES(layout->degree) + layout->code_bytes >
 		   VHNSW_PAGE_CAPACITY && layout->degree - 8 >= layout->m)
 		layout->degree -= 8;
@@ -96,6 +105,14 @@ VhnswLayoutDerive(VhnswLayout *layout)
 	layout->slots_per_page = VHNSW_PAGE_CAPACITY / layout->slot_size;
 	layout->entry_size = offsetof(VhnswEntryData, code) + layout->code_bytes;
 	layout->entries_per_page = VHNSW_PAGE_CAPACITY / layout->entry_size;
+}
+
+/* The longest code of which so many fit a page, without sketches. */
+int
+VhnswCodeBytesThatFit(const VhnswLayout *layout, int slots_per_page)
+{
+	return TYPEALIGN_DOWN(8, VHNSW_PAGE_CAPACITY / slots_per_page) -
+		SLOT_BYTES(layout->degree);
 }
 
 /* The longest code whose slot fits a page. */

@@ -108,7 +108,7 @@ typedef struct VhnswMetaPageData
 	uint16		version;
 	uint8		metric;			/* VhnswMetric */
 	uint8		own_bits;		/* of a code, for each dimension */
-	uint16		dims;
+	uint16		dims;			/* the lower half */
 	uint16		m;
 	uint16		ef_construction;
 	uint16		degree;			/* places in a neighbor list */
@@ -135,7 +135,8 @@ typedef struct VhnswMetaPageData
 	float8		elements;		/* at the last build or vacuum */
 	float8		tombstones;		/* likewise */
 	float8		free_slots;		/* likewise */
-	char		reserved[40];
+	uint16		dims_high;		/* the upper half of dims */
+	char		reserved[38];
 } VhnswMetaPageData;
 
 typedef VhnswMetaPageData *VhnswMetaPage;
@@ -156,6 +157,12 @@ static inline VhnswMetaPage
 VhnswPageGetMeta(Page page)
 {
 	return (VhnswMetaPage) PageGetContents(page);
+}
+
+static inline int
+VhnswMetaGetDims(const VhnswMetaPageData *meta)
+{
+	return (int) ((uint32) meta->dims_high << 16 | meta->dims);
 }
 
 /* One element, or a free place for one. */
@@ -284,6 +291,9 @@ VhnswPageGetEntry(const VhnswLayout *layout, Page page, int number)
 /* As pgvector's limit for bit strings; vectors end before. */
 #define VHNSW_MAX_DIMS 64000
 
+/* The limit of the type sparsevec. */
+#define VHNSW_MAX_SPARSE_DIMS 1000000000
+
 /* The slot counts neighbors in one byte. */
 #define VHNSW_MIN_M 2
 #define VHNSW_MAX_M 100
@@ -293,6 +303,8 @@ VhnswPageGetEntry(const VhnswLayout *layout, Page page, int number)
 #define VHNSW_EDGE_FACTORS_SIZE(degree) ((degree) * 2 * (int) sizeof(uint16))
 
 extern void VhnswLayoutDerive(VhnswLayout *layout);
+extern int	VhnswCodeBytesThatFit(const VhnswLayout *layout,
+								  int slots_per_page);
 extern int	VhnswMaxCodeBytes(int m);
 
 /*

@@ -10,6 +10,7 @@
 #include "distance/distance.h"
 #include "types/bit.h"
 #include "types/halfvec.h"
+#include "types/sparsevec.h"
 #include "types/vector.h"
 #include "vhnsw/vhnsw_value.h"
 
@@ -17,7 +18,15 @@
 int
 VhnswOwnBits(VhnswValueType type)
 {
-	return type == VHNSW_BIT ? 1 : 8;
+	switch (type)
+	{
+		case VHNSW_BIT:
+			return 1;
+		case VHNSW_SPARSEVEC:
+			return 16;
+		default:
+			return 8;
+	}
 }
 
 /* As users write it. */
@@ -32,6 +41,8 @@ VhnswValueTypeName(VhnswValueType type)
 			return "halfvec";
 		case VHNSW_BIT:
 			return "bit";
+		case VHNSW_SPARSEVEC:
+			return "sparsevec";
 	}
 	return NULL;				/* not reached */
 }
@@ -75,6 +86,14 @@ VhnswValueGet(VhnswValueType type, Datum datum, VhnswValue *value)
 				value->bits = VARBITS(bits);
 				break;
 			}
+		case VHNSW_SPARSEVEC:
+			{
+				Sparsevec  *sparsevec = DatumGetSparsevec(datum);
+
+				value->dims = sparsevec->dim;
+				value->sparse = SparsevecElements(sparsevec);
+				break;
+			}
 	}
 }
 
@@ -115,6 +134,9 @@ VhnswValueCheckQuery(VhnswValueType type, int dims, const VhnswValue *value)
 			break;
 		case VHNSW_BIT:
 			BitCheckSameLength(dims, value->dims);
+			break;
+		case VHNSW_SPARSEVEC:
+			VectorListCheckSameDim(&sparsevec_list_type, dims, value->dims);
 			break;
 	}
 }

@@ -10,12 +10,15 @@
 
 #include "postgres.h"
 
+#include "distance/distance_sparse.h"
+
 /* What the support function 2 of an operator class returns. */
 typedef enum VhnswValueType
 {
 	VHNSW_VECTOR = 1,
 	VHNSW_HALFVEC = 2,
-	VHNSW_BIT = 3
+	VHNSW_BIT = 3,
+	VHNSW_SPARSEVEC = 4
 } VhnswValueType;
 
 /* A value in the form that codes are made from. */
@@ -23,6 +26,7 @@ typedef struct VhnswValue
 {
 	int			dims;			/* bit: number of bits */
 	const float *x;				/* vector, halfvec; perhaps palloc'd */
+	DistanceSparse sparse;		/* sparsevec */
 	const uint8 *bits;			/* bit: unused ones of the last byte are 0 */
 } VhnswValue;
 
