@@ -27,10 +27,8 @@ typedef struct MergeState
 	DistMergeRow *heads;		/* next unread row of each input */
 } MergeState;
 
-static char *find_gap(const DistMerge *merge, int index);
 static int	compare_rows(const DistMerge *merge, const DistMergeRow *a,
 						 const DistMergeRow *b);
-static int	compare_distances(const DistMergeKey *a, const DistMergeKey *b);
 static int	compare_heads(Datum a, Datum b, void *arg);
 
 void
@@ -81,7 +79,7 @@ DistMergeCertify(const DistMerge *merge)
 
 	for (int i = 0; i < merge->ninputs; i++)
 	{
-		char	   *gap = find_gap(merge, i);
+		char	   *gap = DistMergeFindGap(merge, i);
 
 		if (gap != NULL)
 			return gap;
@@ -89,16 +87,13 @@ DistMergeCertify(const DistMerge *merge)
 	return NULL;
 }
 
-/*
- * Why could this input have withheld a row of the answer?  NULL if it could
- * not.
- */
-static char *
-find_gap(const DistMerge *merge, int index)
+char *
+DistMergeFindGap(const DistMerge *merge, int index)
 {
 	const DistMergeInput *input = &merge->inputs[index];
 	DistMergeRow row = {.input = index};
 	DistMergeRow next = {.input = index};
+	const DistMergeRow *last;
 
 	if (!input->echoed)
 		return psprintf("Partition \"%s\" did not search with the number of rows and the settings it was sent.",
@@ -114,12 +109,19 @@ find_gap(const DistMerge *merge, int index)
 
 	if (input->exhausted)
 		return NULL;
-	if (input->nkeys == 0 || merge->nrows < merge->k)
+	if (merge->nrows < merge->k)
 		return psprintf("Partition \"%s\" has rows that it did not return, and the answer is short.",
 						input->name);
 
-	/* Whatever it withheld comes after 'row', the last that it returned. */
-	if (compare_rows(merge, &row, &merge->rows[merge->nrows - 1]) < 0)
+	/*
+	 * Whatever it withheld is farther than its bound, or comes after 'row',
+	 * the last that it returned.
+	 */
+	last = &merge->rows[merge->nrows - 1];
+	if (input->bounded ?
+		DistMergeCompareKeys(&input->bound,
+							 &merge->inputs[last->input].keys[last->pos]) < 0 :
+		input->nkeys == 0 || compare_rows(merge, &row, last) < 0)
 		return psprintf("Partition \"%s\" may have rows nearer than the last of the answer.",
 						input->name);
 	return NULL;
@@ -130,8 +132,8 @@ static int
 compare_rows(const DistMerge *merge, const DistMergeRow *a,
 			 const DistMergeRow *b)
 {
-	int			cmp = compare_distances(&merge->inputs[a->input].keys[a->pos],
-										&merge->inputs[b->input].keys[b->pos]);
+	int			cmp = DistMergeCompareKeys(&merge->inputs[a->input].keys[a->pos],
+										   &merge->inputs[b->input].keys[b->pos]);
 
 	if (cmp == 0 && merge->compare_ties != NULL)
 		cmp = merge->compare_ties(a, b, merge->arg);
@@ -142,9 +144,8 @@ compare_rows(const DistMerge *merge, const DistMergeRow *a,
 	return cmp;
 }
 
-/* btree's order of float8, NULLS LAST */
-static int
-compare_distances(const DistMergeKey *a, const DistMergeKey *b)
+int
+DistMergeCompareKeys(const DistMergeKey *a, const DistMergeKey *b)
 {
 	if (a->isnull || b->isnull)
 		return (int) a->isnull - (int) b->isnull;

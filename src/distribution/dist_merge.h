@@ -28,6 +28,9 @@ typedef struct DistMergeInput
 	const char *name;			/* of the partition, for reasons */
 	bool		echoed;			/* it repeated K and the settings as sent */
 	bool		exhausted;		/* it says there are no more rows than these */
+	bool		bounded;		/* it says that all others are farther than
+								 * 'bound' */
+	DistMergeKey bound;
 	int			nkeys;
 	const DistMergeKey *keys;	/* in the order the rows came */
 } DistMergeInput;
@@ -81,5 +84,12 @@ extern void DistMergeTopK(DistMerge *merge);
  * "Search".
  */
 extern char *DistMergeCertify(const DistMerge *merge);
+
+/* The same for one input: why could it have withheld a row of the answer? */
+extern char *DistMergeFindGap(const DistMerge *merge, int input);
+
+/* btree's order of float8, NULLS LAST; like strcmp */
+extern int	DistMergeCompareKeys(const DistMergeKey *a,
+								 const DistMergeKey *b);
 
 #endif							/* DIST_MERGE_H */

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -22,6 +23,7 @@
 #include "distribution/dist_search.h"
 
 static void append_string(StringInfo buf, const char *value);
+static void read_bound(Jsonb *object, DistSearchReport *report);
 static JsonbValue *get_field(Jsonb *json, const char *name,
 							 enum jbvType type);
 static int64 get_int64(Jsonb *json, const char *name);
@@ -42,6 +44,12 @@ DistSearchReportToJson(const DistSearchReport *report)
 		appendStringInfo(&buf, INT64_FORMAT, report->k);
 	appendStringInfo(&buf, ", \"rows\": " INT64_FORMAT ", \"exhausted\": %s",
 					 report->nrows, report->exhausted ? "true" : "false");
+	if (report->bounded)
+	{
+		appendStringInfoString(&buf, ", \"bound\": ");
+		append_string(&buf, report->bound.isnull ? NULL :
+					  float8out_internal(report->bound.distance));
+	}
 	appendStringInfoString(&buf, ", \"index\": ");
 	append_string(&buf, report->index);
 	appendStringInfo(&buf, ", \"ef\": %d, \"standby\": %s, \"lsn\": \"%X/%X\"",
@@ -84,6 +92,7 @@ DistSearchReportFromJson(const char *json, DistSearchReport *report)
 	report->nrows = get_int64(object, "rows");
 	value = get_field(object, "exhausted", jbvBool);
 	report->exhausted = value != NULL && value->val.boolean;
+	read_bound(object, report);
 	value = get_field(object, "index", jbvString);
 	report->index = value ? string_of_value(value) : NULL;
 	report->ef = (int) get_int64(object, "ef");
@@ -95,6 +104,21 @@ DistSearchReportFromJson(const char *json, DistSearchReport *report)
 										CStringGetDatum(string_of_value(value)))) :
 		InvalidXLogRecPtr;
 	report->settings = get_strings(object, "settings");
+}
+
+/* The bound is a string, because JSON's numbers lack NaN and infinity. */
+static void
+read_bound(Jsonb *object, DistSearchReport *report)
+{
+	JsonbValue *value = get_field(object, "bound", jbvString);
+
+	report->bound.isnull = value == NULL;
+	report->bounded = value != NULL ||
+		get_field(object, "bound", jbvNull) != NULL;
+	if (value != NULL)
+		report->bound.distance =
+			float8in_internal(string_of_value(value), NULL,
+							  "double precision", string_of_value(value));
 }
 
 /* A field of the wanted type, or NULL. */

@@ -1,61 +1,34 @@
 /*-------------------------------------------------------------------------
  *
  * dist_search.c
- *	  Search partitions on the server that holds them.
+ *	  vecdist.search(): what other servers call to search partitions here.
  *
- * One partition is searched by an ordinary query through SPI:
- *
- *		SELECT columns, distance FROM partition AS t
- *		WHERE filter ORDER BY distance LIMIT k
- *
- * (see DistSearchQuery for further keys), so that privileges, row security, the planner's choice between index and
- * exact scan, and visibility are the server's own.  A partition that has
- * moved away is a foreign table here and is read through it; nothing below
- * needs to know.
- *
- * vecdist.search() is called by other servers.  A server that holds
- * partitions of a table it is asked about calls DistSearchPartition itself.
+ * The texts of the request run as SELECTs of the caller, see
+ * dist_search_run.c.  If the caller wants only the first rows for now, the
+ * search stays open until it asks for the rest by vecdist.search_rest(), begins
+ * another search, or ends its transaction.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xlog.h"
-#include "access/xlogrecovery.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
-#include "executor/execdesc.h"
-#include "executor/spi.h"
 #include "funcapi.h"
-#include "nodes/execnodes.h"
-#include "nodes/extensible.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/portal.h"
-#include "utils/rel.h"
+#include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
 #include "distribution/dist_merge.h"
 #include "distribution/dist_search.h"
-#include "distribution/dist_settings.h"
 #include "vecdist_compat.h"
 
 VECDIST_FUNCTION_INFO_V1(vecdist_search);
-
-/* The index access method by name: distribution does not know its code. */
-#define INDEX_AM_NAME		"vhnsw"
-#define INDEX_SCAN_NAME		"Vhnsw Scan"
-#define EF_SETTING			"vhnsw.ef_search"
-
-/* What the distance is called: unlike any column */
-#define DISTANCE_NAME		"\"vecdist distance\""
-
-/* Rows held in memory at a time between the portal and the receiver */
-#define FETCH_ROWS			1000
+VECDIST_FUNCTION_INFO_V1(vecdist_search_rest);
 
 /* Arguments of vecdist.search() */
 enum
@@ -66,6 +39,7 @@ enum
 	ARG_DISTANCE,
 	ARG_TIES,
 	ARG_K,
+	ARG_FIRST,
 	ARG_SETTINGS,
 	ARG_PARAMETERS				/* the first of them */
 };
@@ -80,227 +54,156 @@ enum
 	COL_FIRST_WANTED
 };
 
-/* Where vecdist.search() puts rows. */
+/* Where rows are put. */
 typedef struct SearchOutput
 {
 	Tuplestorestate *store;
 	TupleDesc	desc;
 	Datum	   *values;			/* of one row, and its distance at the end */
 	bool	   *nulls;
-	int			part;			/* number of the partition */
-	int			pos;			/* number of the next row within it */
 } SearchOutput;
 
-static void append_nearest_rows(StringInfo sql, const DistSearch *search,
-								const char *columns, const char *partition);
-static int64 fetch_rows(Portal portal, DistSearchCallback row, void *arg);
-static void describe_plan(PlanState *planstate, DistSearchReport *report);
-static bool find_index_walker(PlanState *planstate, void *context);
+/* The search that vecdist.search_rest() goes on with. */
+typedef struct OpenSearch
+{
+	DistSearchRun *run;
+	int			npartitions;
+	int64		k;
+	Oid			user;			/* who began it */
+	MemoryContextCallback forget;	/* resets 'open_search' with the memory */
+} OpenSearch;
+
+static OpenSearch *open_search = NULL;
+
+static void begin_output(FunctionCallInfo fcinfo, SearchOutput *output);
+static void keep_open(DistSearchRun *run, int npartitions, int64 k);
+static void close_open_search(void);
+static void forget_open_search(void *arg);
 static void read_arguments(FunctionCallInfo fcinfo, DistSearch *search);
 static List *strings_of_array(Datum array);
 static void check_result_type(TupleDesc desc);
-static void put_row(HeapTuple tuple, TupleDesc desc, void *arg);
+static void put_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
+					void *arg);
 static void check_row_type(TupleDesc row, TupleDesc result);
-static void put_report(const DistSearchReport *report, SearchOutput *output);
-
-void
-DistSearchPartition(const DistSearch *search, const char *partition,
-					DistSearchCallback row, void *arg,
-					DistSearchReport *report)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext spi;
-	int			nestlevel = DistSettingsPush(search->settings);
-	SPIPlanPtr	plan;
-	Portal		portal;
-
-	SPI_connect();
-	plan = DistSearchPlan(search, DistSearchQuery(search, partition));
-	portal = SPI_cursor_open(NULL, plan, search->param_values,
-							 search->param_nulls, true);
-
-	spi = MemoryContextSwitchTo(caller);
-	report->k = search->k;
-	report->settings = DistSettingsEcho(search->settings);
-	describe_plan(portal->queryDesc->planstate, report);
-	report->standby = RecoveryInProgress();
-	report->lsn = report->standby ? GetXLogReplayRecPtr(NULL) :
-		GetXLogWriteRecPtr();
-	MemoryContextSwitchTo(spi);
-
-	report->nrows = fetch_rows(portal, row, arg);
-	report->exhausted = report->nrows < search->k;
-
-	SPI_cursor_close(portal);
-	SPI_finish();
-	AtEOXact_GUC(true, nestlevel);
-}
+static void put_reports(DistSearchRun *run, int npartitions,
+						SearchOutput *output);
 
 /*
- * With further keys behind the distance no index gives the order.  But it
- * gives the k nearest rows and all that tie with the last of them, and sorting
- * these is enough.
- */
-char *
-DistSearchQuery(const DistSearch *search, const char *partition)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	if (search->ties == NULL)
-	{
-		append_nearest_rows(&sql, search, search->columns, partition);
-		if (search->k != DIST_ALL_ROWS)
-			appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
-		return sql.data;
-	}
-
-	appendStringInfo(&sql, "SELECT %s%s%s.%s FROM (", search->columns,
-					 search->columns[0] ? ", " : "",
-					 DIST_SEARCH_ALIAS, DISTANCE_NAME);
-	append_nearest_rows(&sql, search, DIST_SEARCH_ALIAS ".*", partition);
-	if (search->k != DIST_ALL_ROWS)
-		appendStringInfo(&sql, " FETCH FIRST " INT64_FORMAT " ROWS WITH TIES",
-						 search->k);
-	appendStringInfo(&sql, ") AS %s ORDER BY %s.%s, %s", DIST_SEARCH_ALIAS,
-					 DIST_SEARCH_ALIAS, DISTANCE_NAME, search->ties);
-	if (search->k != DIST_ALL_ROWS)
-		appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
-	return sql.data;
-}
-
-/* Rows of the partition in order of distance, which is their last column. */
-static void
-append_nearest_rows(StringInfo sql, const DistSearch *search,
-					const char *columns, const char *partition)
-{
-	appendStringInfo(sql, "SELECT %s%s%s AS %s FROM %s AS %s", columns,
-					 columns[0] ? ", " : "", search->distance, DISTANCE_NAME,
-					 partition, DIST_SEARCH_ALIAS);
-	if (search->filter != NULL)
-		appendStringInfo(sql, " WHERE %s", search->filter);
-	appendStringInfo(sql, " ORDER BY %s", search->distance);
-}
-
-/* Hand all rows of the portal to 'row'; returns their number. */
-static int64
-fetch_rows(Portal portal, DistSearchCallback row, void *arg)
-{
-	int64		nrows = 0;
-
-	for (;;)
-	{
-		uint64		nfetched;
-
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		nfetched = SPI_processed;
-		if (nrows == 0 && nfetched > 0 &&
-			SPI_gettypeid(SPI_tuptable->tupdesc,
-						  SPI_tuptable->tupdesc->natts) != FLOAT8OID)
-			ereport(ERROR,
-					errcode(ERRCODE_DATATYPE_MISMATCH),
-					errmsg("distance of a distributed search must be of type double precision"));
-		for (uint64 i = 0; i < nfetched; i++)
-			row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, arg);
-		SPI_freetuptable(SPI_tuptable);
-
-		nrows += nfetched;
-		if (nfetched < FETCH_ROWS)
-			return nrows;
-	}
-}
-
-/* Fill in which index the plan uses, if any, and how broadly it searches. */
-static void
-describe_plan(PlanState *planstate, DistSearchReport *report)
-{
-	const char *ef_search = GetConfigOption(EF_SETTING, true, false);
-	Oid			index = InvalidOid;
-
-	report->index = NULL;
-	report->ef = 0;
-	if (!find_index_walker(planstate, &index))
-		return;
-
-	report->index = get_rel_name(index);
-	if (ef_search != NULL)
-	{
-		report->ef = pg_strtoint32(ef_search);
-
-		/* The index raises it to the number of rows wanted. */
-		if (report->k != DIST_ALL_ROWS && report->k > report->ef)
-			report->ef = (int) Min(report->k, PG_INT32_MAX);
-	}
-}
-
-/*
- * Find a scan of a vector index; *context is an Oid to be set to it.  The
- * index may be read by an index scan, or by the access method's own scan, whose
- * private list begins with a list of its OID.
- */
-static bool
-find_index_walker(PlanState *planstate, void *context)
-{
-	Oid		   *found = context;
-
-	if (IsA(planstate, IndexScanState))
-	{
-		Relation	index = ((IndexScanState *) planstate)->iss_RelationDesc;
-
-		if (index != NULL &&
-			index->rd_rel->relam == get_index_am_oid(INDEX_AM_NAME, true))
-		{
-			*found = RelationGetRelid(index);
-			return true;
-		}
-	}
-	else if (IsA(planstate, CustomScanState))
-	{
-		CustomScan *scan = castNode(CustomScan, planstate->plan);
-
-		if (strcmp(scan->methods->CustomName, INDEX_SCAN_NAME) == 0)
-		{
-			*found = linitial_oid((List *) linitial(scan->custom_private));
-			return true;
-		}
-	}
-	return planstate_tree_walker(planstate, find_index_walker, context);
-}
-
-/*
- * vecdist.search(partitions, columns, filter, distance, ties, k, settings,
- *				  VARIADIC parameters)
+ * vecdist.search(partitions, columns, filter, distance, ties, k, first,
+ *				  settings, VARIADIC parameters)
  *		The worker's side of a distributed search.
  *
- * For each partition the rows, then one row with pos = -1 and the report.
- * See README, section "Search", for the message.
+ * The nearest rows of all partitions together, then for each partition one row
+ * with pos = -1 and the report.  See README, section "Search".
  */
 Datum
 vecdist_search(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	SearchOutput output = {0};
 	DistSearch	search = {0};
+	int64		first;
+	List	   *names;
+	char	  **partitions;
+	DistSearchRun *run;
 	ListCell   *lc;
 
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	output.store = rsinfo->setResult;
-	output.desc = rsinfo->setDesc;
-	check_result_type(output.desc);
-	output.values = palloc(sizeof(Datum) * (output.desc->natts + 1));
-	output.nulls = palloc(sizeof(bool) * (output.desc->natts + 1));
+	close_open_search();
+	begin_output(fcinfo, &output);
 	read_arguments(fcinfo, &search);
+	first = PG_ARGISNULL(ARG_FIRST) ? search.k : PG_GETARG_INT64(ARG_FIRST);
+	names = strings_of_array(PG_GETARG_DATUM(ARG_PARTITIONS));
+	partitions = palloc(sizeof(char *) * Max(list_length(names), 1));
+	foreach(lc, names)
+		partitions[foreach_current_index(lc)] = lfirst(lc);
 
-	foreach(lc, strings_of_array(PG_GETARG_DATUM(ARG_PARTITIONS)))
-	{
-		DistSearchReport report;
+	run = DistSearchOpen(&search, list_length(names), partitions, NULL);
+	if (names != NIL)
+		check_row_type(DistSearchGetDesc(run), output.desc);
+	if (!DistSearchFetch(run, first, NULL, put_row, &output))
+		elog(ERROR, "search of partitions is not open");
+	put_reports(run, list_length(names), &output);
 
-		output.pos = 0;
-		DistSearchPartition(&search, lfirst(lc), put_row, &output, &report);
-		put_report(&report, &output);
-		output.part++;
-	}
+	if (first < search.k)
+		keep_open(run, list_length(names), search.k);
+	else
+		DistSearchClose(run);
 	return (Datum) 0;
+}
+
+/*
+ * vecdist.search_rest(bound)
+ *		Go on with the search that vecdist.search() left open.
+ *
+ * Rows that are not farther than 'bound', up to k of all partitions together
+ * since the beginning; then the reports, and the search is closed.
+ */
+Datum
+vecdist_search_rest(PG_FUNCTION_ARGS)
+{
+	SearchOutput output = {0};
+	DistMergeKey bound = {0};
+	OpenSearch *open = open_search;
+
+	begin_output(fcinfo, &output);
+	if (!PG_ARGISNULL(0))
+		bound.distance = PG_GETARG_FLOAT8(0);
+	if (open == NULL || open->user != GetUserId() ||
+		!DistSearchFetch(open->run, open->k, PG_ARGISNULL(0) ? NULL : &bound,
+						 put_row, &output))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("no search of partitions is open"),
+				errdetail("A search stays open in the transaction that called vecdist.search() with \"first\" less than \"k\"."));
+	put_reports(open->run, open->npartitions, &output);
+	close_open_search();
+	return (Datum) 0;
+}
+
+static void
+begin_output(FunctionCallInfo fcinfo, SearchOutput *output)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	output->store = rsinfo->setResult;
+	output->desc = rsinfo->setDesc;
+	check_result_type(output->desc);
+	output->values = palloc(sizeof(Datum) * (output->desc->natts + 1));
+	output->nulls = palloc(sizeof(bool) * (output->desc->natts + 1));
+}
+
+/* Memory and portals end with the (sub)transaction, if not before. */
+static void
+keep_open(DistSearchRun *run, int npartitions, int64 k)
+{
+	OpenSearch *open = MemoryContextAllocZero(CurTransactionContext,
+											  sizeof(OpenSearch));
+
+	open->run = run;
+	open->npartitions = npartitions;
+	open->k = k;
+	open->user = GetUserId();
+	open->forget.func = forget_open_search;
+	open->forget.arg = open;
+	MemoryContextRegisterResetCallback(CurTransactionContext, &open->forget);
+	open_search = open;
+}
+
+static void
+close_open_search(void)
+{
+	OpenSearch *open = open_search;
+
+	open_search = NULL;
+	if (open != NULL)
+		DistSearchClose(open->run);
+}
+
+static void
+forget_open_search(void *arg)
+{
+	if (open_search == arg)
+		open_search = NULL;
 }
 
 static void
@@ -314,7 +217,7 @@ read_arguments(FunctionCallInfo fcinfo, DistSearch *search)
 		if (PG_ARGISNULL(required[i]))
 			ereport(ERROR,
 					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					errmsg("only filter, ties, k and parameters of a distributed search may be null"));
+					errmsg("only filter, ties, k, first and parameters of a distributed search may be null"));
 	if (get_fn_expr_variadic(fcinfo->flinfo))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -379,21 +282,18 @@ check_result_type(TupleDesc desc)
 				errmsg("column definition list of a distributed search must begin with integer, integer, double precision, text"));
 }
 
-/* DistSearchCallback of vecdist.search() */
+/* DistSearchCallback */
 static void
-put_row(HeapTuple tuple, TupleDesc desc, void *arg)
+put_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	SearchOutput *output = arg;
 	int			distance = output->desc->natts; /* behind the wanted ones */
 
-	if (output->pos == 0)
-		check_row_type(desc, output->desc);
-
 	heap_deform_tuple(tuple, desc, output->values + COL_FIRST_WANTED,
 					  output->nulls + COL_FIRST_WANTED);
-	output->values[COL_PART] = Int32GetDatum(output->part);
+	output->values[COL_PART] = Int32GetDatum(part);
 	output->nulls[COL_PART] = false;
-	output->values[COL_POS] = Int32GetDatum(output->pos++);
+	output->values[COL_POS] = Int32GetDatum(pos);
 	output->nulls[COL_POS] = false;
 	output->values[COL_DISTANCE] = output->values[distance];
 	output->nulls[COL_DISTANCE] = output->nulls[distance];
@@ -419,16 +319,19 @@ check_row_type(TupleDesc row, TupleDesc result)
 }
 
 static void
-put_report(const DistSearchReport *report, SearchOutput *output)
+put_reports(DistSearchRun *run, int npartitions, SearchOutput *output)
 {
-	memset(output->nulls, true, sizeof(bool) * output->desc->natts);
-	output->values[COL_PART] = Int32GetDatum(output->part);
-	output->nulls[COL_PART] = false;
-	output->values[COL_POS] = Int32GetDatum(-1);
-	output->nulls[COL_POS] = false;
-	output->values[COL_REPORT] =
-		CStringGetTextDatum(DistSearchReportToJson(report));
-	output->nulls[COL_REPORT] = false;
-	tuplestore_putvalues(output->store, output->desc,
-						 output->values, output->nulls);
+	for (int i = 0; i < npartitions; i++)
+	{
+		memset(output->nulls, true, sizeof(bool) * output->desc->natts);
+		output->values[COL_PART] = Int32GetDatum(i);
+		output->nulls[COL_PART] = false;
+		output->values[COL_POS] = Int32GetDatum(-1);
+		output->nulls[COL_POS] = false;
+		output->values[COL_REPORT] =
+			CStringGetTextDatum(DistSearchReportToJson(DistSearchGetReport(run, i)));
+		output->nulls[COL_REPORT] = false;
+		tuplestore_putvalues(output->store, output->desc,
+							 output->values, output->nulls);
+	}
 }

@@ -16,6 +16,8 @@
 #include "executor/spi.h"
 #include "nodes/pg_list.h"
 
+#include "distribution/dist_merge.h"
+
 /* What the partition is called in the texts of a search. */
 #define DIST_SEARCH_ALIAS	"t"
 
@@ -41,8 +43,10 @@ typedef struct DistSearchReport
 {
 	int64		k;				/* as in the request */
 	List	   *settings;		/* the request's, as they were in effect */
-	int64		nrows;			/* rows returned */
+	int64		nrows;			/* rows returned so far */
 	bool		exhausted;		/* the partition has no further rows */
+	bool		bounded;		/* all further rows are farther than ... */
+	DistMergeKey bound;			/* ... this, if bounded */
 	char	   *index;			/* the vhnsw index used, NULL: exact scan */
 	int			ef;				/* breadth of the index search, else 0 */
 	bool		standby;		/* this server was a standby */
@@ -51,25 +55,49 @@ typedef struct DistSearchReport
 
 /*
  * Gets the rows in order of distance, each of the wanted columns followed by
- * the distance.  The tuple is gone when the callback returns.
+ * the distance.  'part' is the partition's number, 'pos' the row's number in
+ * it, from 0.  The tuple is gone when the callback returns.
  */
-typedef void (*DistSearchCallback) (HeapTuple tuple, TupleDesc desc,
-									void *arg);
+typedef void (*DistSearchCallback) (int part, int pos, HeapTuple tuple,
+									TupleDesc desc, void *arg);
+
+typedef struct DistSearchRun DistSearchRun;
 
 /*
- * DistSearchPartition
- *		Search one partition, named by a qualified and quoted name.
+ * DistSearchOpen
+ *		Begin to search partitions, named by qualified and quoted names.
  *
- * Runs under the active snapshot with the rights and row security of the
- * current user, and with the request's settings.  Memory of 'report' is
- * allocated in the current context.
+ * Runs under the active snapshot, each partition with the rights and row
+ * security of a role of its own, or of the current one if 'users' is NULL.
+ * The run lives until DistSearchClose or the end of the transaction; its
+ * portals end with the current subtransaction if that aborts.
  */
-extern void DistSearchPartition(const DistSearch *search,
-								const char *partition,
-								DistSearchCallback row, void *arg,
-								DistSearchReport *report);
+extern DistSearchRun *DistSearchOpen(const DistSearch *search, int npartitions,
+									 char **partitions, const Oid *users);
 
-/* The query that DistSearchPartition runs. */
+/*
+ * DistSearchFetch
+ *		Return the nearest rows that were not returned yet.
+ *
+ * Ends when 'nrows' rows were returned since DistSearchOpen and no other ties
+ * with the last of them, when all others are farther than *bound (if not
+ * NULL), or when there are no more.  Returns false, without having returned a
+ * row, if the portals are gone.
+ */
+extern bool DistSearchFetch(DistSearchRun *run, int64 nrows,
+							const DistMergeKey *bound,
+							DistSearchCallback row, void *arg);
+
+/* How a partition was searched so far; valid until the run is closed. */
+extern const DistSearchReport *DistSearchGetReport(DistSearchRun *run,
+												   int part);
+
+/* What the rows of all partitions look like. */
+extern TupleDesc DistSearchGetDesc(DistSearchRun *run);
+
+extern void DistSearchClose(DistSearchRun *run);
+
+/* The query that is run on a partition. */
 extern char *DistSearchQuery(const DistSearch *search, const char *partition);
 
 /*

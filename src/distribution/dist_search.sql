@@ -8,10 +8,19 @@ CREATE FUNCTION vecdist.search(
     distance text,
     ties text,
     k bigint,
+    first bigint,
     settings text[],
     VARIADIC parameters "any")
 RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'vecdist_search'
     LANGUAGE C STABLE PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION vecdist.search(text[], text, text, text, text, bigint, text[], "any")
+COMMENT ON FUNCTION vecdist.search(text[], text, text, text, text, bigint, bigint, text[], "any")
     IS 'searches partitions held by this server; called by other servers of the cluster';
+
+-- Resumes only what the same role began in the same transaction.
+CREATE FUNCTION vecdist.search_rest(bound double precision)
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'vecdist_search_rest'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION vecdist.search_rest(double precision)
+    IS 'rest of a search whose first rows were returned; called by other servers of the cluster';

@@ -39,6 +39,7 @@ enum
 	DIST_TOPK_TIES,				/* String: text of further keys of ORDER BY,
 								 * or NULL */
 	DIST_TOPK_FILTER,			/* String: text of the condition, or NULL */
+	DIST_TOPK_HASHED,			/* Boolean: rows are placed by hash */
 
 	/* Further keys of ORDER BY: */
 	DIST_TOPK_TIE_COLUMNS,		/* list of int: columns of the scan tuple */
@@ -102,11 +103,16 @@ typedef struct DistTopKPartition
 	/* of the current search */
 	DistSearchReport report;
 	int			nrows;
+	int			space;			/* rows allocated */
 	DistMergeKey *keys;			/* of its rows, in the order they came */
-	PGresult   *result;			/* a worker's: row i of the partition is
-								 * first_row + i here */
-	int			first_row;
-	HeapTuple  *tuples;			/* of a partition that is searched here */
+
+	/* of a worker's: row i is row[i] of answer[i < nfirst ? 0 : 1] */
+	int		   *row;
+	PGresult   *answer[2];
+	int			nfirst;			/* rows from answer[0], the first ones */
+
+	/* of a partition that is searched here */
+	HeapTuple  *tuples;
 	TupleDesc	desc;			/* of these tuples */
 } DistTopKPartition;
 
@@ -119,6 +125,8 @@ typedef struct DistTopKWorker
 	int		   *partitions;		/* indexes into DistTopKState.partitions */
 
 	/* of the current search */
+	int64		first;			/* rows it was asked for at first */
+	bool		rest;			/* and then for the rest */
 	int			ntries;			/* servers asked */
 	char	   *host;			/* host:port that answered, in search_context;
 								 * NULL for this server */
@@ -136,7 +144,9 @@ typedef struct DistTopKState
 	char	   *ties;			/* or NULL */
 	char	   *filter;			/* or NULL */
 	char	   *columns;		/* select list of what is shipped, or "" */
+	bool		hashed;			/* rows are placed by hash */
 	char	   *statement;		/* what is sent to workers */
+	char	   *rest_statement; /* and in the second round */
 	int			ncolumns;		/* of the scan tuple */
 	DistTopKColumn *column;
 	ExprState  *limit;
@@ -174,15 +184,20 @@ extern const CustomScanMethods DistTopKScanMethods;
  * DistTopKPrepare makes the texts and looks up the functions that do not
  * change while the plan runs; it talks to nobody.
  *
- * DistTopKFetch searches all partitions for state->k rows and fills in their
- * answers.  Called in search_context, with the values of the parameters
- * evaluated.  Raises an error if a partition cannot be searched.
+ * DistTopKFetch searches all partitions for state->k rows, or the first of
+ * them, and fills in their answers.  Called in search_context, with the values
+ * of the parameters evaluated.  Raises an error if a partition cannot be
+ * searched.
+ *
+ * DistTopKFetchRest asks those workers for the rest of which the certificate of
+ * state->merge needs it.  Returns false if there are none.
  *
  * DistTopKGetColumn is the value of a column of the scan tuple for a row of
  * the answers, in the current memory context.
  */
 extern void DistTopKPrepare(DistTopKState *state);
 extern void DistTopKFetch(DistTopKState *state);
+extern bool DistTopKFetchRest(DistTopKState *state);
 extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
 							   int column, bool *isnull);
 

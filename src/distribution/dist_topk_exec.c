@@ -5,8 +5,8 @@
  *
  * The first row asked for starts the search: K and the parameters are
  * evaluated, all partitions are searched, their answers merged, and the merge
- * is proved complete or the statement fails.  Rows then come from memory.
- * The memory of a search is bounded by K rows of each partition.
+ * is proved complete, if need be after asking some workers for more, or the
+ * statement fails.  Rows then come from memory.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +40,7 @@ static void search(DistTopKState *state);
 static int64 rows_wanted(DistTopKState *state);
 static void evaluate_params(DistTopKState *state);
 static void merge_answers(DistTopKState *state);
+static void certify(DistTopKState *state);
 static int	compare_ties(const DistMergeRow *a, const DistMergeRow *b,
 						 void *arg);
 static bool same_strings(const List *a, const List *b);
@@ -81,6 +82,7 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	state->distance = text_of(list_nth(private, DIST_TOPK_DISTANCE));
 	state->ties = text_of(list_nth(private, DIST_TOPK_TIES));
 	state->filter = text_of(list_nth(private, DIST_TOPK_FILTER));
+	state->hashed = boolVal(list_nth(private, DIST_TOPK_HASHED));
 	set_up_expressions(state, scan);
 	set_up_ties(state, private);
 	set_up_partitions(state, list_nth(private, DIST_TOPK_PARTITIONS));
@@ -230,6 +232,9 @@ search(DistTopKState *state)
 		evaluate_params(state);
 		DistTopKFetch(state);
 		merge_answers(state);
+		if (DistTopKFetchRest(state))
+			merge_answers(state);
+		certify(state);
 		state->nsearches++;
 	}
 	state->searched = true;
@@ -271,12 +276,10 @@ evaluate_params(DistTopKState *state)
 	}
 }
 
-/* Merge the answers.  An answer that cannot be certified is not given. */
 static void
 merge_answers(DistTopKState *state)
 {
 	DistMergeInput *inputs;
-	char	   *gap;
 
 	inputs = palloc0(sizeof(DistMergeInput) * state->npartitions);
 	for (int i = 0; i < state->npartitions; i++)
@@ -288,6 +291,8 @@ merge_answers(DistTopKState *state)
 		inputs[i].echoed = report->k == state->k &&
 			same_strings(report->settings, state->settings);
 		inputs[i].exhausted = report->exhausted;
+		inputs[i].bounded = report->bounded;
+		inputs[i].bound = report->bound;
 		inputs[i].nkeys = partition->nrows;
 		inputs[i].keys = partition->keys;
 	}
@@ -298,7 +303,14 @@ merge_answers(DistTopKState *state)
 	state->merge.compare_ties = state->nties > 0 ? compare_ties : NULL;
 	state->merge.arg = state;
 	DistMergeTopK(&state->merge);
-	gap = DistMergeCertify(&state->merge);
+}
+
+/* An answer that cannot be certified is not given. */
+static void
+certify(DistTopKState *state)
+{
+	char	   *gap = DistMergeCertify(&state->merge);
+
 	if (gap != NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_CORRUPTED),

@@ -28,6 +28,7 @@ static void explain_partition(DistTopKPartition *partition, bool analyze,
 							  ExplainState *es);
 static void explain_partition_text(DistTopKPartition *partition, bool analyze,
 								   ExplainState *es);
+static const char *rows_asked(const DistTopKWorker *worker);
 static const DistSearchReport *first_report(DistTopKState *state,
 											DistTopKWorker *worker);
 
@@ -120,6 +121,9 @@ explain_worker(DistTopKState *state, DistTopKWorker *worker, bool analyze,
 		ExplainPropertyText("LSN", psprintf("%X/%X",
 											LSN_FORMAT_ARGS(report->lsn)), es);
 		ExplainPropertyInteger("Round Trips", NULL, worker->nrequests, es);
+		if (worker->first != DIST_ALL_ROWS)
+			ExplainPropertyInteger("Rows Asked First", NULL, worker->first, es);
+		ExplainPropertyBool("Rest Asked", worker->rest, es);
 	}
 	ExplainOpenGroup("Partitions", "Partitions", false, es);
 	for (int i = 0; i < worker->npartitions; i++)
@@ -140,12 +144,13 @@ explain_worker_text(DistTopKState *state, DistTopKWorker *worker,
 					 worker->name ? worker->name : "local");
 	if (analyze)
 	{
-		appendStringInfo(es->str, " (%s%s%s, LSN %X/%X, round trips "
+		appendStringInfo(es->str, " (%s%s%s, LSN %X/%X, %s, round trips "
 						 INT64_FORMAT ")",
 						 worker->host ? worker->host : "",
 						 worker->host ? " " : "",
 						 report->standby ? "standby" : "primary",
-						 LSN_FORMAT_ARGS(report->lsn), worker->nrequests);
+						 LSN_FORMAT_ARGS(report->lsn),
+						 rows_asked(worker), worker->nrequests);
 	}
 	appendStringInfoChar(es->str, '\n');
 
@@ -165,12 +170,10 @@ explain_partition(DistTopKPartition *partition, bool analyze, ExplainState *es)
 	ExplainPropertyText("Name", get_rel_name(partition->place->relid), es);
 	if (analyze)
 	{
-		if (report->k == DIST_ALL_ROWS)
-			ExplainPropertyText("Rows Asked", "all", es);
-		else
-			ExplainPropertyInteger("Rows Asked", NULL, report->k, es);
 		ExplainPropertyInteger("Rows", NULL, report->nrows, es);
 		ExplainPropertyBool("Exhausted", report->exhausted, es);
+		if (report->bounded && !report->bound.isnull)
+			ExplainPropertyFloat("Bound", NULL, report->bound.distance, 6, es);
 		ExplainPropertyText("Plan", report->index ? "index" : "exact", es);
 		if (report->index != NULL)
 		{
@@ -192,13 +195,13 @@ explain_partition_text(DistTopKPartition *partition, bool analyze,
 					 quote_identifier(get_rel_name(partition->place->relid)));
 	if (analyze)
 	{
-		if (report->k == DIST_ALL_ROWS)
-			appendStringInfoString(es->str, " (asked all");
+		appendStringInfo(es->str, " (rows " INT64_FORMAT ", ",
+						 report->nrows);
+		if (report->bounded && !report->bound.isnull)
+			appendStringInfo(es->str, "bound %g, ", report->bound.distance);
 		else
-			appendStringInfo(es->str, " (asked " INT64_FORMAT, report->k);
-		appendStringInfo(es->str, ", rows " INT64_FORMAT ", %s, ",
-						 report->nrows,
-						 report->exhausted ? "exhausted" : "not exhausted");
+			appendStringInfoString(es->str, report->exhausted ?
+								   "exhausted, " : "not exhausted, ");
 		if (report->index != NULL)
 			appendStringInfo(es->str, "index %s, ef %d)",
 							 quote_identifier(report->index), report->ef);
@@ -206,6 +209,16 @@ explain_partition_text(DistTopKPartition *partition, bool analyze,
 			appendStringInfoString(es->str, "exact)");
 	}
 	appendStringInfoChar(es->str, '\n');
+}
+
+/* How many rows the worker was asked for, first and at last. */
+static const char *
+rows_asked(const DistTopKWorker *worker)
+{
+	if (worker->first == DIST_ALL_ROWS)
+		return "asked all";
+	return psprintf("asked " INT64_FORMAT "%s", worker->first,
+					worker->rest ? " and the rest" : "");
 }
 
 /* Role and position are those of the server, the same for its partitions. */

@@ -8,12 +8,17 @@
  * The text of the message depends only on the columns and on the types of
  * the parameters, so each connection prepares it once.
  *
+ * Of a large K, workers are first asked for their likely share, and those of
+ * which the merge needs more are asked for the rest.
+ *
  * Rows stay in the form they came in until they are emitted: of all the rows
  * that come, only K are.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
@@ -51,6 +56,7 @@ enum
 	MSG_DISTANCE,
 	MSG_TIES,
 	MSG_K,
+	MSG_FIRST,
 	MSG_SETTINGS,
 	MSG_FIRST_PARAM
 };
@@ -74,18 +80,23 @@ typedef struct Message
 	int		   *formats;
 } Message;
 
+/* A second round has to save that many rows: it costs another turn. */
+#define SECOND_ROUND_ROWS	500
+
 /* For the callback that keeps rows found on this server. */
 typedef struct LocalRows
 {
-	DistTopKPartition *partition;
+	DistTopKState *state;
+	DistTopKWorker *worker;
 	MemoryContext context;		/* where to keep them */
-	int			space;			/* rows allocated */
 } LocalRows;
 
 static void set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
 						  EState *estate, StringInfo columns,
 						  StringInfo definitions);
 static char *statement_text(DistTopKState *state, const char *definitions);
+static char *answer_columns(const char *definitions);
+static void choose_first(DistTopKState *state);
 static int	ask_workers(DistTopKState *state, const Message *message,
 						DistTopKWorker **workers, int nworkers, bool first);
 static Message *make_message(DistTopKState *state);
@@ -101,14 +112,23 @@ static void worker_failed(DistTopKState *state, DistTopKWorker *worker,
 static void failure_context(void *arg);
 static char *partition_list(DistTopKState *state, DistTopKWorker *worker);
 static void read_answer(DistTopKState *state, DistTopKWorker *worker,
-						PGresult *result);
+						PGresult *result, int round,
+						const DistMergeKey *bound);
+static void check_bounds(DistTopKState *state, DistTopKWorker *worker,
+						 const DistMergeKey *told);
+static void append_row(DistTopKPartition *partition, DistMergeKey key);
+static DistTopKPartition *answering_partition(DistTopKState *state,
+											  DistTopKWorker *worker,
+											  PGresult *result, int row);
 static int	read_int32(PGresult *result, int row, int column);
 static DistMergeKey read_key(PGresult *result, int row);
 static void bad_answer(DistTopKWorker *worker) pg_attribute_noreturn();
 static void search_here(void *arg);
 static void search_own_partitions(DistTopKState *state,
 								  DistTopKWorker *worker);
-static void keep_row(HeapTuple tuple, TupleDesc desc, void *arg);
+static void keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
+					 void *arg);
+static List *copy_strings(List *strings);
 static Oid	owner_of(Oid relid);
 static Datum remote_value(PGresult *result, int row, int field,
 						  DistTopKColumn *column, bool *isnull);
@@ -139,6 +159,9 @@ DistTopKPrepare(DistTopKState *state)
 	}
 	state->columns = columns.data;
 	state->statement = statement_text(state, definitions.data);
+	state->rest_statement =
+		psprintf("SELECT * FROM vecdist.search_rest($1::pg_catalog.float8) %s",
+				 answer_columns(definitions.data));
 }
 
 /*
@@ -202,15 +225,21 @@ statement_text(DistTopKState *state, const char *definitions)
 						   "SELECT * FROM vecdist.search($1::pg_catalog.text[], "
 						   "$2::pg_catalog.text, $3::pg_catalog.text, "
 						   "$4::pg_catalog.text, $5::pg_catalog.text, "
-						   "$6::pg_catalog.int8, $7::pg_catalog.text[]");
+						   "$6::pg_catalog.int8, $7::pg_catalog.int8, "
+						   "$8::pg_catalog.text[]");
 	for (int i = 0; i < state->nparams; i++)
 		appendStringInfo(&sql, ", $%d::%s", MSG_FIRST_PARAM + i + 1,
 						 DistTypeName(state->param[i].type, -1));
-	appendStringInfo(&sql,
-					 ") AS s (part pg_catalog.int4, pos pg_catalog.int4, "
-					 "distance pg_catalog.float8, report pg_catalog.text%s)",
-					 definitions);
+	appendStringInfo(&sql, ") %s", answer_columns(definitions));
 	return sql.data;
+}
+
+static char *
+answer_columns(const char *definitions)
+{
+	return psprintf("AS s (part pg_catalog.int4, pos pg_catalog.int4, "
+					"distance pg_catalog.float8, report pg_catalog.text%s)",
+					definitions);
 }
 
 /* ----------------------------------------------------------------
@@ -237,6 +266,7 @@ DistTopKFetch(DistTopKState *state)
 		}
 	}
 	DistFlushInserts();
+	choose_first(state);
 	message = make_message(state);
 
 	/* Again only if a server failed and another one may be asked. */
@@ -245,6 +275,90 @@ DistTopKFetch(DistTopKState *state)
 		nworkers = ask_workers(state, message, workers, nworkers, first);
 		first = false;
 	} while (nworkers > 0);
+}
+
+/*
+ * How many rows each worker is asked for first: all, or where rows are placed
+ * by hash its likely share of a large K, and three standard deviations more.
+ */
+static void
+choose_first(DistTopKState *state)
+{
+	double		saved = 0;
+
+	for (int i = 0; i < state->nworkers; i++)
+	{
+		DistTopKWorker *worker = &state->worker[i];
+		double		share = (double) state->k * worker->npartitions /
+		state->npartitions;
+
+		worker->rest = false;
+		worker->first = state->k;
+		if (state->k != DIST_ALL_ROWS && OidIsValid(worker->serverid))
+			worker->first = Min(state->k, (int64) ceil(share + 3 * sqrt(share)));
+		saved += state->k - worker->first;
+	}
+
+	/* A search in a transaction cannot move to another server. */
+	if (state->hashed && saved >= SECOND_ROUND_ROWS &&
+		DistReadConsistency != DIST_READ_EVENTUAL)
+		return;
+	for (int i = 0; i < state->nworkers; i++)
+		state->worker[i].first = state->k;
+}
+
+bool
+DistTopKFetchRest(DistTopKState *state)
+{
+	const DistMerge *merge = &state->merge;
+	DistRequest *requests = palloc0(sizeof(DistRequest) * state->nworkers);
+	DistTopKWorker **workers = palloc(sizeof(DistTopKWorker *) * state->nworkers);
+	const char *bound = NULL;
+	DistMergeKey key = {.isnull = true};
+	DistParams	params = {.n = 1,.values = &bound};
+	int			n = 0;
+
+	for (int i = 0; i < state->nworkers; i++)
+	{
+		DistTopKWorker *worker = &state->worker[i];
+
+		for (int j = 0; j < worker->npartitions && !worker->rest; j++)
+			worker->rest = worker->first < state->k &&
+				DistMergeFindGap(merge, worker->partitions[j]) != NULL;
+		if (worker->rest)
+			workers[n++] = worker;
+	}
+	if (n == 0)
+		return false;
+
+	/* No row farther than the last one of K can enter the answer. */
+	if (merge->nrows == merge->k)
+	{
+		const DistMergeRow *last = &merge->rows[merge->nrows - 1];
+
+		key = merge->inputs[last->input].keys[last->pos];
+		if (!key.isnull && !isnan(key.distance))
+			bound = psprintf("%.17g", key.distance);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		requests[i].conn = DistConnGet(workers[i]->serverid, state->userid,
+									   DIST_TARGET_PRIMARY);
+		requests[i].sql = state->rest_statement;
+		requests[i].params = &params;
+		requests[i].flags = DIST_REQ_BINARY | DIST_REQ_PREPARED | DIST_REQ_XACT;
+		workers[i]->nrequests++;
+	}
+	DistExecuteMeanwhile(requests, n, DistNodeTimeout, DIST_EXEC_KEEP_GOING,
+						 NULL, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		if (requests[i].error != NULL)
+			worker_failed(state, workers[i], requests[i].error);
+		read_answer(state, workers[i], requests[i].result, 1,
+					bound != NULL ? &key : NULL);
+	}
+	return true;
 }
 
 /*
@@ -270,7 +384,7 @@ ask_workers(DistTopKState *state, const Message *message,
 		requests[i].sql = state->statement;
 		requests[i].params = address_message(message, state, workers[i]);
 		requests[i].flags = DIST_REQ_BINARY | DIST_REQ_PREPARED;
-		if (IsolationUsesXactSnapshot())
+		if (IsolationUsesXactSnapshot() || workers[i]->first < state->k)
 			requests[i].flags |= DIST_REQ_XACT;
 		workers[i]->ntries++;
 		workers[i]->nrequests++;
@@ -285,7 +399,8 @@ ask_workers(DistTopKState *state, const Message *message,
 		if (requests[i].error == NULL)
 		{
 			workers[i]->host = pstrdup(DistConnHost(requests[i].conn));
-			read_answer(state, workers[i], requests[i].result);
+			read_answer(state, workers[i], requests[i].result, 0,
+						NULL);
 		}
 		else if (may_ask_another(workers[i], &requests[i]))
 			workers[nleft++] = workers[i];
@@ -339,7 +454,7 @@ write_param(DistTopKParam *param, Message *message, int index)
 													param->value);
 }
 
-/* A copy of the message with the names of a worker's partitions. */
+/* A copy of the message with what is different for each worker. */
 static const DistParams *
 address_message(const Message *message, DistTopKState *state,
 				DistTopKWorker *worker)
@@ -358,6 +473,8 @@ address_message(const Message *message, DistTopKState *state,
 	}
 	memcpy(values, message->values, sizeof(char *) * message->n);
 	values[MSG_PARTITIONS] = text_array(names);
+	if (state->k != DIST_ALL_ROWS)
+		values[MSG_FIRST] = psprintf(INT64_FORMAT, worker->first);
 
 	params->n = message->n;
 	params->values = values;
@@ -473,39 +590,51 @@ partition_list(DistTopKState *state, DistTopKWorker *worker)
 
 /*
  * Find the rows of each partition in the answer, and read the reports.  The
- * rows of a partition are contiguous and numbered from 0, its report follows.
+ * rows of a partition are numbered from 0, in the second round from where the
+ * first one ended; then comes one report for each partition, in their order.
+ * 'bound' is what the second round was told to stop at, or NULL.
  */
 static void
-read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result)
+read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
+			int round, const DistMergeKey *bound)
 {
 	int			ntuples = PQntuples(result);
-	DistMergeKey *keys;
-	int			row = 0;
+	int			nrows = ntuples - worker->npartitions;
 
-	if (PQresultStatus(result) != PGRES_TUPLES_OK ||
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || nrows < 0 ||
 		PQnfields(result) < ANS_FIRST_COLUMN)
 		bad_answer(worker);
-	keys = palloc_extended(mul_size(sizeof(DistMergeKey), ntuples),
-						   MCXT_ALLOC_HUGE);
-
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		DistTopKPartition *partition =
 		&state->partition[worker->partitions[i]];
 
-		partition->result = result;
-		partition->first_row = row;
-		partition->keys = keys + row;
-		partition->nrows = 0;
-		for (; row < ntuples; row++)
-		{
-			if (read_int32(result, row, ANS_PART) != i ||
-				read_int32(result, row, ANS_POS) != partition->nrows)
-				break;
-			partition->keys[partition->nrows++] = read_key(result, row);
-		}
+		partition->answer[round] = result;
+		if (round == 0)
+			partition->nrows = partition->space = 0;
+		else
+			partition->nfirst = partition->nrows;
+	}
 
-		if (row >= ntuples || read_int32(result, row, ANS_PART) != i ||
+	for (int row = 0; row < nrows; row++)
+	{
+		DistTopKPartition *partition = answering_partition(state, worker,
+														   result, row);
+
+		if (read_int32(result, row, ANS_POS) != partition->nrows)
+			bad_answer(worker);
+		append_row(partition, read_key(result, row));
+		partition->row[partition->nrows - 1] = row;
+		CHECK_FOR_INTERRUPTS();
+	}
+
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		int			row = nrows + i;
+		DistTopKPartition *partition = answering_partition(state, worker,
+														   result, row);
+
+		if (partition != &state->partition[worker->partitions[i]] ||
 			read_int32(result, row, ANS_POS) != -1 ||
 			PQgetisnull(result, row, ANS_REPORT))
 			bad_answer(worker);
@@ -513,11 +642,86 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result)
 								 &partition->report);
 		if (partition->report.nrows != partition->nrows)
 			bad_answer(worker);
-		row++;
-		CHECK_FOR_INTERRUPTS();
+		if (round == 0)
+			partition->nfirst = partition->nrows;
 	}
-	if (row != ntuples)
+	check_bounds(state, worker, bound);
+}
+
+/*
+ * Do not believe a bound beyond what the worker was told to stop at and beyond
+ * all rows that came from it.
+ */
+static void
+check_bounds(DistTopKState *state, DistTopKWorker *worker,
+			 const DistMergeKey *told)
+{
+	DistMergeKey limit = {0};
+	bool		has_limit = told != NULL;
+
+	if (told != NULL)
+		limit = *told;
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		DistTopKPartition *partition =
+		&state->partition[worker->partitions[i]];
+
+		if (partition->nrows > 0 &&
+			(!has_limit || DistMergeCompareKeys(&partition->keys[partition->nrows - 1],
+												&limit) > 0))
+		{
+			limit = partition->keys[partition->nrows - 1];
+			has_limit = true;
+		}
+	}
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		DistSearchReport *report =
+		&state->partition[worker->partitions[i]].report;
+
+		if (report->bounded &&
+			(!has_limit || DistMergeCompareKeys(&report->bound, &limit) > 0))
+			report->bounded = false;
+	}
+}
+
+/* The partition that a row of an answer speaks of. */
+static DistTopKPartition *
+answering_partition(DistTopKState *state, DistTopKWorker *worker,
+					PGresult *result, int row)
+{
+	int			part = PQgetisnull(result, row, ANS_PART) ? -1 :
+	read_int32(result, row, ANS_PART);
+
+	if (part < 0 || part >= worker->npartitions)
 		bad_answer(worker);
+	return &state->partition[worker->partitions[part]];
+}
+
+/* Make room for one more row, and set its key. */
+static void
+append_row(DistTopKPartition *partition, DistMergeKey key)
+{
+	if (partition->space == 0)
+	{
+		partition->space = 64;
+		partition->keys = palloc(sizeof(DistMergeKey) * partition->space);
+		partition->row = palloc(sizeof(int) * partition->space);
+		partition->tuples = palloc(sizeof(HeapTuple) * partition->space);
+	}
+	else if (partition->nrows == partition->space)
+	{
+		partition->space *= 2;
+		partition->keys =
+			repalloc_huge(partition->keys,
+						  mul_size(sizeof(DistMergeKey), partition->space));
+		partition->row = repalloc_huge(partition->row,
+									   mul_size(sizeof(int), partition->space));
+		partition->tuples =
+			repalloc_huge(partition->tuples,
+						  mul_size(sizeof(HeapTuple), partition->space));
+	}
+	partition->keys[partition->nrows++] = key;
 }
 
 static int
@@ -586,8 +790,12 @@ static void
 search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 {
 	DistSearch	search = {0};
-	Oid			userid;
-	int			sec_context;
+	LocalRows	rows = {.state = state,.worker = worker,
+	.context = CurrentMemoryContext};
+	char	  **names = palloc(sizeof(char *) * worker->npartitions);
+	Oid		   *owners = palloc(sizeof(Oid) * worker->npartitions);
+	DistSearchRun *run;
+	TupleDesc	desc;
 
 	search.columns = state->columns;
 	search.filter = state->filter;
@@ -606,59 +814,65 @@ search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 		search.param_nulls[i] = state->param[i].isnull ? 'n' : ' ';
 	}
 
-	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-	GetUserIdAndSecContext(&userid, &sec_context);
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		DistTopKPartition *partition =
 		&state->partition[worker->partitions[i]];
 		DistPartition *place = partition->place;
-		LocalRows	rows = {.partition = partition,
-		.context = CurrentMemoryContext};
 
-		partition->result = NULL;
-		partition->nrows = 0;
-		SetUserIdAndSecContext(owner_of(place->relid),
-							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-		DistSearchPartition(&search,
-							quote_qualified_identifier(place->remote_schema,
-													   place->remote_name),
-							keep_row, &rows, &partition->report);
-		SetUserIdAndSecContext(userid, sec_context);
+		partition->answer[0] = NULL;
+		partition->nrows = partition->space = 0;
+		names[i] = (char *) quote_qualified_identifier(place->remote_schema,
+													   place->remote_name);
+		owners[i] = owner_of(place->relid);
 	}
+
+	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
+	run = DistSearchOpen(&search, worker->npartitions, names, owners);
+	desc = CreateTupleDescCopy(DistSearchGetDesc(run));
+	if (!DistSearchFetch(run, state->k, NULL, keep_row, &rows))
+		elog(ERROR, "search of partitions is not open");
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		DistTopKPartition *partition =
+		&state->partition[worker->partitions[i]];
+
+		partition->desc = desc;
+		partition->report = *DistSearchGetReport(run, i);
+		if (partition->report.index != NULL)
+			partition->report.index = pstrdup(partition->report.index);
+		partition->report.settings = copy_strings(partition->report.settings);
+	}
+	DistSearchClose(run);
 	PopActiveSnapshot();
+}
+
+static List *
+copy_strings(List *strings)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, strings)
+		result = lappend(result, pstrdup(lfirst(lc)));
+	return result;
 }
 
 /* DistSearchCallback: keep the row for the merge. */
 static void
-keep_row(HeapTuple tuple, TupleDesc desc, void *arg)
+keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	LocalRows  *rows = arg;
-	DistTopKPartition *partition = rows->partition;
+	DistTopKPartition *partition =
+	&rows->state->partition[rows->worker->partitions[part]];
 	MemoryContext oldcontext = MemoryContextSwitchTo(rows->context);
-	DistMergeKey *key;
+	DistMergeKey key;
 	Datum		distance;
 
-	if (partition->nrows == 0)
-	{
-		rows->space = 64;
-		partition->desc = CreateTupleDescCopy(desc);
-		partition->keys = palloc(sizeof(DistMergeKey) * rows->space);
-		partition->tuples = palloc(sizeof(HeapTuple) * rows->space);
-	}
-	else if (partition->nrows == rows->space)
-	{
-		rows->space *= 2;
-		partition->keys = repalloc_huge(partition->keys,
-										mul_size(sizeof(DistMergeKey), rows->space));
-		partition->tuples = repalloc_huge(partition->tuples,
-										  mul_size(sizeof(HeapTuple), rows->space));
-	}
-
-	key = &partition->keys[partition->nrows];
-	distance = heap_getattr(tuple, desc->natts, desc, &key->isnull);
-	key->distance = key->isnull ? 0 : DatumGetFloat8(distance);
-	partition->tuples[partition->nrows++] = heap_copytuple(tuple);
+	distance = heap_getattr(tuple, desc->natts, desc, &key.isnull);
+	key.distance = key.isnull ? 0 : DatumGetFloat8(distance);
+	append_row(partition, key);
+	partition->tuples[pos] = heap_copytuple(tuple);
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -701,9 +915,9 @@ DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row, int number,
 			break;
 	}
 
-	if (partition->result != NULL)
-		return remote_value(partition->result,
-							partition->first_row + row->pos,
+	if (partition->answer[0] != NULL)
+		return remote_value(partition->answer[row->pos < partition->nfirst ? 0 : 1],
+							partition->row[row->pos],
 							ANS_FIRST_COLUMN + column->field, column, isnull);
 
 	value = heap_getattr(partition->tuples[row->pos], column->field + 1,

@@ -48,6 +48,7 @@
 #include "optimizer/restrictinfo.h"
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
+#include "partitioning/partbounds.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -59,8 +60,8 @@
 /* Cost of one turn to the workers, in the unit of the planner. */
 #define TURN_COST		100.0
 
-/* Values that fit into a call of vecdist.search(), which has 7 other ones. */
-#define MAX_PARAMS		(FUNC_MAX_ARGS - 7)
+/* Values that fit into a call of vecdist.search(), which has 8 other ones. */
+#define MAX_PARAMS		(FUNC_MAX_ARGS - 8)
 
 /* What examine_query finds out. */
 typedef struct TopKQuery
@@ -69,6 +70,7 @@ typedef struct TopKQuery
 	Index		varno;			/* and its index in the range table */
 	List	   *partitions;		/* OIDs of the live leaves */
 	bool		has_foreign;	/* some of them live on a worker */
+	bool		hashed;			/* rows are placed by hash on all levels */
 	Expr	   *distance;		/* the expression the query orders by */
 	char	   *distance_text;	/* as the workers get it */
 	char	   *tie_text;		/* further keys of ORDER BY, or NULL */
@@ -162,6 +164,7 @@ add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 		return;
 	query.relid = planner_rt_fetch(input_rel->relid, root)->relid;
 	query.varno = input_rel->relid;
+	query.hashed = true;
 	collect_partitions(root, input_rel, &query);
 	if (!query.has_foreign)
 		return;
@@ -227,6 +230,8 @@ collect_partitions(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
 			query->has_foreign = true;
 		return;
 	}
+	if (rel->boundinfo->strategy != PARTITION_STRATEGY_HASH)
+		query->hashed = false;
 	while ((i = bms_next_member(rel->live_parts, i)) >= 0)
 		collect_partitions(root, rel->part_rels[i], query);
 }
@@ -524,7 +529,8 @@ plan_private(Oid userid, TopKQuery *query)
 								  text_node(query->distance_text),
 								  text_node(query->tie_text),
 								  text_node(query->filter_text)),
-					   list_make3(columns, operators, nulls_first));
+					   list_make4(makeBoolean(query->hashed), columns,
+								  operators, nulls_first));
 }
 
 static String *

@@ -121,7 +121,7 @@ foreach my $group ($cluster->groups)
 	my $sql = "SET extra_float_digits = 3;
 		SELECT part, pos, distance, id, report::jsonb - 'lsn' - 'standby'
 		FROM vecdist.search(ARRAY[$local], 't.id', NULL,
-			't.embedding OPERATOR(public.<->) \$1', NULL, 100, '{}', '$query'::vector)
+			't.embedding OPERATOR(public.<->) \$1', NULL, 100, NULL, '{}', '$query'::vector)
 		AS s (part int, pos int, distance float8, report text, id bigint)";
 
 	is( $cluster->standby($group)->safe_psql('postgres', $sql),

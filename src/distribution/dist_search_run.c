@@ -1,0 +1,537 @@
+/*-------------------------------------------------------------------------
+ *
+ * dist_search_run.c
+ *	  Search several partitions and return their rows merged.
+ *
+ * Each partition is searched by an ordinary query in a portal of its own,
+ *
+ *		SELECT columns, distance FROM partition AS t
+ *		WHERE filter ORDER BY distance LIMIT k
+ *
+ * (see DistSearchQuery for further keys), so that privileges, row security, the
+ * planner's choice between index and exact scan, and visibility are the
+ * server's own.  A partition that has moved away is a foreign table here and
+ * is read through it; nothing below needs to know.
+ *
+ * Rows are taken from the portals in order of distance, in small batches, until
+ * enough were returned.  A portal has "LIMIT k" whatever is read of it: that
+ * decides how broadly an index searches.  Rows that were read ahead but not
+ * returned are kept, so that a later DistSearchFetch goes on where the last
+ * one stopped, with the same snapshot.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "executor/execdesc.h"
+#include "executor/spi.h"
+#include "lib/binaryheap.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "nodes/extensible.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/rel.h"
+
+#include "distribution/dist_merge.h"
+#include "distribution/dist_search.h"
+#include "distribution/dist_settings.h"
+#include "vecdist_compat.h"
+
+/* The index access method by name: distribution does not know its code. */
+#define INDEX_AM_NAME		"vhnsw"
+#define INDEX_SCAN_NAME		"Vhnsw Scan"
+#define EF_SETTING			"vhnsw.ef_search"
+
+/* What the distance is called: unlike any column */
+#define DISTANCE_NAME		"\"vecdist distance\""
+
+/* Rows read from a portal at a time */
+#define MIN_BATCH_ROWS		10
+#define MAX_BATCH_ROWS		1000
+
+/* One partition of a run, and the rows read ahead from its portal. */
+typedef struct RunPartition
+{
+	char		portal[NAMEDATALEN];
+	Oid			user;			/* role it is searched as; InvalidOid: the
+								 * current one */
+	int64		nread;			/* rows read from the portal */
+	bool		at_end;			/* there is no more to read */
+	DistSearchReport report;	/* filled in by DistSearchGetReport */
+
+	SPITupleTable *table;		/* the batch, while SPI is connected */
+	HeapTuple  *tuples;			/* its rows, or copies in the run's context */
+	int			ntuples;
+	int			next;			/* the next one to return */
+	DistMergeKey key;			/* its distance */
+} RunPartition;
+
+struct DistSearchRun
+{
+	MemoryContext context;		/* of all of this */
+	int64		k;
+	List	   *settings;
+	TupleDesc	desc;
+	int			npartitions;
+	RunPartition *partitions;
+
+	int64		nreturned;		/* rows, since the beginning */
+	DistMergeKey last;			/* distance of the last of them */
+	bool		cut;			/* the last fetch left rows, ... */
+	DistMergeKey bound;			/* ... all of them farther than this */
+};
+
+/* Whom we are while a partition is opened or read */
+typedef struct Identity
+{
+	Oid			user;
+	int			sec_context;
+} Identity;
+
+static void open_portal(DistSearchRun *run, const DistSearch *search,
+						const char *partition, RunPartition *p);
+static Identity become(Oid user);
+static void become_again(Identity identity);
+static bool portals_exist(DistSearchRun *run);
+static void return_rows(DistSearchRun *run, int64 nrows,
+						const DistMergeKey *bound, DistSearchCallback row,
+						void *arg);
+static bool enough(DistSearchRun *run, const DistMergeKey *next, int64 nrows,
+				   const DistMergeKey *bound);
+static int	compare_heads(Datum a, Datum b, void *arg);
+static bool find_next_row(DistSearchRun *run, RunPartition *p, int64 nrows);
+static int64 batch_size(DistSearchRun *run, RunPartition *p, int64 nrows);
+static void keep_batch(DistSearchRun *run, RunPartition *p);
+static void append_nearest_rows(StringInfo sql, const DistSearch *search,
+								const char *columns, const char *partition);
+static void describe_plan(PlanState *planstate, DistSearchReport *report);
+static bool find_index_walker(PlanState *planstate, void *context);
+
+/* ----------------------------------------------------------------
+ * Opening and closing
+ * ----------------------------------------------------------------
+ */
+
+DistSearchRun *
+DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
+			   const Oid *users)
+{
+	static uint32 number = 0;
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext,
+												  "search of partitions",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	DistSearchRun *run = palloc0(sizeof(DistSearchRun));
+	int			nestlevel;
+	ListCell   *lc;
+
+	run->context = context;
+	run->k = search->k;
+	foreach(lc, search->settings)
+		run->settings = lappend(run->settings, pstrdup(lfirst(lc)));
+	run->npartitions = npartitions;
+	run->partitions = palloc0(sizeof(RunPartition) * Max(npartitions, 1));
+
+	number++;
+	nestlevel = DistSettingsPush(run->settings);
+	SPI_connect();
+	for (int i = 0; i < npartitions; i++)
+	{
+		RunPartition *p = &run->partitions[i];
+
+		snprintf(p->portal, NAMEDATALEN, "vecdist search %u %d", number, i);
+		p->user = users != NULL ? users[i] : InvalidOid;
+		open_portal(run, search, partitions[i], p);
+	}
+	SPI_finish();
+	AtEOXact_GUC(true, nestlevel);
+	MemoryContextSwitchTo(caller);
+	return run;
+}
+
+static void
+open_portal(DistSearchRun *run, const DistSearch *search,
+			const char *partition, RunPartition *p)
+{
+	Identity	identity = become(p->user);
+	SPIPlanPtr	plan = DistSearchPlan(search,
+									  DistSearchQuery(search, partition));
+	Portal		portal = SPI_cursor_open(p->portal, plan, search->param_values,
+										 search->param_nulls, true);
+	TupleDesc	desc = portal->tupDesc;
+	MemoryContext spi = MemoryContextSwitchTo(run->context);
+
+	if (TupleDescAttr(desc, desc->natts - 1)->atttypid != FLOAT8OID)
+		ereport(ERROR,
+				errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("distance of a distributed search must be of type double precision"));
+	if (run->desc == NULL)
+		run->desc = CreateTupleDescCopy(desc);
+
+	p->report.k = run->k;
+	p->report.settings = DistSettingsEcho(run->settings);
+	describe_plan(portal->queryDesc->planstate, &p->report);
+	p->report.standby = RecoveryInProgress();
+	p->report.lsn = p->report.standby ? GetXLogReplayRecPtr(NULL) :
+		GetXLogWriteRecPtr();
+	MemoryContextSwitchTo(spi);
+	become_again(identity);
+}
+
+static Identity
+become(Oid user)
+{
+	Identity	identity;
+
+	GetUserIdAndSecContext(&identity.user, &identity.sec_context);
+	if (OidIsValid(user))
+		SetUserIdAndSecContext(user, identity.sec_context |
+							   SECURITY_LOCAL_USERID_CHANGE);
+	return identity;
+}
+
+/* An error does the same, at the end of the (sub)transaction. */
+static void
+become_again(Identity identity)
+{
+	SetUserIdAndSecContext(identity.user, identity.sec_context);
+}
+
+void
+DistSearchClose(DistSearchRun *run)
+{
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		Portal		portal = GetPortalByName(run->partitions[i].portal);
+
+		if (PortalIsValid(portal))
+			SPI_cursor_close(portal);
+	}
+	MemoryContextDelete(run->context);
+}
+
+TupleDesc
+DistSearchGetDesc(DistSearchRun *run)
+{
+	return run->desc;
+}
+
+/*
+ * A partition is exhausted if its portal ended early and all was returned.  If
+ * all k rows of the portal were returned, what comes after them comes after
+ * the last one, and nothing else is known of it.  Otherwise the run was cut.
+ */
+const DistSearchReport *
+DistSearchGetReport(DistSearchRun *run, int part)
+{
+	RunPartition *p = &run->partitions[part];
+	int			nunread = p->ntuples - p->next;
+
+	p->report.nrows = p->nread - nunread;
+	p->report.exhausted = p->at_end && nunread == 0 && p->nread < run->k;
+	p->report.bounded = run->cut && (nunread > 0 || !p->at_end);
+	p->report.bound = run->bound;
+	return &p->report;
+}
+
+/* ----------------------------------------------------------------
+ * Returning rows
+ * ----------------------------------------------------------------
+ */
+
+bool
+DistSearchFetch(DistSearchRun *run, int64 nrows, const DistMergeKey *bound,
+				DistSearchCallback row, void *arg)
+{
+	int			nestlevel;
+
+	if (!portals_exist(run))
+		return false;
+	nestlevel = DistSettingsPush(run->settings);
+	SPI_connect();
+	return_rows(run, nrows, bound, row, arg);
+	for (int i = 0; i < run->npartitions; i++)
+		keep_batch(run, &run->partitions[i]);
+	SPI_finish();
+	AtEOXact_GUC(true, nestlevel);
+	return true;
+}
+
+static bool
+portals_exist(DistSearchRun *run)
+{
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		if (!PortalIsValid(GetPortalByName(run->partitions[i].portal)))
+			return false;
+	}
+	return true;
+}
+
+static void
+return_rows(DistSearchRun *run, int64 nrows, const DistMergeKey *bound,
+			DistSearchCallback row, void *arg)
+{
+	binaryheap *heap = binaryheap_allocate(Max(run->npartitions, 1),
+										   compare_heads, run);
+
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		if (find_next_row(run, &run->partitions[i], nrows))
+			binaryheap_add_unordered(heap, Int32GetDatum(i));
+	}
+	binaryheap_build(heap);
+
+	run->cut = false;
+	while (!binaryheap_empty(heap))
+	{
+		int			part = DatumGetInt32(binaryheap_first(heap));
+		RunPartition *p = &run->partitions[part];
+
+		if (enough(run, &p->key, nrows, bound))
+			break;
+		run->nreturned++;
+		run->last = p->key;
+		row(part, p->nread - (p->ntuples - p->next), p->tuples[p->next],
+			run->desc, arg);
+		p->next++;
+		if (find_next_row(run, p, nrows))
+			binaryheap_replace_first(heap, Int32GetDatum(part));
+		else
+			(void) binaryheap_remove_first(heap);
+		CHECK_FOR_INTERRUPTS();
+	}
+	binaryheap_free(heap);
+}
+
+/* May 'next' and all rows after it be withheld?  If so, notes the bound. */
+static bool
+enough(DistSearchRun *run, const DistMergeKey *next, int64 nrows,
+	   const DistMergeKey *bound)
+{
+	if (run->nreturned >= nrows && run->nreturned > 0 &&
+		DistMergeCompareKeys(next, &run->last) > 0)
+	{
+		run->cut = true;
+		run->bound = run->last;
+	}
+	else if (bound != NULL && DistMergeCompareKeys(next, bound) > 0)
+	{
+		run->cut = true;
+		run->bound = *bound;
+	}
+	return run->cut;
+}
+
+/* binaryheap keeps the greatest first; we want the nearest. */
+static int
+compare_heads(Datum a, Datum b, void *arg)
+{
+	DistSearchRun *run = arg;
+	int			part_a = DatumGetInt32(a);
+	int			part_b = DatumGetInt32(b);
+	int			cmp = DistMergeCompareKeys(&run->partitions[part_a].key,
+										   &run->partitions[part_b].key);
+
+	return cmp != 0 ? -cmp : part_b - part_a;
+}
+
+/*
+ * Make p->tuples[p->next] the partition's next row, read from the portal if
+ * need be, and p->key its distance.  Returns false if there is none.
+ */
+static bool
+find_next_row(DistSearchRun *run, RunPartition *p, int64 nrows)
+{
+	Datum		distance;
+
+	if (p->next >= p->ntuples)
+	{
+		Identity	identity;
+		int64		nwanted;
+
+		if (p->table != NULL)
+			SPI_freetuptable(p->table);
+		p->table = NULL;
+		p->next = p->ntuples = 0;
+		nwanted = batch_size(run, p, nrows);
+		if (p->at_end || nwanted <= 0)
+		{
+			p->at_end = true;
+			return false;
+		}
+
+		identity = become(p->user);
+		SPI_cursor_fetch(GetPortalByName(p->portal), true, nwanted);
+		become_again(identity);
+		p->table = SPI_tuptable;
+		p->tuples = SPI_tuptable->vals;
+		p->ntuples = SPI_processed;
+		p->nread += p->ntuples;
+		p->at_end = p->ntuples < nwanted;
+		if (p->ntuples == 0)
+			return false;
+	}
+
+	distance = heap_getattr(p->tuples[p->next], run->desc->natts, run->desc,
+							&p->key.isnull);
+	p->key.distance = p->key.isnull ? 0 : DatumGetFloat8(distance);
+	return true;
+}
+
+/*
+ * How many rows to read from a portal at once: its likely share of what is
+ * wanted of all of them, then a few.
+ */
+static int64
+batch_size(DistSearchRun *run, RunPartition *p, int64 nrows)
+{
+	double		share = (double) nrows / run->npartitions;
+	double		batch = share + 3 * sqrt(share);
+
+	if (p->nread > 0)
+		batch /= 4;
+	batch = Max(batch, MIN_BATCH_ROWS);
+	batch = Min(batch, MAX_BATCH_ROWS);
+	return Min((int64) batch, run->k - p->nread);
+}
+
+/* What was read ahead outlives SPI's memory. */
+static void
+keep_batch(DistSearchRun *run, RunPartition *p)
+{
+	MemoryContext oldcontext;
+	HeapTuple  *copies;
+
+	if (p->table == NULL)
+		return;
+	oldcontext = MemoryContextSwitchTo(run->context);
+	p->ntuples -= p->next;
+	copies = palloc(sizeof(HeapTuple) * Max(p->ntuples, 1));
+	for (int i = 0; i < p->ntuples; i++)
+		copies[i] = heap_copytuple(p->tuples[p->next + i]);
+	p->tuples = copies;
+	p->next = 0;
+	p->table = NULL;
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* ----------------------------------------------------------------
+ * The query of a partition
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * With further keys behind the distance no index gives the order.  But it
+ * gives the k nearest rows and all that tie with the last of them, and sorting
+ * these is enough.
+ */
+char *
+DistSearchQuery(const DistSearch *search, const char *partition)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (search->ties == NULL)
+	{
+		append_nearest_rows(&sql, search, search->columns, partition);
+		if (search->k != DIST_ALL_ROWS)
+			appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
+		return sql.data;
+	}
+
+	appendStringInfo(&sql, "SELECT %s%s%s.%s FROM (", search->columns,
+					 search->columns[0] ? ", " : "",
+					 DIST_SEARCH_ALIAS, DISTANCE_NAME);
+	append_nearest_rows(&sql, search, DIST_SEARCH_ALIAS ".*", partition);
+	if (search->k != DIST_ALL_ROWS)
+		appendStringInfo(&sql, " FETCH FIRST " INT64_FORMAT " ROWS WITH TIES",
+						 search->k);
+	appendStringInfo(&sql, ") AS %s ORDER BY %s.%s, %s", DIST_SEARCH_ALIAS,
+					 DIST_SEARCH_ALIAS, DISTANCE_NAME, search->ties);
+	if (search->k != DIST_ALL_ROWS)
+		appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
+	return sql.data;
+}
+
+/* Rows of the partition in order of distance, which is their last column. */
+static void
+append_nearest_rows(StringInfo sql, const DistSearch *search,
+					const char *columns, const char *partition)
+{
+	appendStringInfo(sql, "SELECT %s%s%s AS %s FROM %s AS %s", columns,
+					 columns[0] ? ", " : "", search->distance, DISTANCE_NAME,
+					 partition, DIST_SEARCH_ALIAS);
+	if (search->filter != NULL)
+		appendStringInfo(sql, " WHERE %s", search->filter);
+	appendStringInfo(sql, " ORDER BY %s", search->distance);
+}
+
+/* Fill in which index the plan uses, if any, and how broadly it searches. */
+static void
+describe_plan(PlanState *planstate, DistSearchReport *report)
+{
+	const char *ef_search = GetConfigOption(EF_SETTING, true, false);
+	Oid			index = InvalidOid;
+
+	report->index = NULL;
+	report->ef = 0;
+	if (!find_index_walker(planstate, &index))
+		return;
+
+	report->index = get_rel_name(index);
+	if (ef_search != NULL)
+	{
+		report->ef = pg_strtoint32(ef_search);
+
+		/* The index raises it to the number of rows wanted. */
+		if (report->k != DIST_ALL_ROWS && report->k > report->ef)
+			report->ef = (int) Min(report->k, PG_INT32_MAX);
+	}
+}
+
+/*
+ * Find a scan of a vector index; *context is an Oid to be set to it.  The
+ * index may be read by an index scan, or by the access method's own scan, whose
+ * private list begins with a list of its OID.
+ */
+static bool
+find_index_walker(PlanState *planstate, void *context)
+{
+	Oid		   *found = context;
+
+	if (IsA(planstate, IndexScanState))
+	{
+		Relation	index = ((IndexScanState *) planstate)->iss_RelationDesc;
+
+		if (index != NULL &&
+			index->rd_rel->relam == get_index_am_oid(INDEX_AM_NAME, true))
+		{
+			*found = RelationGetRelid(index);
+			return true;
+		}
+	}
+	else if (IsA(planstate, CustomScanState))
+	{
+		CustomScan *scan = castNode(CustomScan, planstate->plan);
+
+		if (strcmp(scan->methods->CustomName, INDEX_SCAN_NAME) == 0)
+		{
+			*found = linitial_oid((List *) linitial(scan->custom_private));
+			return true;
+		}
+	}
+	return planstate_tree_walker(planstate, find_index_walker, context);
+}
