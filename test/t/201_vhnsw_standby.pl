@@ -4,7 +4,8 @@
 # step rows, distances and the counters of the searches are compared, so the
 # standby walks the same way through the same graph.  A cursor that is open on
 # the standby while slots are freed and reused returns exactly the rows of its
-# snapshot.  A promoted standby keeps everything.
+# snapshot.  Indexes of sparse vectors, bit strings and under L1 do the same.  A
+# promoted standby keeps everything.
 
 use strict;
 use warnings;
@@ -166,13 +167,81 @@ foreach my $round (0 .. 1)
 }
 
 # ----------------------------------------------------------------------
+# Codes of other kinds
+# ----------------------------------------------------------------------
+
+# column => [type, operator class, operator]
+my %columns = (
+	s => [ 'sparsevec', 'sparsevec_cosine_ops', '<=>' ],
+	b => [ 'bit',       'bit_jaccard_ops',      '<%>' ],
+	h => [ 'halfvec',   'halfvec_l1_ops',       '<+>' ]);
+
+sub typed_answers
+{
+	my ($server, $column) = @_;
+	my $operator = $columns{$column}[2];
+
+	return rows($server, <<"SQL");
+SET extra_float_digits = 3;
+SET enable_seqscan = off;
+SET enable_sort = off;
+SELECT q.id, near.id, near.d FROM typed q,
+    LATERAL (SELECT id, $column $operator q.$column AS d FROM typed
+             ORDER BY $column $operator q.$column LIMIT 10) near
+WHERE q.id % 50 = 0;
+SELECT * FROM vhnsw_session_stats()
+SQL
+}
+
+sub compare_typed
+{
+	my ($step) = @_;
+
+	wait_caught_up($primary, $standby);
+	foreach my $column (sort keys %columns)
+	{
+		my $there = typed_answers($primary, $column);
+
+		is_deeply(typed_answers($standby, $column),
+			$there, "$columns{$column}[1], $step: same answers");
+		cmp_ok(scalar @$there, '>', 50, "$columns{$column}[1], $step: there are answers");
+		is($standby->safe_psql('postgres', "SELECT count(*) FROM vhnsw_check('typed_$column')"),
+			0, "$columns{$column}[1], $step: no violated invariant");
+	}
+	return;
+}
+
+my $fill_typed = <<"SQL";
+INSERT INTO typed
+SELECT id, embedding::sparsevec($dims), binary_quantize(embedding)::bit($dims), embedding
+FROM items WHERE embedding IS NOT NULL
+SQL
+$primary->safe_psql('postgres', <<"SQL");
+CREATE TABLE typed (id integer, s sparsevec($dims), b bit($dims), h halfvec($dims));
+$fill_typed AND id % 2 = 0;
+SQL
+$primary->safe_psql('postgres',
+	"CREATE INDEX typed_$_ ON typed USING vhnsw ($_ $columns{$_}[1])")
+  foreach sort keys %columns;
+compare_typed('built');
+$primary->safe_psql('postgres', "$fill_typed AND id % 6 = 1");
+compare_typed('inserted');
+$primary->safe_psql('postgres', $_)
+  foreach 'DELETE FROM typed WHERE id % 3 = 0', 'VACUUM typed',
+  "$fill_typed AND id % 6 = 3";
+compare_typed('slots reused');
+
+# ----------------------------------------------------------------------
 # Promotion
 # ----------------------------------------------------------------------
 
 my $before = answers($primary, 60);
+my %typed_before = map { $_ => typed_answers($primary, $_) } keys %columns;
 $primary->stop('immediate');
 $standby->promote;
 is_deeply(answers($standby, 60), $before, 'promoted: same answers');
+is_deeply(typed_answers($standby, $_), $typed_before{$_}, "promoted: same answers of $_")
+  foreach sort keys %columns;
 
 $standby->safe_psql('postgres', <<'SQL');
 DELETE FROM items WHERE id % 3 = 0;
