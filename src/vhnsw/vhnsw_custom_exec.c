@@ -34,6 +34,9 @@
 /* Rows that are probably wanted if nobody says how many */
 #define SOME_ROWS 10
 
+/* With more rows for each place of the index most rows are equal. */
+#define ROWS_PER_ELEMENT 8
+
 /* Rows to fetch before the choice of the source is looked at again */
 #define FIRST_LOOK 64
 
@@ -518,6 +521,9 @@ sort_bound(const VhnswCustomState *state)
  *
  * Beyond its memory the answer does with fewer, and if there is none, sorts
  * all that the source has.
+ *
+ * Rows of one element are equally near as far as the index knows.  Of a million
+ * of them, no more are looked at than ef, and those that are wanted.
  */
 static void
 fill_answer(VhnswCustomState *state)
@@ -547,6 +553,13 @@ fill_answer(VhnswCustomState *state)
 				VhnswAnswerBeginSort(answer, 0);
 			}
 		}
+		if (exactly && state->ahead.number > Max(state->ef, wanted) &&
+			state->accepted - state->emitted >= wanted)
+		{
+			VhnswStreamSkip(state->stream);
+			state->has_ahead = false;
+			continue;
+		}
 		take_ahead(state);
 	}
 }
@@ -554,7 +567,7 @@ fill_answer(VhnswCustomState *state)
 /*
  * Have the next row of the stream at hand.  If it would read the whole index,
  * reading the table instead costs less, as its rows need not be fetched one by
- * one.
+ * one; but not if most rows are equal, and the index is small for the table.
  */
 static bool
 look_ahead(VhnswCustomState *state)
@@ -566,7 +579,9 @@ look_ahead(VhnswCustomState *state)
 	if (state->has_ahead || !stream->sweep_due)
 		return state->has_ahead;
 
-	if (state->emitted == 0)
+	if (state->emitted == 0 &&
+		stream->elements * ROWS_PER_ELEMENT >
+		state->css.ss.ss_currentRelation->rd_rel->reltuples)
 	{
 		change_strategy(state, state->matches ?
 						VHNSW_FILTER_MATCHES : VHNSW_FILTER_EXACT);

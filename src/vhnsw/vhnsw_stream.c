@@ -43,8 +43,8 @@ static bool more_tids(VhnswStream *stream);
 static void begin_sweep(VhnswStream *stream);
 static int	collect_page(VhnswStream *stream, BlockNumber blkno,
 						 BufferAccessStrategy strategy, VhnswFound *found);
-static void sweep_put(VhnswStream *stream, double bound,
-					  const ItemPointerData *tid);
+static void sweep_put(VhnswStream *stream, const VhnswFound *found);
+static void give_tid(VhnswStream *stream, VhnswStreamRow *row);
 static bool next_from_sweep(VhnswStream *stream, VhnswStreamRow *row);
 
 /*
@@ -131,6 +131,7 @@ VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
 	{
 		row->bound.isnull = stream->unordered;
 		row->bound.value = stream->constant_bound;
+		row->number = 0;
 		switch (stream->source)
 		{
 			case VHNSW_STREAM_EXTREME:
@@ -207,8 +208,7 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 
 		if (stream->next_tid < stream->tids.count || more_tids(stream))
 		{
-			row->tid = stream->tids.tids[stream->next_tid++];
-			row->bound.value = stream->bound;
+			give_tid(stream, row);
 			return true;
 		}
 
@@ -283,6 +283,7 @@ static void
 take_tids(VhnswStream *stream, const VhnswFound *found)
 {
 	stream->next_tid = 0;
+	stream->tids_given = 0;
 	stream->tids.count = 0;
 	stream->bound = found->bound;
 	stream->reading_element = found->has_list;
@@ -328,7 +329,7 @@ begin_sweep(VhnswStream *stream)
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	VhnswFound *found = palloc_array(VhnswFound,
 									 stream->layout.slots_per_page);
-	TupleDesc	desc = CreateTemplateTupleDesc(2);
+	TupleDesc	desc = CreateTemplateTupleDesc(3);
 	AttrNumber	columns[] = {1, 2};
 	Oid			operators[] = {Float8LessOperator, Int8LessOperator};
 	Oid			collations[] = {InvalidOid, InvalidOid};
@@ -336,7 +337,8 @@ begin_sweep(VhnswStream *stream)
 
 	stream->swept = true;
 	TupleDescInitEntry(desc, 1, "bound", FLOAT8OID, -1, 0);
-	TupleDescInitEntry(desc, 2, "tid", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "element", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 3, "found", BYTEAOID, -1, 0);
 	stream->sort = tuplesort_begin_heap(desc, 2, columns, operators,
 										collations, nulls_first, work_mem,
 										NULL, TUPLESORT_NONE);
@@ -349,16 +351,8 @@ begin_sweep(VhnswStream *stream)
 		CHECK_FOR_INTERRUPTS();
 		n = collect_page(stream, blkno, strategy, found);
 		for (int i = 0; i < n; i++)
-		{
-			take_tids(stream, &found[i]);
-			do
-			{
-				for (int j = 0; j < stream->tids.count; j++)
-					sweep_put(stream, found[i].bound, &stream->tids.tids[j]);
-			} while (more_tids(stream));
-		}
+			sweep_put(stream, &found[i]);
 	}
-	stream->tids.count = 0;
 	tuplesort_performsort(stream->sort);
 
 	ExecDropSingleTupleTableSlot(stream->slot);
@@ -409,34 +403,70 @@ collect_page(VhnswStream *stream, BlockNumber blkno,
 }
 
 static void
-sweep_put(VhnswStream *stream, double bound, const ItemPointerData *tid)
+sweep_put(VhnswStream *stream, const VhnswFound *found)
 {
 	TupleTableSlot *slot = stream->slot;
+	union
+	{
+		bytea		header;
+		char		data[VARHDRSZ + sizeof(VhnswFound)];
+	}			packed;
 
+	SET_VARSIZE(&packed.header, sizeof(packed.data));
+	memcpy(VARDATA(&packed.header), found, sizeof(VhnswFound));
 	ExecClearTuple(slot);
-	slot->tts_values[0] = Float8GetDatum(bound);
-	slot->tts_values[1] =
-		Int64GetDatum(((int64) ItemPointerGetBlockNumber(tid) << 16) |
-					  ItemPointerGetOffsetNumber(tid));
-	slot->tts_isnull[0] = slot->tts_isnull[1] = false;
+	slot->tts_values[0] = Float8GetDatum(found->bound);
+	slot->tts_values[1] = Int64GetDatum((int64) found->element);
+	slot->tts_values[2] = PointerGetDatum(&packed);
+	memset(slot->tts_isnull, false, 3 * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(stream->sort, slot);
 }
 
+/* The next TID of the element at hand, or of the next one in order. */
 static bool
 next_from_sweep(VhnswStream *stream, VhnswStreamRow *row)
 {
-	bool		isnull;
-	int64		packed;
-
 	if (stream->sort == NULL)
 		begin_sweep(stream);
-	if (!tuplesort_gettupleslot(stream->sort, true, false, stream->slot, NULL))
-		return false;
 
-	row->bound.value = DatumGetFloat8(slot_getattr(stream->slot, 1, &isnull));
-	packed = DatumGetInt64(slot_getattr(stream->slot, 2, &isnull));
-	ItemPointerSet(&row->tid, (BlockNumber) (packed >> 16),
-				   (OffsetNumber) (packed & 0xFFFF));
+	while (stream->next_tid >= stream->tids.count && !more_tids(stream))
+	{
+		VhnswFound	found;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!tuplesort_gettupleslot(stream->sort, true, false, stream->slot,
+									NULL))
+			return false;
+		memcpy(&found,
+			   VARDATA_ANY(DatumGetPointer(slot_getattr(stream->slot, 3,
+														&isnull))),
+			   sizeof(VhnswFound));
+		take_tids(stream, &found);
+	}
+	give_tid(stream, row);
 	return true;
+}
+
+/* Hand out the next TID that is at hand. */
+static void
+give_tid(VhnswStream *stream, VhnswStreamRow *row)
+{
+	row->tid = stream->tids.tids[stream->next_tid++];
+	row->bound.value = stream->bound;
+	row->number = ++stream->tids_given;
+}
+
+/*
+ * VhnswStreamSkip
+ *		Leave out the other rows of the element that the last one is of.
+ *
+ * Only after a row of the graph or the sweep.
+ */
+void
+VhnswStreamSkip(VhnswStream *stream)
+{
+	stream->next_tid = stream->tids.count = 0;
+	stream->reading_element = false;
 }

@@ -30,6 +30,8 @@ typedef struct VhnswStreamRow
 {
 	ItemPointerData tid;
 	VhnswDistance bound;		/* not above its distance */
+	int64		number;			/* among the rows of its element, from 1; 0 =
+								 * outside of the graph */
 } VhnswStreamRow;
 
 typedef struct VhnswStream
@@ -67,6 +69,7 @@ typedef struct VhnswStream
 	bool		reading_element;	/* it may have more TIDs than these */
 	VhnswTidArray tids;			/* of that element */
 	int			next_tid;
+	int64		tids_given;		/* of that element */
 	double		bound;			/* likewise */
 } VhnswStream;
 
@@ -74,6 +77,7 @@ extern VhnswStream *VhnswStreamBegin(Relation index, Datum query, bool isnull,
 									 MemoryContext parent);
 extern bool VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row);
 extern void VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts);
+extern void VhnswStreamSkip(VhnswStream *stream);
 extern void VhnswStreamEnd(VhnswStream *stream);
 
 #endif							/* VHNSW_STREAM_H */
