@@ -72,7 +72,8 @@ my $columns = q{
 	ts timestamptz, tz timestamp, d date, iv interval, j jsonb, ia int[],
 	ta text[], e mood, ea mood[], f8 float8, f4 float4, u uuid, by bytea,
 	dom positive, r int4range, nm name, rc regclass, bits varbit, ip inet,
-	vec vector(3), g int GENERATED ALWAYS AS (val * 2) STORED};
+	vec vector(3), hv halfvec(3), sv sparsevec(1000), sva sparsevec[],
+	g int GENERATED ALWAYS AS (val * 2) STORED};
 
 sql(qq{
 	CREATE TABLE ref ($columns);
@@ -81,7 +82,7 @@ sql(qq{
 	CREATE INDEX ON items (id);});
 
 my $listed = join ', ', qw(id val t v c cc n big b s ts tz d iv j ia ta e ea
-  f8 f4 u by dom r nm rc bits ip vec);
+  f8 f4 u by dom r nm rc bits ip vec hv sv sva);
 sql(qq{
 	INSERT INTO ref ($listed)
 	SELECT i, nullif(i % 17, 0),
@@ -102,7 +103,9 @@ sql(qq{
 			ELSE i * 1.1 END, i / 7.0, md5(i::text)::uuid,
 		decode(md5(i::text), 'hex'), i, int4range(i, i + 5), 'n' || i % 10,
 		'pg_class', (i % 16)::bit(5), '10.0.0.0'::inet + i,
-		array[i, i * 2, -1.5]::vector
+		array[i, i * 2, -1.5]::vector, array[i, 0.1, -1.5]::halfvec,
+		format('{%s:%s,%s:-0.1}/1000', i % 500 + 1, i, i % 300 + 501)::sparsevec,
+		array[format('{%s:1}/2000', i), null, '{}/1']::sparsevec[]
 	FROM generate_series(1, 2000) i;
 	INSERT INTO ref (id) VALUES (-1), (-2);
 	INSERT INTO items ($listed) SELECT $listed FROM ref;});
@@ -133,6 +136,9 @@ same("SELECT id FROM TABLE WHERE $_", "filter: $_") foreach (
 	q{by = decode(md5('6'), 'hex')}, 'dom = 7', 'dom + 1 < 10',
 	'r @> 8', q{nm = 'n3'}, q{rc = 'pg_class'::regclass}, q{bits = B'00011'},
 	q{ip << '10.0.0.0/30'}, q{vec <-> '[1,2,3]' < 100},
+	q{hv <-> '[1,2,3]' < 100}, q{hv = '[5,0.1,-1.5]'}, q{hv::vector <=> vec < 0.1},
+	q{sv <-> '{1:3}/1000' < 100}, q{sv = '{6:5,506:-0.1}/1000'}, q{sv <#> '{7:2}/1000' < 0},
+	q{sva[1] <-> '{7:1}/2000' = 0}, q{bits <~> B'00011' = 1}, q{bits::bit(5) <%> B'00011' < 0.6},
 	'CASE WHEN b THEN val ELSE s END = 4', 'coalesce(val, s) = 4',
 	'nullif(val, 4) = 5', 'greatest(val, s) = 10', 'id % 10 = 3',
 	q{(SELECT max(val) FROM ref) = val}, q{id IN (SELECT s FROM ref)},
@@ -166,7 +172,8 @@ same("SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'sql_standard';
 foreach my $order ('id', 'id DESC', 'val, id', 'val DESC NULLS LAST, id DESC',
 	'val NULLS FIRST, -id', 't, id', 't DESC, id', 'cc, id', 'c, v, id',
 	't COLLATE "C" DESC, id', 'big, id', 'f8 DESC, id', 'e DESC, id', 'tz, id',
-	'b, s DESC, id', 'vec <-> \'[3,1,2]\', id', 'id + 0 DESC', 'upper(t), id',
+	'b, s DESC, id', 'vec <-> \'[3,1,2]\', id', 'hv <+> \'[3,1,2]\', id',
+	'sv <-> \'{3:1}/1000\', id', 'sv <=> \'{3:1}/1000\', id', 'sv DESC, id', 'id + 0 DESC', 'upper(t), id',
 	'iv, id', 'ts::date DESC, id', 'random() * 0, id')
 {
 	foreach my $rest ('', 'OFFSET 3 LIMIT 10', 'FETCH FIRST 4 ROWS WITH TIES')
@@ -191,6 +198,9 @@ unlike(plan_of('SELECT id FROM items WHERE e = \'ok\' AND id < 5'),
 like(plan_of(q{SELECT id FROM items WHERE vec <-> '[1,2,3]' < 5}),
 	qr/WHERE \(\(t\.vec OPERATOR\(public\.<->\) \(\$1\)::public\.vector\)/,
 	'operators of vecdist are pushed, vectors as values');
+like(plan_of(q{SELECT id FROM items WHERE sv <-> '{1:2}/1000' < 5 AND hv <#> '[1,2,3]' < 0}),
+	qr/WHERE \(\(t\.sv OPERATOR\(public\.<->\) \(\$1\)::public\.sparsevec\).*\(t\.hv OPERATOR\(public\.<#>\) \(\$2\)::public\.halfvec\)/,
+	'for all types of vectors');
 like(plan_of('SELECT id FROM items WHERE ts > now()'),
 	qr/WHERE \(t\.ts > \(\$1\)::timestamp with time zone\)/,
 	'stable functions are evaluated once, here');
@@ -242,7 +252,7 @@ foreach my $table ('items', 'ref')
 			WHERE attrelid = 'ref'::regclass AND attname = '$_[0]'");
 	};
 	my @columns = qw(id t v c cc big b ts tz d iv j ia ta e ea f8 u by dom r
-	  nm bits ip);
+	  nm bits ip vec hv sv sva);
 	my $prepare = join ', ', map { $type_of->($_) } @columns;
 	my $n       = 0;
 	my $where   = join ' OR ', map { $n++; "$_ = \$$n" } @columns;
