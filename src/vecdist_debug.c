@@ -13,6 +13,7 @@
  *	wait	wait until advisory lock (29795, 0) is free.  Cancelable, and
  *			isolationtester sees the wait.  Never put where a buffer lock or an
  *			LWLock is held.
+ *	hold	the same with advisory lock (29795, 1), for a second session
  *
  * Setting vecdist.debug_points starts all counts at zero.
  *
@@ -35,7 +36,6 @@
 #include "utils/varlena.h"
 
 #define DEBUG_LOCK_KEY1 29795
-#define DEBUG_LOCK_KEY2 0
 
 typedef struct DebugPoint
 {
@@ -61,7 +61,8 @@ parse_debug_point(const char *item, DebugPoint *point)
 		return false;
 	return strcmp(point->action, "error") == 0 ||
 		strcmp(point->action, "crash") == 0 ||
-		strcmp(point->action, "wait") == 0;
+		strcmp(point->action, "wait") == 0 ||
+		strcmp(point->action, "hold") == 0;
 }
 
 static bool
@@ -81,7 +82,7 @@ check_debug_points(char **newval, void **extra, GucSource source)
 	{
 		if (!parse_debug_point(lfirst(lc), &point))
 		{
-			GUC_check_errdetail("\"%s\" is not of the form name=error|crash|wait[:n].",
+			GUC_check_errdetail("\"%s\" is not of the form name=error|crash|wait|hold[:n].",
 								(char *) lfirst(lc));
 			return false;
 		}
@@ -138,12 +139,14 @@ VecdistDebugPoint(const char *name)
 					errmsg("debug point \"%s\" reached", name));
 		else
 		{
+			int			key2 = strcmp(point->action, "hold") == 0;
+
 			DirectFunctionCall2(pg_advisory_lock_int4,
 								Int32GetDatum(DEBUG_LOCK_KEY1),
-								Int32GetDatum(DEBUG_LOCK_KEY2));
+								Int32GetDatum(key2));
 			DirectFunctionCall2(pg_advisory_unlock_int4,
 								Int32GetDatum(DEBUG_LOCK_KEY1),
-								Int32GetDatum(DEBUG_LOCK_KEY2));
+								Int32GetDatum(key2));
 		}
 	}
 }
