@@ -4,6 +4,9 @@
 # An example is a block marked sql; its output is the unmarked block that
 # follows at once, as psql prints it less the row counts.  All examples of one
 # file run in one session, in order, each file in a database of its own.
+#
+# Nothing is left out: the document of each type speaks of every function and
+# cast function, and shows every operator and public function in an example.
 
 use strict;
 use warnings;
@@ -92,5 +95,45 @@ foreach my $file (@files)
 			normalized($example->[1]), "$file, line $example->[2]");
 	}
 }
+
+# What the catalogs have for each type: lines of type, kind and name.  Functions
+# named after a type serve operators, casts, aggregates and the type's forms:
+# no example calls them.
+my %text = map { m{(\w+)\.md$} => slurp_file($_) } @files;
+my %shown;
+foreach my $type (keys %text)
+{
+	$shown{$type} = join '', $text{$type} =~ /^```sql\n(.*?)^```$/msg;
+	$text{$type} =~ s/\\\|/|/g;
+}
+my @objects = split /\n/, $server->safe_psql('examples_vector', <<'SQL');
+WITH ours AS (
+    SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass
+        AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'vecdist')),
+types AS (
+    SELECT oid, typname FROM pg_type
+    WHERE oid IN ('vector'::regtype, 'halfvec'::regtype, 'sparsevec'::regtype, 'bit'::regtype))
+SELECT DISTINCT typname, CASE WHEN proname ~ '^(vector|halfvec|sparsevec)_(?!dims|norm)|^array_to|^(vector|halfvec|sparsevec)$'
+    THEN 'private' ELSE 'function' END, proname
+FROM pg_proc AS p JOIN ours ON classid = 'pg_proc'::regclass AND objid = p.oid
+    JOIN types AS t ON t.oid = ANY (proargtypes::oid[]) OR t.oid = prorettype AND proname ~ ('^(array_to_)?' || typname)
+UNION
+SELECT typname, 'operator', oprname
+FROM pg_operator AS o JOIN ours ON classid = 'pg_operator'::regclass AND objid = o.oid
+    JOIN types AS t ON t.oid = oprleft
+ORDER BY 1, 2, 3;
+SQL
+my (@unmentioned, @unshown);
+foreach my $object (@objects)
+{
+	my ($type, $kind, $name) = split /\|/, $object, 3;
+	my $word = $kind eq 'operator' ? qr/(?<![^\s`])\Q$name\E(?![^\s`])/ : qr/\b$name\b/;
+
+	push @unmentioned, $object if $text{$type} !~ $word;
+	push @unshown, $object if $kind ne 'private' && $shown{$type} !~ $word;
+}
+cmp_ok(scalar @objects, '>', 130, 'the catalogs list functions and operators');
+is("@unmentioned", '', 'the documents speak of all of them');
+is("@unshown",     '', 'examples show all that users call');
 
 done_testing();
