@@ -222,6 +222,29 @@ like(plan_of('SELECT id FROM items ORDER BY val DESC, id LIMIT 5'),
 	qr/Merge Append.*ORDER BY \(t\.val\) DESC NULLS FIRST, \(t\.id\) ASC NULLS LAST$/ms,
 	'order is pushed');
 
+# Searches by indexes over every type: the query travels to the workers, their
+# answers come back, and the nearest are those of a local table.
+foreach my $search (
+	[ 'vec',              'vector_l2_ops',      '<->', q{'[700,1400,0]'} ],
+	[ 'hv',               'halfvec_l2_ops',     '<->', q{'[700,0.1,0]'} ],
+	[ 'hv',               'halfvec_ip_ops',     '<#>', q{'[1,0.1,0]'} ],
+	[ 'sv',               'sparsevec_l2_ops',   '<->', q{'{200:700,599:3}/1000'} ],
+	[ 'sv',               'sparsevec_cosine_ops', '<=>', q{'{200:700,999:3}/1000'} ],
+	[ '(bits::bit(5))',   'bit_hamming_ops',    '<~>', q{B'01111'} ])
+{
+	my ($key, $class, $operator, $value) = @$search;
+	my $ordered = "FROM %s ORDER BY $key $operator $value LIMIT 10";
+	my $distances = "SELECT array_agg(distance) FROM (SELECT $key $operator $value AS distance $ordered) x";
+	my $settings = 'SET vhnsw.ef_search = 1000; SET enable_seqscan = off;';
+
+	sql("CREATE INDEX searched ON items USING vhnsw ($key $class)");
+	like(sql("$settings EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT id " . sprintf $ordered, 'items'),
+		qr/Distributed Top-K.*\bindex\b/si, "search by an index: $class");
+	is(sql($settings . sprintf $distances, 'items'), sql(sprintf $distances, 'ref'),
+		"$class finds the nearest");
+	sql('DROP INDEX searched');
+}
+
 # A condition that must not raise an error protects what is below it.
 same(q{SELECT id FROM TABLE WHERE CASE WHEN 'x' = 'y' THEN d > 'x'::text::date
 	ELSE id = 3 END}, 'CASE protects');

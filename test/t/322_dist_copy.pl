@@ -53,7 +53,7 @@ sub fails
 }
 
 my $columns = q{id int NOT NULL CHECK (id <> 19999), val int DEFAULT 42, t text,
-	gone int, v vector(64), d date DEFAULT '2020-02-02',
+	gone int, v vector(64), h halfvec(2), s sparsevec(100), d date DEFAULT '2020-02-02',
 	g int GENERATED ALWAYS AS (val + 1) STORED};
 sql(qq{
 	CREATE TABLE ref ($columns);
@@ -63,13 +63,14 @@ sql(qq{
 	ALTER TABLE source DROP COLUMN gone;
 	ALTER TABLE items DROP COLUMN gone;
 	SELECT vecdist.create_distributed_table('items', partitions => 6);
-	INSERT INTO source (id, val, t, v)
+	INSERT INTO source (id, val, t, v, h, s)
 	SELECT i, nullif(i % 10, 0), repeat(chr(64 + i % 60) || E'\\t\\\\\\n', i % 7),
-		(SELECT array_agg(sin(i * j)) FROM generate_series(1, 64) j)::vector
+		(SELECT array_agg(sin(i * j)) FROM generate_series(1, 64) j)::vector,
+		ARRAY[i, -0.1]::halfvec, format('{%s:%s,100:-0.1}/100', i % 90 + 1, i)::sparsevec
 	FROM generate_series(1, 19998) i;
 	INSERT INTO source (id) VALUES (20000), (20001);
 	COPY source TO '$dir/rows.text';
-	COPY source (id, v) TO '$dir/rows.binary' (FORMAT binary);
+	COPY source (id, v, h, s) TO '$dir/rows.binary' (FORMAT binary);
 	COPY source (t, id) TO '$dir/rows.csv' (FORMAT csv);
 	COPY ref FROM '$dir/rows.text';});
 my $whole = digest('ref');
@@ -94,23 +95,23 @@ my %local = map {
 } $cluster->groups;
 is($local{w1} + $local{w2}, 20000, 'the workers hold them, in three leaves each');
 
-sql("TRUNCATE items; COPY items (id, v) FROM '$dir/rows.binary' (FORMAT binary)");
-is(sql('SELECT count(*), sum(id), count(DISTINCT val), min(val), min(d), count(v), sum(g) FROM items'),
-	sql('SELECT count(*), sum(id), 1, 42, date \'2020-02-02\', count(v), count(*) * 43 FROM ref'),
+sql("TRUNCATE items; COPY items (id, v, h, s) FROM '$dir/rows.binary' (FORMAT binary)");
+is(sql('SELECT count(*), sum(id), count(DISTINCT val), min(val), min(d), count(v), count(h), count(s), sum(g) FROM items'),
+	sql('SELECT count(*), sum(id), 1, 42, date \'2020-02-02\', count(v), count(h), count(s), count(*) * 43 FROM ref'),
 	'binary COPY of some columns, defaults for the others');
 sql("TRUNCATE items; COPY items (t, id) FROM '$dir/rows.csv' (FORMAT csv)");
 is(sql('SELECT count(*), md5(string_agg(t, \'\' ORDER BY id)) FROM items'),
 	sql('SELECT count(*), md5(string_agg(t, \'\' ORDER BY id)) FROM ref'), 'CSV');
 sql("TRUNCATE items; COPY items FROM '$dir/rows.text' WHERE id <= 100");
 is(sql('SELECT count(*), sum(id) FROM items'), '100|5050', 'COPY ... WHERE');
-sql('TRUNCATE items; INSERT INTO items (id, val, t, v, d) SELECT id, val, t, v, d FROM ref');
+sql('TRUNCATE items; INSERT INTO items (id, val, t, v, h, s, d) SELECT id, val, t, v, h, s, d FROM ref');
 is(digest('items'), $whole, 'INSERT ... SELECT');
 is(sql("TRUNCATE items; COPY items FROM '$dir/rows.text' WHERE false;
 	SELECT count(*) FROM items"), '0', 'COPY of no row');
 
 # The order of rows must not matter: one leaf at a time, then in turns.
-sql(q{TRUNCATE items; INSERT INTO items (id, val, t, v, d)
-	SELECT id, val, t, v, d FROM ref ORDER BY hashint4extended(id, 0)});
+sql(q{TRUNCATE items; INSERT INTO items (id, val, t, v, h, s, d)
+	SELECT id, val, t, v, h, s, d FROM ref ORDER BY hashint4extended(id, 0)});
 is(digest('items'), $whole, 'rows in another order');
 
 # A row larger than a burst.
