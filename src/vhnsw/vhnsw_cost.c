@@ -29,8 +29,13 @@
 /* Preparing a query: 10 microseconds */
 #define QUERY (1000 * cpu_operator_cost)
 
-/* Expanding an element whose neighbors have sketches: 0.8 microseconds */
+/*
+ * Expanding an element whose neighbors have sketches: 0.8 microseconds, and 2.5
+ * once what the search has met no longer fits into the caches of the CPU.
+ */
 #define EXPANSION (80 * cpu_operator_cost)
+#define LATE_EXPANSION (250 * cpu_operator_cost)
+#define EARLY_EXPANSIONS 200
 
 /* Evaluating an element in the graph: half a microsecond */
 #define EVALUATION (50 * cpu_operator_cost)
@@ -169,7 +174,9 @@ VhnswSearchCost(const VhnswIndexSize *index, double rows, double ef,
 	}
 	expanded *= share;
 	evaluated *= share;
-	cost += expanded * EXPANSION + evaluated * EVALUATION +
+	cost += Min(expanded, EARLY_EXPANSIONS) * EXPANSION +
+		Max(expanded - EARLY_EXPANSIONS, 0) * LATE_EXPANSION +
+		evaluated * EVALUATION +
 		(expanded + evaluated) * (index->layout.code_bytes * CODE_BYTE +
 								  uncached(index->pages) * random_page_cost);
 	return cost;

@@ -88,8 +88,8 @@ typedef struct VhnswCustomState
 	VhnswTidSet *matches;		/* of the bitmap, or NULL */
 	VhnswAnswer answer;
 	int64		accepted;		/* rows put there */
-	int64		fetched;
-	int64		next_look;		/* value of 'fetched' to reconsider at */
+	int64		taken;			/* rows of the stream */
+	int64		next_look;		/* value of 'taken' to reconsider at */
 	int64		emitted;
 	VhnswDistance last_emitted;
 } VhnswCustomState;

@@ -37,8 +37,11 @@
 /* With more rows for each place of the index most rows are equal. */
 #define ROWS_PER_ELEMENT 8
 
-/* Rows to fetch before the choice of the source is looked at again */
-#define FIRST_LOOK 64
+/* The choice of the source is looked at again whenever so many were taken. */
+#define LOOK_INTERVAL 64
+
+/* It may change when the search has cost this part of the other way. */
+#define SHARE_TO_CHANGE 4
 
 static void begin_scan(CustomScanState *css, EState *estate, int eflags);
 static void init_expressions(VhnswCustomState *state, EState *estate);
@@ -57,6 +60,8 @@ static VhnswFilterStrategy choose_strategy(VhnswCustomState *state);
 static VhnswFilterStrategy choose_with_matches(VhnswCustomState *state);
 static void make_matches(VhnswCustomState *state);
 static void reconsider(VhnswCustomState *state);
+static Cost search_cost(const VhnswCustomState *state, double taken,
+						double fetched);
 static void change_strategy(VhnswCustomState *state,
 							VhnswFilterStrategy strategy);
 static void fill_answer(VhnswCustomState *state);
@@ -314,8 +319,8 @@ start_search(VhnswCustomState *state)
 	state->demand = VhnswFindDemand(state);
 	state->exhausted = false;
 	state->has_ahead = false;
-	state->accepted = state->fetched = state->emitted = 0;
-	state->next_look = FIRST_LOOK;
+	state->accepted = state->taken = state->emitted = 0;
+	state->next_look = LOOK_INTERVAL;
 	VhnswAnswerInit(&state->answer, state->context);
 	state->started = true;
 
@@ -389,9 +394,7 @@ choose_strategy(VhnswCustomState *state)
 
 	taken = Min(wanted / Max(state->costs.passing, 1e-9),
 				state->size.elements);
-	search = VhnswSearchCost(&state->size, taken, state->ef,
-							 state->stream->filtered) +
-		taken * state->costs.fetch;
+	search = search_cost(state, taken, taken);
 	all = state->costs.passing * state->size.elements * state->costs.fetch;
 	if (state->bitmap && Min(search, state->costs.table) >
 		state->costs.bitmap +
@@ -415,9 +418,7 @@ choose_with_matches(VhnswCustomState *state)
 	taken = Min(taken, state->size.elements);
 	if (!VhnswDemandIsAll(state->demand))
 		state->stream->expected_rows = taken;
-	search = VhnswSearchCost(&state->size, taken, state->ef,
-							 state->stream->filtered) +
-		wanted * state->costs.fetch;
+	search = search_cost(state, taken, wanted);
 	all = state->matches->count * state->costs.fetch;
 	return all <= search ? VHNSW_FILTER_MATCHES : VHNSW_FILTER_BITMAP;
 }
@@ -441,36 +442,58 @@ make_matches(VhnswCustomState *state)
 }
 
 /*
- * The search has fetched many rows.  Would another way have come further?
+ * The search has taken many rows.  Would another way have come further?
  *
- * Changing when as much was spent as the other way costs makes the sum at most
- * twice the better of the two, whatever the data are like.
+ * If the rows that pass go on to be as rare as they were so far, we know what
+ * is still to come.  A change is made when that is more than what the other
+ * way costs, and the search has spent a share of that; or all of it, whatever
+ * is to come.  So the sum is at most twice the better of the two, whatever the
+ * data are like.
  */
 static void
 reconsider(VhnswCustomState *state)
 {
 	double		wanted = wanted_rows(state);
 	Cost		spent;
+	Cost		expected;
+	Cost		other;
 
-	state->next_look = 2 * state->next_look;
+	state->next_look += LOOK_INTERVAL;
 	if (vhnsw_filter_strategy != VHNSW_FILTER_AUTO || state->emitted > 0 ||
 		state->quals == NULL || state->stream->search == NULL ||
-		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF)
+		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF ||
+		state->accepted >= wanted)
 		return;
 
-	spent = VhnswSearchCost(&state->size, state->stream->nreported, state->ef,
-							state->stream->filtered) +
-		state->fetched * state->costs.fetch;
-	if (state->accepted >= wanted)
+	spent = search_cost(state, state->stream->nreported,
+						state->search_counts.fetches);
+	expected = wanted * state->taken / Max(state->accepted, 0.5);
+	expected = search_cost(state, expected,
+						   state->matches ? wanted : expected);
+	if (state->matches)
+		other = state->matches->count * state->costs.fetch;
+	else
+		other = state->bitmap ? state->costs.bitmap : state->costs.table;
+
+	if (spent <= (expected > other ? other / SHARE_TO_CHANGE : other))
 		return;
-	if (state->bitmap && state->matches == NULL &&
-		spent > state->costs.bitmap)
-		change_strategy(state, choose_with_matches(state));
-	else if (state->matches &&
-			 spent > state->matches->count * state->costs.fetch)
+	if (state->matches)
 		change_strategy(state, VHNSW_FILTER_MATCHES);
-	else if (spent > state->costs.table)
+	else if (state->bitmap)
+		change_strategy(state, choose_with_matches(state));
+	else
 		change_strategy(state, VHNSW_FILTER_EXACT);
+}
+
+/* What a search costs that takes so many elements and fetches so many rows. */
+static Cost
+search_cost(const VhnswCustomState *state, double taken, double fetched)
+{
+	taken = Min(taken, state->size.elements);
+	fetched = Min(fetched, state->size.elements);
+	return VhnswSearchCost(&state->size, taken, state->ef,
+						   state->stream->filtered) +
+		fetched * state->costs.fetch;
 }
 
 /*
@@ -603,7 +626,7 @@ take_ahead(VhnswCustomState *state)
 		state->search_counts.skipped++;
 	else
 		fetch_row(state, &state->ahead.tid, state->ahead.bound);
-	if (++state->fetched >= state->next_look)
+	if (++state->taken >= state->next_look)
 		reconsider(state);
 }
 
