@@ -103,8 +103,10 @@ bench-kernels:
 	@build/bench/bench_kernels $(KERNELS)
 bench-single: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
+bench-planner: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_planner.py
 
-.PHONY: bench-build bench-kernels bench-single
+.PHONY: bench-build bench-kernels bench-single bench-planner
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -117,7 +119,7 @@ help:
 	@echo 'make format check-format lay out the source'
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
-	@echo 'make bench-kernels bench-single'
+	@echo 'make bench-kernels bench-single bench-planner'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help

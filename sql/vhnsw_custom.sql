@@ -295,3 +295,21 @@ SELECT vhnsw_stats('items_category');
 
 DROP TABLE items;
 DROP FUNCTION agrees, agrees_with, explain_analyze, prepared, leak, random_vector;
+
+-- a small table whose vectors are stored out of line is no place for reading
+-- them all; one of short vectors is
+CREATE TABLE long_vectors AS
+SELECT i AS id, array_agg(sin(i * j))::vector(800) AS v
+FROM generate_series(1, 500) i, generate_series(1, 800) j GROUP BY i;
+CREATE TABLE short_vectors AS SELECT id, subvector(v, 1, 8)::vector(8) AS v FROM long_vectors WHERE id <= 100;
+CREATE INDEX ON long_vectors USING vhnsw (v vector_l2_ops);
+CREATE INDEX ON short_vectors USING vhnsw (v vector_l2_ops);
+ANALYZE long_vectors, short_vectors;
+RESET enable_seqscan;
+RESET enable_sort;
+PREPARE of_long (vector) AS SELECT id FROM long_vectors ORDER BY v <-> $1 LIMIT 5;
+PREPARE of_short (vector) AS SELECT id FROM short_vectors ORDER BY v <-> $1 LIMIT 5;
+SET plan_cache_mode = force_generic_plan;
+EXPLAIN (COSTS OFF) EXECUTE of_long (NULL);
+EXPLAIN (COSTS OFF) EXECUTE of_short (NULL);
+DROP TABLE long_vectors, short_vectors;

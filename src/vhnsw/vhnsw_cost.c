@@ -30,12 +30,11 @@
 #define QUERY (1000 * cpu_operator_cost)
 
 /*
- * Expanding an element whose neighbors have sketches: 0.8 microseconds, and 2.5
- * once what the search has met no longer fits into the caches of the CPU.
+ * Expanding an element whose neighbors have sketches: half a microsecond, and
+ * as much again for each 100 candidates among which the neighbors get a place.
  */
-#define EXPANSION (80 * cpu_operator_cost)
-#define LATE_EXPANSION (250 * cpu_operator_cost)
-#define EARLY_EXPANSIONS 200
+#define EXPANSION (50 * cpu_operator_cost)
+#define CANDIDATES 100
 
 /* Evaluating an element in the graph: half a microsecond */
 #define EVALUATION (50 * cpu_operator_cost)
@@ -43,11 +42,9 @@
 /* In a pass over the pages: evaluating, and sorting by bound */
 #define SWEEP_EVALUATION (60 * cpu_operator_cost)
 
-/* A page that is read in order and found in memory: one microsecond */
-#define CACHED_PAGE (100 * cpu_operator_cost)
-
-/* A row that is read in order */
-#define TABLE_ROW (6 * cpu_operator_cost)
+/* A page that is read in order and found in memory, and a row on it */
+#define CACHED_PAGE (60 * cpu_operator_cost)
+#define TABLE_ROW (4 * cpu_operator_cost)
 
 /* Fetching a row by its TID and computing its distance */
 #define HEAP_FETCH (60 * cpu_operator_cost)
@@ -160,12 +157,17 @@ VhnswSearchCost(const VhnswIndexSize *index, double rows, double ef,
 	double		expanded = VhnswSettledBefore(rows, ef, filtered);
 	double		evaluated = 0;
 	double		share = 1;
+	double		room = ef;
 	Cost		cost = QUERY;
+
+	/* A search that goes on has room for a fourth of what it has settled. */
+	if (expanded > ef)
+		room = Max(room, 64 + expanded / 8);
 
 	if (index->layout.edge_dims == 0)
 		evaluated = Min(expanded * index->layout.degree * FRESH_NEIGHBORS,
 						index->elements);
-	if (ef >= index->elements / 8)
+	if (1.25 * ef >= index->elements / 8)
 		return VhnswSweepCost(index);
 	if (expanded > ef && expanded + evaluated > index->elements / 8)
 	{
@@ -174,8 +176,7 @@ VhnswSearchCost(const VhnswIndexSize *index, double rows, double ef,
 	}
 	expanded *= share;
 	evaluated *= share;
-	cost += Min(expanded, EARLY_EXPANSIONS) * EXPANSION +
-		Max(expanded - EARLY_EXPANSIONS, 0) * LATE_EXPANSION +
+	cost += expanded * EXPANSION * (1 + room / CANDIDATES) +
 		evaluated * EVALUATION +
 		(expanded + evaluated) * (index->layout.code_bytes * CODE_BYTE +
 								  uncached(index->pages) * random_page_cost);

@@ -50,7 +50,8 @@ enum
 /* What the planner knows and the executor decides by. */
 typedef struct VhnswCustomCosts
 {
-	Cost		table;			/* of reading the table, conditions included */
+	Cost		table;			/* of reading the table, conditions included,
+								 * distances not */
 	Cost		bitmap;			/* of making the bitmap */
 	Cost		fetch;			/* of one row by TID, conditions included */
 	double		passing;		/* share of the index that passes */

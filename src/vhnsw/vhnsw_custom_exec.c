@@ -60,6 +60,7 @@ static VhnswFilterStrategy choose_strategy(VhnswCustomState *state);
 static VhnswFilterStrategy choose_with_matches(VhnswCustomState *state);
 static void make_matches(VhnswCustomState *state);
 static void reconsider(VhnswCustomState *state);
+static Cost table_cost(const VhnswCustomState *state, double passing);
 static Cost search_cost(const VhnswCustomState *state, double taken,
 						double fetched);
 static void change_strategy(VhnswCustomState *state,
@@ -375,6 +376,7 @@ choose_strategy(VhnswCustomState *state)
 	double		taken;
 	Cost		search;
 	Cost		all;
+	Cost		table;
 
 	if (state->stream->unordered ||
 		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF ||
@@ -396,11 +398,12 @@ choose_strategy(VhnswCustomState *state)
 				state->size.elements);
 	search = search_cost(state, taken, taken);
 	all = state->costs.passing * state->size.elements * state->costs.fetch;
-	if (state->bitmap && Min(search, state->costs.table) >
+	table = table_cost(state, state->costs.passing);
+	if (state->bitmap && Min(search, table) >
 		state->costs.bitmap +
 		Min(search - (taken - wanted) * state->costs.fetch, all))
 		return choose_with_matches(state);
-	return search <= state->costs.table ?
+	return search <= table ?
 		VHNSW_FILTER_SEARCH : VHNSW_FILTER_EXACT;
 }
 
@@ -415,6 +418,8 @@ choose_with_matches(VhnswCustomState *state)
 
 	make_matches(state);
 	taken = wanted * state->size.elements / Max(state->matches->count, 1);
+	if (state->taken > 0)
+		taken = Max(taken, wanted * state->taken / (state->accepted + 1.0));
 	taken = Min(taken, state->size.elements);
 	if (!VhnswDemandIsAll(state->demand))
 		state->stream->expected_rows = taken;
@@ -454,6 +459,7 @@ static void
 reconsider(VhnswCustomState *state)
 {
 	double		wanted = wanted_rows(state);
+	double		rate;
 	Cost		spent;
 	Cost		expected;
 	Cost		other;
@@ -467,13 +473,14 @@ reconsider(VhnswCustomState *state)
 
 	spent = search_cost(state, state->stream->nreported,
 						state->search_counts.fetches);
-	expected = wanted * state->taken / Max(state->accepted, 0.5);
+	rate = (state->accepted + 1.0) / state->taken;
+	expected = wanted / rate;
 	expected = search_cost(state, expected,
 						   state->matches ? wanted : expected);
 	if (state->matches)
 		other = state->matches->count * state->costs.fetch;
 	else
-		other = state->bitmap ? state->costs.bitmap : state->costs.table;
+		other = state->bitmap ? state->costs.bitmap : table_cost(state, rate);
 
 	if (spent <= (expected > other ? other / SHARE_TO_CHANGE : other))
 		return;
@@ -483,6 +490,14 @@ reconsider(VhnswCustomState *state)
 		change_strategy(state, choose_with_matches(state));
 	else
 		change_strategy(state, VHNSW_FILTER_EXACT);
+}
+
+/* What reading the table costs if this share of the rows pass. */
+static Cost
+table_cost(const VhnswCustomState *state, double passing)
+{
+	return state->costs.table +
+		passing * state->size.elements * state->costs.fetch;
 }
 
 /* What a search costs that takes so many elements and fetches so many rows. */

@@ -296,7 +296,7 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	costs->fetch = VhnswFetchCost(&size, rel->pages) + quals.per_tuple;
 	distances = rows * VhnswFetchCost(&size, 0);
 	costs->table = VhnswTableCost(rel->pages, rel->tuples) +
-		rel->tuples * quals.per_tuple + distances;
+		rel->tuples * quals.per_tuple;
 	costs->bitmap = 0;
 
 	startup = VhnswSearchCost(&size, taken, ef, filtered) + taken * costs->fetch;
