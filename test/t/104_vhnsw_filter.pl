@@ -1,0 +1,143 @@
+# Searches with a filter: complete, and as good as without, whatever rows pass.
+#
+# The filters let 50 % to 0.1 % of the rows pass: at random (r), the nearest to
+# the queries (near <), or the farthest (near >=), with a btree to ask and
+# without (the columns ending in 2).  Queries lie about one point, so that
+# "near" is the rank for all of them.  With default settings recall@10 is at
+# least 0.95 of the exact answer, and there are 10 rows whenever there are 10.
+# Each way to find the rows, when forced and given an ef that covers the table,
+# gives the exact answer.  Also: the counters of all sessions, when preloaded.
+
+use strict;
+use warnings;
+use Test::More;
+
+use lib 'test/perl';
+use VecdistTest;
+
+my $rows   = 4000;
+my $server = make_server('filter', conf => "autovacuum = off\n");
+
+$server->safe_psql('postgres', <<"SQL");
+CREATE EXTENSION vecdist;
+CREATE FUNCTION random_vector(n integer, seed bigint) RETURNS vector
+LANGUAGE sql IMMUTABLE AS \$\$
+    SELECT array_agg((hashint8extended(i, seed) & 65535) / 65535.0)::vector
+    FROM generate_series(1, n) i
+\$\$;
+CREATE TABLE queries AS
+SELECT i AS id, (SELECT array_agg(0.3 + 0.05 * ((hashint8extended(j, 90000 + i) & 65535) / 65535.0))
+                 FROM generate_series(1, 16) j)::vector(16) AS v
+FROM generate_series(1, 6) i;
+CREATE TABLE items AS
+SELECT row_number() OVER (ORDER BY hashint8(i)) - 1 AS r, rank AS near,
+       row_number() OVER (ORDER BY hashint8(i)) - 1 AS r2, rank AS near2, i AS id, v
+FROM (SELECT i, v, row_number() OVER (ORDER BY v <-> (SELECT v FROM queries WHERE id = 1)) - 1 AS rank
+      FROM (SELECT i, random_vector(16, i)::vector(16) AS v FROM generate_series(1, $rows) i) s) t;
+CREATE INDEX ON items (r);
+CREATE INDEX ON items (near);
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
+VACUUM ANALYZE items;
+
+CREATE FUNCTION answer(condition text, query vector) RETURNS integer[]
+LANGUAGE plpgsql AS \$\$
+DECLARE
+    ids integer[];
+BEGIN
+    EXECUTE format('SELECT coalesce(array_agg(id), ''{}'') FROM'
+        ' (SELECT id FROM items WHERE %s ORDER BY v <-> %L LIMIT 10) s', condition, query)
+    INTO ids;
+    RETURN ids;
+END \$\$;
+SQL
+
+my @conditions;
+foreach my $share (0.5, 0.1, 0.01, 0.001)
+{
+	my $count = $rows * $share;
+
+	push @conditions, "r < $count", "r2 < $count", "near < $count",
+	  "near2 < $count", 'near >= ' . ($rows - $count),
+	  'near2 >= ' . ($rows - $count);
+}
+
+my $list = join ', ', map { "('$_')" } @conditions;
+$server->safe_psql('postgres', <<"SQL");
+SET enable_indexscan = off;
+CREATE TABLE exact AS
+SELECT c AS condition, id, v, answer(c, v) AS ids FROM (VALUES $list) AS conditions (c), queries;
+SQL
+
+# Returns { condition => [rows found, rows that exist, rows of both] }.
+sub compare_all
+{
+	my ($settings) = @_;
+	my %result;
+
+	foreach my $line (
+		split /\n/,
+		$server->safe_psql('postgres', <<"SQL"))
+$settings
+SELECT condition, sum(cardinality(found)), sum(cardinality(ids)),
+       sum((SELECT count(*) FROM unnest(found) f WHERE f = ANY (ids)))
+FROM (SELECT condition, ids, answer(condition, v) AS found FROM exact OFFSET 0) s
+GROUP BY condition
+SQL
+	{
+		my ($condition, @counts) = split /\|/, $line;
+		$result{$condition} = \@counts;
+	}
+	return \%result;
+}
+
+# As planned, and with the scan made to choose by itself.
+foreach my $settings ('', 'SET enable_seqscan = off; SET enable_sort = off;')
+{
+	my $result = compare_all($settings);
+
+	foreach my $condition (@conditions)
+	{
+		my ($found, $exact, $both) = @{ $result->{$condition} };
+
+		is($found, $exact, "$settings $condition: complete");
+		cmp_ok($both, '>=', 0.95 * $exact, "... $both of $exact are right");
+	}
+}
+
+foreach my $strategy (qw(search bitmap matches exact))
+{
+	my $result = compare_all(<<"SQL");
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET vhnsw.ef_search = 1000;
+SET vhnsw.filter_strategy = $strategy;
+SQL
+	my @wrong =
+	  grep { $result->{$_}[0] != $result->{$_}[1] || $result->{$_}[2] < 0.99 * $result->{$_}[1] }
+	  @conditions;
+
+	is("@wrong", '', "$strategy: exact");
+}
+
+# All sessions count together.
+$server->safe_psql('postgres', "SELECT vhnsw_stats_reset('items_v')");
+my $search = "SET enable_seqscan = off; SET enable_sort = off;
+	SELECT id FROM items ORDER BY v <-> (SELECT v FROM queries WHERE id = 1) LIMIT 5;";
+$server->safe_psql('postgres', $search);
+$server->safe_psql('postgres', "$search SET vhnsw.enable_scan = off; $search");
+is($server->safe_psql('postgres',
+		"SELECT scope, searches, expanded >= 120, heap_fetches >= 15 FROM vhnsw_stats('items_v')"),
+	'server|3|t|t', 'three searches of two sessions');
+
+# A search that takes long can be canceled.
+my ($code, undef, $error) = $server->psql('postgres', <<'SQL');
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET statement_timeout = 200;
+SELECT count(*) FROM generate_series(1, 1000000) q,
+    LATERAL (SELECT id FROM items WHERE r2 % 7 = 1 ORDER BY v <-> random_vector(16, q) LIMIT 10) s;
+SQL
+isnt($code, 0, 'a long search is canceled');
+like($error, qr/canceling statement due to statement timeout/, '... by the timeout');
+
+done_testing();
