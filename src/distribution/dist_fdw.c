@@ -76,6 +76,7 @@ typedef struct RelPlan
 	Bitmapset  *index_attrs;	/* leading columns of indexes that find and
 								 * (btree) order values; no offset */
 	QualCost	local_cost;		/* of the local quals, per row */
+	const char *remark;			/* see DistSetScanRemark, or NULL */
 } RelPlan;
 
 /* Rows and costs of one path. */
@@ -633,11 +634,19 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid,
 		scan_flags(root, best_path);
 
 	return make_foreignscan(tlist, local, baserel->relid, params,
-							list_make5(makeString(sql.data), attnums,
-									   makeInteger(rows_to_fetch_at_once(best_path, flags)),
-									   makeInteger(flags),
-									   makeInteger(distance_from_parent(root, baserel))),
+							lappend(list_make5(makeString(sql.data), attnums,
+											   makeInteger(rows_to_fetch_at_once(best_path, flags)),
+											   makeInteger(flags),
+											   makeInteger(distance_from_parent(root, baserel))),
+									plan->remark == NULL ? NULL :
+									makeString(pstrdup(plan->remark))),
 							NIL, remote, outer_plan);
+}
+
+void
+DistSetScanRemark(RelOptInfo *leaf, const char *why)
+{
+	((RelPlan *) leaf->fdw_private)->remark = why;
 }
 
 void

@@ -27,8 +27,9 @@ enum DistScanPrivate
 	DIST_SCAN_FETCH_ALL,		/* Integer: rows worth asking for at once,
 								 * without a cursor; 0 = use a cursor */
 	DIST_SCAN_FLAGS,			/* Integer: as below */
-	DIST_SCAN_PARENT			/* Integer: range table index of the leaf less
+	DIST_SCAN_PARENT,			/* Integer: range table index of the leaf less
 								 * that of the table it belongs to */
+	DIST_SCAN_REMARK			/* String: see DistSetScanRemark, or NULL */
 };
 
 #define DIST_SCAN_LOCKS_ROWS	0x01	/* has a FOR UPDATE or the like */
@@ -48,6 +49,12 @@ extern void DistAppendRemoteName(StringInfo buf,
  */
 extern void DistAppendWhere(StringInfo buf, List *quals, Index varno,
 							Oid relid, List **params);
+
+/*
+ * Let EXPLAIN of a leaf's scan say why the top-K scan is not used.  The text
+ * must live as long as planning does.
+ */
+extern void DistSetScanRemark(RelOptInfo *leaf, const char *why);
 
 /* dist_scan.c */
 extern void DistBeginForeignScan(ForeignScanState *node, int eflags);

@@ -279,7 +279,11 @@ DistExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
 	Oid			relid = RelationGetRelid(node->ss.ss_currentRelation);
 
+	String	   *remark = list_nth(plan->fdw_private, DIST_SCAN_REMARK);
+
 	ExplainPropertyText("Worker", DistGetPartition(relid)->worker, es);
+	if (remark != NULL)
+		ExplainPropertyText("Top-K Scan Not Used", strVal(remark), es);
 	if (es->verbose)
 		ExplainPropertyText("Remote SQL",
 							strVal(list_nth(plan->fdw_private, DIST_SCAN_SQL)),

@@ -55,6 +55,7 @@
 #include "utils/typcache.h"
 
 #include "distribution/dist_deparse.h"
+#include "distribution/dist_fdw.h"
 #include "distribution/dist_topk.h"
 
 /* Cost of one turn to the workers, in the unit of the planner. */
@@ -105,6 +106,10 @@ static void add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 						  void *extra);
 static const char *examine_query(PlannerInfo *root, RelOptInfo *rel,
 								 TopKQuery *query);
+static void remark_other_input(PlannerInfo *root, RelOptInfo *input_rel);
+static bool is_ordered_by_distance(PlannerInfo *root);
+static bool remark_why_not(PlannerInfo *root, RelOptInfo *rel,
+						   const char *why);
 static bool is_base_table(PlannerInfo *root, RelOptInfo *rel);
 static void collect_partitions(PlannerInfo *root, RelOptInfo *rel,
 							   TopKQuery *query);
@@ -159,19 +164,25 @@ add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 	if (prev_upper_paths_hook)
 		prev_upper_paths_hook(root, stage, input_rel, output_rel, extra);
 
-	if (stage != UPPERREL_ORDERED || !enable_topk ||
-		!is_base_table(root, input_rel))
+	if (stage != UPPERREL_ORDERED)
 		return;
+	if (!is_base_table(root, input_rel))
+	{
+		remark_other_input(root, input_rel);
+		return;
+	}
 	query.relid = planner_rt_fetch(input_rel->relid, root)->relid;
 	query.varno = input_rel->relid;
 	query.hashed = true;
 	collect_partitions(root, input_rel, &query);
 	if (!query.has_foreign)
 		return;
-	why = examine_query(root, input_rel, &query);
+	why = enable_topk ? examine_query(root, input_rel, &query) :
+		"vecdist.enable_topk is off";
 	if (why != NULL)
 	{
-		elog(DEBUG1, "no distributed top-K scan: %s", why);
+		if (is_ordered_by_distance(root))
+			remark_why_not(root, input_rel, why);
 		return;
 	}
 
@@ -193,6 +204,72 @@ add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 	cost_topk_path(path, root, input_rel, output_rel,
 				   list_length(query.partitions));
 	add_path(output_rel, &path->path);
+}
+
+/*
+ * The rows to be ordered are not those of one table.  If they are ordered by
+ * distances of a distributed table, say why this is not our work.
+ */
+static void
+remark_other_input(PlannerInfo *root, RelOptInfo *input_rel)
+{
+	SortGroupClause *sort = linitial_node(SortGroupClause,
+										  root->parse->sortClause);
+	Relids		relids;
+	int			i = -1;
+
+	if (!is_ordered_by_distance(root))
+		return;
+	relids = pull_varnos(root, get_sortgroupclause_expr(sort,
+														root->processed_tlist));
+	while ((i = bms_next_member(relids, i)) >= 0)
+	{
+		RelOptInfo *rel = find_base_rel(root, i);
+
+		if (is_base_table(root, rel))
+			remark_why_not(root, rel, IS_JOIN_REL(input_rel) ?
+						   "FROM has more than one table" :
+						   "rows are grouped, made distinct or counted before they are ordered");
+	}
+}
+
+/* Is the first key of ORDER BY an operator of two operands giving float8? */
+static bool
+is_ordered_by_distance(PlannerInfo *root)
+{
+	SortGroupClause *sort = linitial_node(SortGroupClause,
+										  root->parse->sortClause);
+	Node	   *key = get_sortgroupclause_expr(sort, root->processed_tlist);
+
+	return IsA(key, OpExpr) && list_length(((OpExpr *) key)->args) == 2 &&
+		exprType(key) == FLOAT8OID;
+}
+
+/*
+ * Tell the reason to the first leaf that lives on a worker, if there is one.
+ * EXPLAIN shows it there.
+ */
+static bool
+remark_why_not(PlannerInfo *root, RelOptInfo *rel, const char *why)
+{
+	RangeTblEntry *rte = planner_rt_fetch(rel->relid, root);
+	int			i = -1;
+
+	if (IS_DUMMY_REL(rel))
+		return false;
+	if (rte->relkind == RELKIND_FOREIGN_TABLE)
+	{
+		if (!DistIsForeignPartition(rte->relid))
+			return false;
+		DistSetScanRemark(rel, why);
+		return true;
+	}
+	while ((i = bms_next_member(rel->live_parts, i)) >= 0)
+	{
+		if (remark_why_not(root, rel->part_rels[i], why))
+			return true;
+	}
+	return false;
 }
 
 /* A table in FROM, partitioned or a foreign partition, and nothing else? */

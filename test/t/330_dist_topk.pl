@@ -585,6 +585,36 @@ same_output('eight', $_->[1], "not done by the scan: $_->[0]")
 		 ORDER BY t.embedding <-> '$queries[1]' LIMIT 8" ],
 	[ 'no LIMIT', "SELECT id FROM TABLE WHERE id <= 1000 $by" ]);
 
+# And EXPLAIN says why.
+my %why = (
+	"SELECT id FROM eight $by" => 'there is no LIMIT',
+	"SELECT id FROM eight $by FETCH FIRST 5 ROWS WITH TIES" =>
+	  'WITH TIES may need more rows than LIMIT says',
+	"SELECT id FROM eight $by LIMIT 5 FOR UPDATE" => 'rows are to be locked',
+	"SELECT id, generate_series(1, 2) FROM eight $by LIMIT 5" =>
+	  'the select list contains set-returning functions',
+	"SELECT id FROM eight $by DESC LIMIT 5" => 'ORDER BY is not by ascending distance',
+	"SELECT t FROM eight t $by LIMIT 5" => 'the select list needs whole rows or system columns',
+	"SELECT id FROM eight WHERE id + random() > 1 $by LIMIT 5" => '.*volatile.*|.*mutable.*',
+	"SELECT t.id FROM eight t JOIN reference r USING (id)
+	 ORDER BY t.embedding <-> '$twin' LIMIT 5" => 'FROM has more than one table',
+	"SELECT id, count(*) OVER () FROM eight $by LIMIT 5" =>
+	  'rows are grouped, made distinct or counted before they are ordered',
+	"SET vecdist.enable_topk = off; EXPLAIN SELECT id FROM eight $by LIMIT 5" =>
+	  'vecdist.enable_topk is off');
+foreach my $sql (sort keys %why)
+{
+	my $explain = $coordinator->safe_psql('postgres',
+		$sql =~ /^SET/ ? $sql : "EXPLAIN (COSTS OFF) $sql");
+	my @reasons = $explain =~ /Top-K Scan Not Used: (.*)/g;
+
+	is(scalar @reasons, 1, 'one reason');
+	like($reasons[0], qr/^(?:$why{$sql})$/, "why not: $why{$sql}");
+}
+unlike(
+	$coordinator->safe_psql('postgres', "EXPLAIN SELECT id FROM eight ORDER BY id LIMIT 5"),
+	qr/Top-K/, 'nothing is said of what is not ordered by distance');
+
 # With the scan disabled, core's plan gives the same.
 {
 	local $exact{'vecdist.enable_topk'} = 'off';
