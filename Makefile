@@ -48,7 +48,13 @@ check: check-build
 	@PG_CONFIG='$(PG_CONFIG)' TESTS='$(TESTS)' PROVE_TESTS='$(PROVE_TESTS)' \
 		JOBS='$(or $(JOBS),2)' KEEP='$(KEEP)' dev/check
 
-.PHONY: all install uninstall clean distclean installcheck installdirs check check-build
+# Random searches against the exact answer until stopped or ROUNDS tables are
+# done, with SEED; each table gets a hundred queries.
+soak: check-build
+	@VECDIST_ROUNDS='$(or $(ROUNDS),1000)' VECDIST_SEED='$(or $(SEED),6)' \
+		PG_CONFIG='$(PG_CONFIG)' PROVE_TESTS=test/t/332_dist_differential.pl dev/check
+
+.PHONY: soak all install uninstall clean distclean installcheck installdirs check check-build
 
 # Unit tests for aarch64, cross-compiled and emulated, for those without one
 CROSS = aarch64-linux-gnu-
@@ -113,6 +119,7 @@ help:
 	@echo 'make installcheck        tests against a running server'
 	@echo 'make check               all tests, on a temporary installation;'
 	@echo '                         TESTS="name ..." or PROVE_TESTS="file ..." chooses'
+	@echo 'make soak                random searches for hours; ROUNDS=n SEED=n'
 	@echo 'make demo                a cluster that searches real text; also demo-env,'
 	@echo '                         demo-search Q="phrase", demo-stop'
 	@echo 'make check-neon          unit tests for aarch64, under emulation'
