@@ -47,6 +47,7 @@ typedef struct DebugPoint
 #define MAX_DEBUG_POINTS 16
 
 static char *debug_points_string = NULL;
+static char *debug_mistake = NULL;
 static DebugPoint debug_points[MAX_DEBUG_POINTS];
 static int	num_debug_points = 0;
 
@@ -114,6 +115,13 @@ VecdistDebugInit(void)
 							   "",
 							   PGC_SUSET, GUC_LIST_INPUT | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
 							   check_debug_points, assign_debug_points, NULL);
+	DefineCustomStringVariable("vecdist.debug_mistake",
+							   "Mistake to make, so that a test can show that it would notice (test builds only).",
+							   NULL,
+							   &debug_mistake,
+							   "",
+							   PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
 }
 
 void
@@ -149,6 +157,12 @@ VecdistDebugPoint(const char *name)
 								Int32GetDatum(key2));
 		}
 	}
+}
+
+bool
+VecdistDebugMistake(const char *name)
+{
+	return debug_mistake != NULL && strcmp(debug_mistake, name) == 0;
 }
 
 #endif							/* VECDIST_DEBUG_POINTS */

@@ -8,6 +8,10 @@
  * lower case, begin with their subsystem, and stand in its README where the
  * crash states are described.
  *
+ * VD_MISTAKE("dist-trust-share") is true where the setting
+ * vecdist.debug_mistake has this name, and false in builds for users.  The code
+ * behind it makes a mistake that the test of the thing must notice.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef VECDIST_DEBUG_H
@@ -17,10 +21,14 @@
 extern void VecdistDebugInit(void);
 extern void VecdistDebugPoint(const char *name);
 
+extern bool VecdistDebugMistake(const char *name);
+
 #define VD_DEBUG_POINT(name) VecdistDebugPoint(name)
+#define VD_MISTAKE(name) VecdistDebugMistake(name)
 #else
 #define VecdistDebugInit() ((void) 0)
 #define VD_DEBUG_POINT(name) ((void) 0)
+#define VD_MISTAKE(name) false
 #endif
 
 #endif							/* VECDIST_DEBUG_H */

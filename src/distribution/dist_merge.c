@@ -14,11 +14,14 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "lib/binaryheap.h"
 #include "miscadmin.h"
 #include "utils/float.h"
 
 #include "distribution/dist_merge.h"
+#include "vecdist_debug.h"
 
 /* State of a merge in progress */
 typedef struct MergeState
@@ -107,7 +110,8 @@ DistMergeFindGap(const DistMerge *merge, int index)
 							input->name);
 	}
 
-	if (input->exhausted)
+	if (input->exhausted ||
+		(VD_MISTAKE("dist-count-rows") && merge->nrows >= merge->k))
 		return NULL;
 	if (merge->nrows < merge->k)
 		return psprintf("Partition \"%s\" has rows that it did not return, and the answer is short.",
@@ -149,6 +153,10 @@ DistMergeCompareKeys(const DistMergeKey *a, const DistMergeKey *b)
 {
 	if (a->isnull || b->isnull)
 		return (int) a->isnull - (int) b->isnull;
+	if (VD_MISTAKE("dist-larger-first"))
+		return float8_cmp_internal(b->distance, a->distance);
+	if (VD_MISTAKE("dist-nan-first") && isnan(a->distance) != isnan(b->distance))
+		return (int) isnan(b->distance) - (int) isnan(a->distance);
 	return float8_cmp_internal(a->distance, b->distance);
 }
 

@@ -26,6 +26,7 @@
 #include "distribution/dist_merge.h"
 #include "distribution/dist_search.h"
 #include "vecdist_compat.h"
+#include "vecdist_debug.h"
 
 VECDIST_FUNCTION_INFO_V1(vecdist_search);
 VECDIST_FUNCTION_INFO_V1(vecdist_search_rest);
@@ -116,6 +117,8 @@ vecdist_search(PG_FUNCTION_ARGS)
 	foreach(lc, names)
 		partitions[foreach_current_index(lc)] = lfirst(lc);
 
+	if (VD_MISTAKE("dist-search-for-first"))
+		search.k = first;
 	run = DistSearchOpen(&search, list_length(names), partitions, NULL);
 	if (names != NIL)
 		check_row_type(DistSearchGetDesc(run), output.desc);

@@ -48,6 +48,7 @@
 #include "distribution/dist_search.h"
 #include "distribution/dist_settings.h"
 #include "vecdist_compat.h"
+#include "vecdist_debug.h"
 
 /* The index access method by name: distribution does not know its code. */
 #define INDEX_AM_NAME		"vhnsw"
@@ -321,8 +322,11 @@ static bool
 enough(DistSearchRun *run, const DistMergeKey *next, int64 nrows,
 	   const DistMergeKey *bound)
 {
+	if (VD_MISTAKE("dist-bound-is-best"))
+		nrows = 1;
 	if (run->nreturned >= nrows && run->nreturned > 0 &&
-		DistMergeCompareKeys(next, &run->last) > 0)
+		DistMergeCompareKeys(next, &run->last) >
+		(VD_MISTAKE("dist-cut-ties") ? -1 : 0))
 	{
 		run->cut = true;
 		run->bound = run->last;
@@ -471,6 +475,10 @@ static void
 append_nearest_rows(StringInfo sql, const DistSearch *search,
 					const char *columns, const char *partition)
 {
+	if (VD_MISTAKE("dist-filter-late"))
+		partition = psprintf("(SELECT * FROM %s AS %s ORDER BY %s LIMIT "
+							 INT64_FORMAT ")", partition, DIST_SEARCH_ALIAS,
+							 search->distance, search->k);
 	appendStringInfo(sql, "SELECT %s%s%s AS %s FROM %s AS %s", columns,
 					 columns[0] ? ", " : "", search->distance, DISTANCE_NAME,
 					 partition, DIST_SEARCH_ALIAS);

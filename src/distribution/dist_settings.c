@@ -25,6 +25,7 @@
 #include "distribution/dist_deparse.h"
 #include "distribution/dist_settings.h"
 #include "vecdist_compat.h"
+#include "vecdist_debug.h"
 
 #define INDEX_SETTING_PREFIX	"vhnsw."
 #define ORDER_SETTING			"vhnsw.iterative_scan"
@@ -40,7 +41,7 @@ DistSettingsToSend(void)
 	int			nsettings;
 	struct config_generic **settings = VecdistGetGucVariables(&nsettings);
 
-	for (int i = 0; i < nsettings; i++)
+	for (int i = 0; i < nsettings && !VD_MISTAKE("dist-keep-settings"); i++)
 	{
 		if (changes_search(settings[i]))
 			result = lappend(result,

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 
 #include "distribution/dist_topk.h"
+#include "vecdist_debug.h"
 
 static Node *create_topk_state(CustomScan *scan);
 static void begin_topk(CustomScanState *node, EState *estate, int eflags);
@@ -154,6 +155,8 @@ set_up_partitions(DistTopKState *state, List *relids)
 
 	state->partition = palloc0(sizeof(DistTopKPartition) * n);
 	state->worker = palloc0(sizeof(DistTopKWorker) * n);
+	if (VD_MISTAKE("dist-lose-partition"))
+		relids = list_truncate(list_copy(relids), n - 1);
 	foreach(lc, relids)
 	{
 		DistPartition *place = DistGetPartition(lfirst_oid(lc));
@@ -232,9 +235,12 @@ search(DistTopKState *state)
 		evaluate_params(state);
 		DistTopKFetch(state);
 		merge_answers(state);
-		if (DistTopKFetchRest(state))
-			merge_answers(state);
-		certify(state);
+		if (!VD_MISTAKE("dist-trust-share"))
+		{
+			if (DistTopKFetchRest(state))
+				merge_answers(state);
+			certify(state);
+		}
 		state->nsearches++;
 	}
 	state->searched = true;
@@ -255,7 +261,7 @@ rows_wanted(DistTopKState *state)
 	if (isnull)
 		return DIST_ALL_ROWS;
 	offset = ExecEvalExprSwitchContext(state->offset, econtext, &isnull);
-	if (isnull)
+	if (isnull || VD_MISTAKE("dist-forget-offset"))
 		offset = Int64GetDatum(0);
 	if (pg_add_s64_overflow(DatumGetInt64(limit), DatumGetInt64(offset),
 							&result))

@@ -1,0 +1,243 @@
+# Every form in which distributed searches lose rows in silence, tried on us.
+#
+# Letters and numbers are those of docs/architecture/recall.md.  Each form is a
+# function that returns what was got and what should have been got, over rows
+# placed so that a careless merge fails.  In the second half the same functions
+# run while servers make the mistake on purpose (vecdist.debug_mistake): each
+# must notice.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use VecdistTest;
+
+my $dims        = 4;
+my $cluster     = make_cluster(workers => 2, conf => "jit = off\n");
+my $coordinator = $cluster->coordinator;
+my @servers     = $cluster->servers;
+my $q           = '[0.5,0.5,0.5,0.5]';
+my $by          = "ORDER BY embedding <-> '$q'";
+
+# "near": 8 hash partitions, all rows of partition 3 nearer than all others.
+# "twins": 800 copies of one vector, and rows with zero and NULL vectors.
+# "far": list partitions; a lone row on w1, its rivals on w2.  Plain tables with
+# the same rows have the prefix "plain_".
+$coordinator->safe_psql('postgres', <<"SQL");
+CREATE TABLE near (id bigint NOT NULL, cat int, embedding vector($dims)) PARTITION BY HASH (id);
+CREATE TABLE indexed (LIKE near) PARTITION BY HASH (id);
+CREATE TABLE twins (LIKE near) PARTITION BY HASH (id);
+CREATE TABLE far (LIKE near) PARTITION BY LIST (cat);
+SELECT vecdist.create_distributed_table(t, 8) FROM unnest('{near,indexed,twins}'::regclass[]) t;
+SELECT vecdist.create_distributed_table('far');
+SELECT vecdist.create_partition('far', 'far_1', 'FOR VALUES IN (1)', 'w1');
+SELECT vecdist.create_partition('far', 'far_2', 'FOR VALUES IN (2)', 'w2');
+CREATE INDEX ON indexed USING vhnsw (embedding vector_l2_ops);
+CREATE TABLE plain_near AS
+    SELECT g::bigint AS id, g % 100 AS cat,
+        (SELECT array_agg(CASE WHEN satisfies_hash_partition('near'::regclass, 8, 3, g::bigint)
+             THEN 0.5 + (hashint8extended(g, i) & 65535) / 6553500.0
+             ELSE 1 + (hashint8extended(g, i) & 65535) / 65535.0 END)
+         FROM generate_series(1, $dims) i)::vector($dims) AS embedding
+    FROM generate_series(1, 6000) g;
+CREATE TABLE plain_twins AS
+    SELECT g::bigint AS id, g % 100 AS cat,
+        CASE WHEN g <= 800 THEN '[1,2,3,4]'::vector WHEN g <= 850 THEN '[0,0,0,0]'
+             WHEN g <= 900 THEN NULL ELSE '[4,3,2,1]' END AS embedding
+    FROM generate_series(1, 1000) g;
+CREATE TABLE plain_far AS
+    SELECT g::bigint AS id, CASE WHEN g = 1 THEN 1 ELSE 2 END AS cat,
+        ARRAY[g, 0, 0, 0]::vector AS embedding FROM generate_series(1, 300) g
+    UNION ALL SELECT 1000 + g, 1, ARRAY[1000 + g, 0, 0, 0]::vector FROM generate_series(1, 300) g;
+CREATE VIEW plain_indexed AS SELECT * FROM plain_near;
+INSERT INTO near SELECT * FROM plain_near;
+INSERT INTO indexed SELECT * FROM plain_near;
+INSERT INTO twins SELECT * FROM plain_twins;
+INSERT INTO far SELECT * FROM plain_far;
+SQL
+
+# Output of statements on a distributed table, and on the plain one.
+sub both
+{
+	my ($table, $sql, $set) = @_;
+	my ($distributed, $plain);
+
+	($distributed = $sql) =~ s/\bTABLE\b/$table/g;
+	($plain       = $sql) =~ s/\bTABLE\b/plain_$table/g;
+	return (
+		$coordinator->safe_psql('postgres', ($set // '') . $distributed),
+		$coordinator->safe_psql('postgres', $plain));
+}
+
+my %form = (
+	A1 => [
+		'all near rows in one partition, K = 700',
+		sub { both('near', "SELECT id FROM TABLE $by, id LIMIT 700") }
+	],
+	A2 => [
+		'every partition has K rows, one has the good ones',
+		sub { both('near', "SELECT id, embedding <-> '$q' FROM TABLE $by LIMIT 650") }
+	],
+	A3 => [
+		'as many rows as LIMIT says, through indexes with a small ef',
+		sub {
+			both(
+				'indexed',
+				join('', map { "SELECT count(*) FROM (SELECT id FROM TABLE $by LIMIT $_) s;\n" }
+					  10, 40, 41, 100, 700, 1001, 5999, 7000),
+				"SET enable_seqscan = off; SET vhnsw.ef_search = 5;\n");
+		}
+	],
+	A5 => [
+		'settings of the session reach the workers',
+		sub {
+			my $explain = $coordinator->safe_psql('postgres',
+				"SET enable_seqscan = off; SET vhnsw.ef_search = 77;
+				 EXPLAIN ANALYZE SELECT id FROM indexed $by LIMIT 5");
+			my @ef = $explain =~ /index \w+, ef (\d+)\)/g;
+			return ("@ef", join ' ', (77) x 8);
+		}
+	],
+	A6 => [
+		'LIMIT is known only when the search begins',
+		sub {
+			both('near', <<"SQL", "SET plan_cache_mode = force_generic_plan;\n");
+PREPARE p(int, int) AS SELECT id FROM TABLE $by, id LIMIT \$1 OFFSET \$2;
+EXECUTE p(5, 0); EXECUTE p(700, 0); EXECUTE p(1, 699);
+SELECT id FROM TABLE $by, id LIMIT (SELECT 600);
+SQL
+		}
+	],
+	A7 => [
+		'pages put together are one big page',
+		sub {
+			both('near', join '', map { "SELECT id FROM TABLE $by, id LIMIT 150 OFFSET $_;\n" }
+				  0, 150, 300, 450, 600, 750);
+		}
+	],
+	B1 => [
+		'filters, on workers and here, that all near rows fail',
+		sub {
+			both('near', join '', map { "SELECT id FROM TABLE WHERE $_ $by, id LIMIT 50;\n" }
+				  "embedding <-> '$q' > 0.5",
+				'cat = 7', 'cat = 7 AND id + 0 * random() > 100');
+		}
+	],
+	B5 => [
+		'joins, DISTINCT and GROUP BY between the search and LIMIT',
+		sub {
+			both('near', <<"SQL");
+SELECT t.id FROM TABLE t JOIN plain_near p ON p.id = t.id AND p.cat = 9
+    ORDER BY t.embedding <-> '$q', t.id LIMIT 20;
+SELECT DISTINCT cat, min(embedding <-> '$q') FROM TABLE GROUP BY cat ORDER BY 2, 1 LIMIT 20;
+SELECT id FROM TABLE t WHERE NOT EXISTS (SELECT FROM plain_near p WHERE p.id = t.id AND cat < 90)
+    $by, id LIMIT 20
+SQL
+		}
+	],
+	C1 => [
+		'inner product: larger is nearer, and the distance says so',
+		sub { both('near', "SELECT id FROM TABLE ORDER BY embedding <#> '[1,2,3,4]', id LIMIT 30") }
+	],
+	C7 => [
+		'800 equal distances: a unique key decides, and runs agree',
+		sub {
+			my ($got, $expected) = both('twins', <<"SQL");
+SELECT id FROM TABLE ORDER BY embedding <-> '[1,2,3,4]', id LIMIT 20;
+SELECT id FROM TABLE ORDER BY embedding <-> '[1,2,3,4]', id DESC LIMIT 500;
+SQL
+			my $ties = "SELECT id FROM twins ORDER BY embedding <-> '[1,2,3,4]' LIMIT 100";
+
+			return (
+				$got . $coordinator->safe_psql('postgres', $ties),
+				$expected . $coordinator->safe_psql('postgres', $ties));
+		}
+	],
+	C10 => [
+		'zero vectors under cosine distance are NaN, and come before NULL only',
+		sub {
+			both('twins', join '', map { "SELECT id, embedding <=> '[1,2,3,4]' FROM TABLE
+			    ORDER BY embedding <=> '[1,2,3,4]', id LIMIT $_;\n" } 10, 920, 1000);
+		}
+	],
+	D2 => [
+		'a lone row at the front must not become the bound',
+		sub { both('far', "SELECT id FROM TABLE ORDER BY embedding <-> '[0,0,0,0]' LIMIT 250") }
+	],
+	D5 => [
+		'a partition is added between PREPARE and EXECUTE',
+		sub {
+			my @result = both('far', <<"SQL");
+PREPARE p AS SELECT count(*), max(id) FROM (SELECT id FROM TABLE
+    ORDER BY embedding <-> '[0,0,0,0]' LIMIT 500) s;
+EXECUTE p;
+SQL
+			my $sql = <<"SQL";
+SET plan_cache_mode = force_generic_plan;
+PREPARE p AS SELECT id FROM far ORDER BY embedding <-> '[9999,0,0,0]' LIMIT 1;
+EXECUTE p;
+BEGIN;
+SELECT FROM vecdist.create_partition('far', 'far_3', 'FOR VALUES IN (3)', 'w1');
+INSERT INTO far VALUES (5000, 3, '[9999,0,0,0]');
+EXECUTE p;
+ROLLBACK;
+SQL
+			$result[0] .= $coordinator->safe_psql('postgres', $sql);
+			$result[1] .= "1300\n5000";
+			return @result;
+		}
+	]);
+
+foreach my $name (sort keys %form)
+{
+	my ($what, $run) = @{ $form{$name} };
+	my ($got, $expected) = $run->();
+
+	is($got, $expected, "$name: $what");
+}
+
+# ----------------------------------------------------------------------
+# The tests notice mistakes
+# ----------------------------------------------------------------------
+
+my %mistake = (
+	'dist-trust-share'      => ['A1'],
+	'dist-count-rows'       => [ 'A1', 'A2' ],
+	'dist-search-for-first' => ['A3'],
+	'dist-keep-settings'    => ['A5'],
+	'dist-forget-offset'    => ['A7'],
+	'dist-filter-late'      => ['B1'],
+	'dist-larger-first'     => ['C1'],
+	'dist-cut-ties'         => ['C7'],
+	'dist-nan-first'        => ['C10'],
+	'dist-bound-is-best'    => ['D2'],
+	'dist-lose-partition'   => [ 'D5', 'A7' ]);
+
+SKIP:
+{
+	# Builds for users do not know the setting.
+	skip 'not a test build', scalar(map { @$_ } values %mistake)
+	  if $coordinator->psql('postgres', 'SHOW vecdist.debug_mistake') != 0;
+
+	foreach my $mistake (sort keys %mistake)
+	{
+		foreach my $server (@servers)
+		{
+			$server->safe_psql('postgres', "ALTER SYSTEM SET vecdist.debug_mistake = '$mistake'");
+			$server->reload;
+			$server->poll_query_until('postgres',
+				"SELECT current_setting('vecdist.debug_mistake') = '$mistake'")
+			  or die 'the setting does not arrive';
+		}
+		foreach my $name (@{ $mistake{$mistake} })
+		{
+			my @result = eval { $form{$name}[1]->() };
+
+			ok(!@result || $result[0] ne $result[1], "$name notices $mistake");
+		}
+	}
+}
+
+done_testing();
