@@ -164,6 +164,12 @@ load_cache(Relation index, const VhnswMetaPageData *meta,
 	VhnswCache *cache;
 	Size		fixed = fixed_size(meta);
 
+	/* Or values would be taken for what they are not. */
+	if (meta->metric != VhnswGetMetric(index) ||
+		meta->own_bits != VhnswOwnBits(VhnswGetValueType(index)))
+		VhnswReportCorruption(index, VHNSW_META_BLKNO,
+							  "The metapage names another metric or type than the operator class.");
+
 	init_layout(&layout, meta);
 	if (meta->entry_count > (uint64) RelationGetNumberOfBlocks(index) *
 		layout.entries_per_page)

@@ -187,6 +187,33 @@ foreach my $point (
 }
 
 # ----------------------------------------------------------------------
+# Codes of another kind
+# ----------------------------------------------------------------------
+
+refill(300);
+$server->safe_psql('postgres', <<"SQL");
+DROP INDEX t_embedding_idx;
+CREATE INDEX t_embedding_idx ON t USING vhnsw ((embedding::sparsevec($dims)) sparsevec_l2_ops)
+    WITH (m = 4, ef_construction = 20);
+DELETE FROM t WHERE id % 3 = 0;
+SQL
+foreach my $point (qw(vhnsw-insert-element=crash:3 vhnsw-insert-backlink=crash:5))
+{
+	crash_in($point,
+		join "\n", map { "INSERT INTO t VALUES ($_, vec($_));" } $next .. $next + 9);
+	$next += 10;
+	check_index("$point, sparse");
+}
+foreach my $point (qw(vhnsw-vacuum-repair=crash:2 vhnsw-vacuum-free=crash:2))
+{
+	crash_in($point, 'VACUUM (INDEX_CLEANUP ON) t');
+	check_index("$point, sparse");
+}
+$server->safe_psql('postgres', 'VACUUM t; INSERT INTO t SELECT i, vec(i) FROM generate_series(3001, 3040) i; VACUUM t');
+check_index('sparse, vacuum', complete => 1);
+refill(300);
+
+# ----------------------------------------------------------------------
 # Build
 # ----------------------------------------------------------------------
 
