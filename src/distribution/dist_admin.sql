@@ -178,3 +178,30 @@ COMMENT ON COLUMN vecdist.partitions.bound IS 'which rows it takes';
 COMMENT ON COLUMN vecdist.partitions.rows IS 'rows as of its last ANALYZE on this server; NULL if there was none';
 COMMENT ON COLUMN vecdist.partitions.bytes IS 'size with indexes and TOAST, where the partition lives on this server; else NULL';
 GRANT SELECT ON vecdist.workers, vecdist.partitions TO PUBLIC;
+
+CREATE FUNCTION vecdist.connections(
+    OUT worker text,
+    OUT role regrole,
+    OUT primary_only boolean,
+    OUT state text,
+    OUT server text,
+    OUT is_standby boolean,
+    OUT pid integer,
+    OUT in_transaction boolean,
+    OUT prepared_statements integer)
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'vecdist_connections'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION vecdist.connections() IS 'connections of this session to other servers';
+CREATE VIEW vecdist.connections AS SELECT * FROM vecdist.connections();
+COMMENT ON VIEW vecdist.connections IS 'connections of this session to other servers';
+COMMENT ON COLUMN vecdist.connections.worker IS 'worker group';
+COMMENT ON COLUMN vecdist.connections.role IS 'role whose user mapping is used';
+COMMENT ON COLUMN vecdist.connections.primary_only IS 'false: any server of the group may answer';
+COMMENT ON COLUMN vecdist.connections.state IS 'idle, busy, connecting, closed; broken: lost, with a transaction that must abort';
+COMMENT ON COLUMN vecdist.connections.server IS 'host:port of the server in use';
+COMMENT ON COLUMN vecdist.connections.is_standby IS 'it is a standby';
+COMMENT ON COLUMN vecdist.connections.pid IS 'process there, as in its pg_stat_activity';
+COMMENT ON COLUMN vecdist.connections.in_transaction IS 'a remote transaction is open';
+COMMENT ON COLUMN vecdist.connections.prepared_statements IS 'statements prepared there';
+GRANT SELECT ON vecdist.connections TO PUBLIC;

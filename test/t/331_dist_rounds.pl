@@ -223,7 +223,21 @@ $session->query_safe('SAVEPOINT s');
 $search->('four', 1000);
 $session->query_safe('ROLLBACK TO s');
 is($search->('four', 1000), 1000, 'after ROLLBACK TO');
+my $connections = "SELECT string_agg(concat_ws(' ', worker, state, in_transaction,
+    primary_only, is_standby, prepared_statements > 0), ', ' ORDER BY worker)
+    FROM vecdist.connections WHERE %s";
+is($session->query_safe(sprintf $connections, 'true'),
+	join(', ', map { "$_ idle t t f t" } @groups),
+	'vecdist.connections: remote transactions are open');
+my $pid = $session->query_safe(
+	"SELECT pid FROM vecdist.connections WHERE worker = '$groups[0]'");
+is( $cluster->worker($groups[0])->safe_psql('postgres',
+		"SELECT application_name FROM pg_stat_activity WHERE pid = $pid"),
+	'vecdist',
+	'and the process is found on the worker');
 $session->query_safe('COMMIT');
+is($session->query_safe(sprintf $connections, 'in_transaction'), '',
+	'vecdist.connections: no remote transaction is left');
 
 # ----------------------------------------------------------------------
 # The worker's side by itself: two rounds from one snapshot
