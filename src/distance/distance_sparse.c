@@ -15,9 +15,23 @@
  *-------------------------------------------------------------------------
  */
 #include <math.h>
+#include <stdbool.h>
+#include <string.h>
 
 #include "distance/distance_impl.h"
 #include "distance/distance_sparse.h"
+
+/* x if 'wanted', else 0: by a mask, since compilers would branch. */
+static inline double
+element_if(float x, bool wanted)
+{
+	uint32_t	bits;
+
+	memcpy(&bits, &x, sizeof(bits));
+	bits &= -(uint32_t) wanted;
+	memcpy(&x, &bits, sizeof(x));
+	return x;
+}
 
 /*
  * The walk: calls TERM(x, y) for every index that occurs in one of the lists,
@@ -32,8 +46,8 @@
 		{ \
 			int32_t		index_a = (a)->index[i]; \
 			int32_t		index_b = (b)->index[j]; \
-			double		x = index_a <= index_b ? (a)->x[i] : 0.0f; \
-			double		y = index_b <= index_a ? (b)->x[j] : 0.0f; \
+			double		x = element_if((a)->x[i], index_a <= index_b); \
+			double		y = element_if((b)->x[j], index_b <= index_a); \
 			\
 			TERM(x, y); \
 			i += index_a <= index_b; \
@@ -77,9 +91,9 @@ DistanceSparseInnerProduct(const DistanceSparse *a, const DistanceSparse *b)
 	{
 		int32_t		index_a = a->index[i];
 		int32_t		index_b = b->index[j];
-		double		y = index_a == index_b ? b->x[j] : 0.0f;
+		double		x = element_if(a->x[i], index_a == index_b);
 
-		total += a->x[i] * y;
+		total += x * b->x[j];
 		i += index_a <= index_b;
 		j += index_b <= index_a;
 	}
