@@ -117,7 +117,6 @@ SELECT test_orders('vector', 2, 160, 1, 1000, true);
 SELECT test_orders('vector', 3, 320, 3, 1000, true);
 SELECT test_orders('vector', 17, 320, 3, 1000, true);
 SELECT test_orders('vector', 130, 160, 3, 1000, true);
-SELECT test_orders('halfvec', 3, 320, 3, 1000, true);
 SELECT test_orders('halfvec', 17, 320, 3, 1000, true);
 SELECT test_orders('sparsevec', 3, 320, 3, 1000, true);
 SELECT test_orders('sparsevec', 130, 160, 3, 1000, true);
@@ -127,7 +126,6 @@ SET vhnsw.ef_search = 20;
 SELECT scans AS scans_before, expanded AS expanded_before FROM vhnsw_session_stats() \gset
 SELECT test_orders('vector', 3, 1200, 11, 15, false);
 SELECT test_orders('vector', 33, 1200, 11, 15, false);
-SELECT test_orders('halfvec', 33, 1200, 11, 15, false);
 SELECT test_orders('sparsevec', 33, 1200, 11, 15, false);
 SELECT expanded - :expanded_before > 10 * (scans - :scans_before) AS used_the_graph
     FROM vhnsw_session_stats();

@@ -89,7 +89,7 @@ DECLARE
 BEGIN
     FOR c IN SELECT *, 'items_' || class AS items FROM classes LOOP
         EXECUTE format('SELECT count(*) FROM %I', c.items) INTO total;
-        FOR n IN 1000..1010 LOOP
+        FOR n IN 1000..1003 LOOP
             query := coalesce(literal(split_part(c.type, '(', 1), elements(n)), NULL);
             statement := format('SELECT array_agg(d), count(*) FROM
                 (SELECT v %s %L::%s AS d FROM %I ORDER BY 1) s', c.operator, query, c.type, c.items);
