@@ -173,7 +173,7 @@ def run(server):
         print("| %s | %s | %.3f | %.3f | %.3f | %.1f |"
               % (description, *found["chosen"], found["index"][1],
                  found["exact"][1], ratio), flush=True)
-    print("\n%d of the choices were wrong by more than a factor of 2." % wrong)
+    print("\nChoices that were wrong by more than a factor of 2: %d" % wrong)
 
 
 def main():

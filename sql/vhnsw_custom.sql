@@ -266,6 +266,21 @@ SELECT agrees('SELECT id FROM items WHERE v IS NOT NULL ORDER BY v <-> random_ve
 SELECT agrees('SELECT id FROM items WHERE v IS NOT NULL ORDER BY v <-> ''[1e30,1,1,1,1,1,1,1]'', id LIMIT 1900');
 RESET work_mem;
 
+-- iterative_scan: off ends after ef elements, the others go on
+SET vhnsw.ef_search = 10;
+SET vhnsw.filter_strategy = search;
+SET vhnsw.iterative_scan = off;
+SELECT count(*) BETWEEN 1 AND 19 AS few
+FROM (SELECT id FROM items WHERE category >= 15 ORDER BY v <-> random_vector(8, 9) LIMIT 20) s;
+SET vhnsw.iterative_scan = relaxed_order;
+SELECT count(*) FROM (SELECT id FROM items WHERE category >= 15 ORDER BY v <-> random_vector(8, 9) LIMIT 20) s;
+SET vhnsw.iterative_scan = strict_order;
+SELECT count(*), array_agg(d) = array_agg(d ORDER BY d) AS in_order
+FROM (SELECT v <-> random_vector(8, 9) AS d FROM items WHERE category >= 15 ORDER BY d LIMIT 20) s;
+RESET vhnsw.iterative_scan;
+RESET vhnsw.filter_strategy;
+SET vhnsw.ef_search = 1000;
+
 -- what does not match
 SET enable_seqscan = on;
 EXPLAIN (COSTS OFF) SELECT id FROM items ORDER BY v <-> '[1,1,1,1,1,1,1,1]' DESC LIMIT 1;
