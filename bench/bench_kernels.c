@@ -90,14 +90,15 @@ static uint8_t *memory;
 
 #ifdef __x86_64__
 
-typedef double (*LoadLimit) (const uint8_t *p, int num_bytes);
+typedef double (*LoadLimit) (const uint8_t *a, int bytes_a, const uint8_t *b, int bytes_b);
 typedef double (*FmaLimit) (const uint8_t *a, const uint8_t *b, int dim);
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,f16c")))
 
-AVX512 static double
-load_avx512(const uint8_t *p, int num_bytes)
+AVX512 static inline
+__attribute__((always_inline)) __m512i
+or_avx512(const uint8_t *p, int num_bytes)
 {
 	__m512i		x[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(),
 	_mm512_setzero_si512(), _mm512_setzero_si512()};
@@ -114,12 +115,20 @@ load_avx512(const uint8_t *p, int num_bytes)
 		x[0] = _mm512_or_si512(x[0], _mm512_loadu_si512(p + i));
 	if (i < num_bytes)
 		x[1] = _mm512_or_si512(x[1], _mm512_maskz_loadu_epi8(((__mmask64) 1 << (num_bytes - i)) - 1, p + i));
-	x[0] = _mm512_or_si512(_mm512_or_si512(x[0], x[1]), _mm512_or_si512(x[2], x[3]));
-	return (double) _mm_cvtsi128_si32(_mm512_castsi512_si128(x[0]));
+	return _mm512_or_si512(_mm512_or_si512(x[0], x[1]), _mm512_or_si512(x[2], x[3]));
 }
 
-AVX2 static double
-load_avx2(const uint8_t *p, int num_bytes)
+AVX512 static double
+load_avx512(const uint8_t *a, int bytes_a, const uint8_t *b, int bytes_b)
+{
+	__m512i		x = _mm512_or_si512(or_avx512(a, bytes_a), or_avx512(b, bytes_b));
+
+	return (double) _mm_cvtsi128_si32(_mm512_castsi512_si128(x));
+}
+
+AVX2 static inline
+__attribute__((always_inline)) __m256i
+or_avx2(const uint8_t *p, int num_bytes)
 {
 	__m256i		x[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(),
 	_mm256_setzero_si256(), _mm256_setzero_si256()};
@@ -134,8 +143,15 @@ load_avx2(const uint8_t *p, int num_bytes)
 		x[0] = _mm256_or_si256(x[0], _mm256_loadu_si256((const __m256i *) (p + i)));
 	for (; i < num_bytes; i++)
 		x[1] = _mm256_or_si256(x[1], _mm256_set1_epi8((char) p[i]));
-	x[0] = _mm256_or_si256(_mm256_or_si256(x[0], x[1]), _mm256_or_si256(x[2], x[3]));
-	return (double) _mm_cvtsi128_si32(_mm256_castsi256_si128(x[0]));
+	return _mm256_or_si256(_mm256_or_si256(x[0], x[1]), _mm256_or_si256(x[2], x[3]));
+}
+
+AVX2 static double
+load_avx2(const uint8_t *a, int bytes_a, const uint8_t *b, int bytes_b)
+{
+	__m256i		x = _mm256_or_si256(or_avx2(a, bytes_a), or_avx2(b, bytes_b));
+
+	return (double) _mm_cvtsi128_si32(_mm256_castsi256_si128(x));
 }
 
 /* Dimensions of all sets but 100 are multiples of 32; its tail is 4. */
@@ -215,8 +231,8 @@ static double
 call_limit(int version, Kernel kernel, const uint8_t *v, int dim)
 {
 	if (version == LIMIT_LOAD)
-		return load_limit(query, (dim * info[kernel].query_bits + 7) / 8) +
-			load_limit(v, (dim * info[kernel].vector_bits + 7) / 8);
+		return load_limit(query, (dim * info[kernel].query_bits + 7) / 8,
+						  v, (dim * info[kernel].vector_bits + 7) / 8);
 	return (info[kernel].query_bits == 16 ? fma_half_limit : fma_limit) (query, v, dim);
 }
 

@@ -305,6 +305,13 @@ avx512_dot_int8(const int8_t *a, const int8_t *b, int dim)
 	return _mm512_reduce_add_epi32(_mm512_sub_epi32(dot, _mm512_slli_epi32(sum_b, 7)));
 }
 
+/* sum + the number of bits set in x, as eight 64-bit numbers */
+AVX512_INLINE __m512i
+add_bit_count(__m512i sum, __m512i x)
+{
+	return _mm512_add_epi64(sum, _mm512_popcnt_epi64(x));
+}
+
 AVX512 static uint64_t
 avx512_hamming(const uint8_t *a, const uint8_t *b, int num_bytes)
 {
@@ -312,16 +319,14 @@ avx512_hamming(const uint8_t *a, const uint8_t *b, int num_bytes)
 	int			i;
 
 	for (i = 0; i + 64 <= num_bytes; i += 64)
-		sum = _mm512_add_epi64(sum,
-							   _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(a + i),
-																	_mm512_loadu_si512(b + i))));
+		sum = add_bit_count(sum, _mm512_xor_si512(_mm512_loadu_si512(a + i),
+												  _mm512_loadu_si512(b + i)));
 	if (i < num_bytes)
 	{
 		__mmask64	mask = first_of_64(num_bytes - i);
 
-		sum = _mm512_add_epi64(sum,
-							   _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, a + i),
-																	_mm512_maskz_loadu_epi8(mask, b + i))));
+		sum = add_bit_count(sum, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, a + i),
+												  _mm512_maskz_loadu_epi8(mask, b + i)));
 	}
 	return (uint64_t) _mm512_reduce_add_epi64(sum);
 }
@@ -332,15 +337,25 @@ avx512_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 {
 	__m512i		common = _mm512_setzero_si512();
 	__m512i		total = _mm512_setzero_si512();
+	__m512i		va;
+	__m512i		vb;
+	int			i;
 
-	for (int i = 0; i < num_bytes; i += 64)
+	for (i = 0; i + 64 <= num_bytes; i += 64)
+	{
+		va = _mm512_loadu_si512(a + i);
+		vb = _mm512_loadu_si512(b + i);
+		common = add_bit_count(common, _mm512_and_si512(va, vb));
+		total = add_bit_count(total, _mm512_or_si512(va, vb));
+	}
+	if (i < num_bytes)
 	{
 		__mmask64	mask = first_of_64(num_bytes - i);
-		__m512i		va = _mm512_maskz_loadu_epi8(mask, a + i);
-		__m512i		vb = _mm512_maskz_loadu_epi8(mask, b + i);
 
-		common = _mm512_add_epi64(common, _mm512_popcnt_epi64(_mm512_and_si512(va, vb)));
-		total = _mm512_add_epi64(total, _mm512_popcnt_epi64(_mm512_or_si512(va, vb)));
+		va = _mm512_maskz_loadu_epi8(mask, a + i);
+		vb = _mm512_maskz_loadu_epi8(mask, b + i);
+		common = add_bit_count(common, _mm512_and_si512(va, vb));
+		total = add_bit_count(total, _mm512_or_si512(va, vb));
 	}
 	counts->common = (uint64_t) _mm512_reduce_add_epi64(common);
 	counts->total = (uint64_t) _mm512_reduce_add_epi64(total);
