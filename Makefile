@@ -111,8 +111,10 @@ bench-single: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
 bench-planner: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_planner.py
+bench-types: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_types.py
 
-.PHONY: bench-build bench-kernels bench-single bench-planner
+.PHONY: bench-build bench-kernels bench-single bench-planner bench-types
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -126,7 +128,7 @@ help:
 	@echo 'make format check-format lay out the source'
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
-	@echo 'make bench-kernels bench-single bench-planner'
+	@echo 'make bench-kernels bench-single bench-planner bench-types'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help

@@ -15,16 +15,7 @@ Variables, with their defaults:
     SHARED_BUFFERS=1GB  MAINTENANCE_WORK_MEM=1GB
 """
 
-import os
-import pwd
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-
-import bench_single
-from bench_single import number, option, say
+from bench_server import number, option, private_server, say
 
 SETTINGS = (
     ("chosen", ""),
@@ -177,22 +168,8 @@ def run(server):
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    scratch = tempfile.mkdtemp(prefix="vecdist-bench-")
-    user = subprocess.run([os.path.join(bench_single.ROOT, "dev/as-user"), "--name"],
-                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    server = None
-    try:
-        os.chmod(scratch, 0o755)
-        if os.getuid() == 0:
-            os.chown(scratch, pwd.getpwnam(user).pw_uid, -1)
-        server = bench_single.Server(scratch)
-        server.start()
+    with private_server() as server:
         run(server)
-    finally:
-        if server is not None:
-            server.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
