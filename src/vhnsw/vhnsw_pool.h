@@ -66,12 +66,11 @@ VhnswPoolKeyEstimate(VhnswPoolKey key)
 	return estimate;
 }
 
-/* Where a candidate stands or would stand. */
+/* Where a candidate stands or would stand among the first n. */
 static inline int
-VhnswPoolPosition(const VhnswPool *pool, VhnswPoolKey key)
+VhnswPoolPositionBefore(const VhnswPool *pool, VhnswPoolKey key, int n)
 {
 	const VhnswCandidate *first = pool->items;
-	int			n = pool->count;
 
 	while (n > 0)
 	{
@@ -81,6 +80,12 @@ VhnswPoolPosition(const VhnswPool *pool, VhnswPoolKey key)
 		n -= half;
 	}
 	return first - pool->items;
+}
+
+static inline int
+VhnswPoolPosition(const VhnswPool *pool, VhnswPoolKey key)
+{
+	return VhnswPoolPositionBefore(pool, key, pool->count);
 }
 
 static inline void
@@ -127,6 +132,56 @@ VhnswPoolPut(VhnswPool *pool, VhnswPoolKey key, struct VhnswFound *found)
 	return fits;
 }
 
+/*
+ * Put n candidates that are not expanded in their places; sorts 'keys', all of
+ * them below the limit.  Returns false if the pool had no room for all.
+ *
+ * Together, because then what stands in the pool moves once and not n times.
+ */
+static inline bool
+VhnswPoolPutMany(VhnswPool *pool, VhnswPoolKey *keys, int n)
+{
+	bool		fit = pool->count + n <= pool->capacity;
+	int			end;
+
+	for (int i = 1; i < n; i++)
+	{
+		VhnswPoolKey key = keys[i];
+		int			j = i;
+
+		for (; j > 0 && keys[j - 1] > key; j--)
+			keys[j] = keys[j - 1];
+		keys[j] = key;
+	}
+
+	/* The farthest of both leave. */
+	while (pool->count + n > pool->capacity)
+	{
+		if (n > 0 && (pool->count == 0 ||
+					  keys[n - 1] > pool->items[pool->count - 1].key))
+			pool->limit = keys[--n];
+		else
+			pool->limit = pool->items[--pool->count].key;
+	}
+	pool->next = Min(pool->next, pool->count);
+
+	end = pool->count;
+	pool->count += n;
+	for (int i = n - 1; i >= 0; i--)
+	{
+		int			position = VhnswPoolPositionBefore(pool, keys[i], end);
+
+		memmove(&pool->items[position + i + 1], &pool->items[position],
+				(end - position) * sizeof(VhnswCandidate));
+		pool->items[position + i].key = keys[i];
+		pool->items[position + i].found = NULL;
+		end = position;
+	}
+	if (n > 0)
+		pool->next = Min(pool->next, end);
+	return fit;
+}
+
 /* Take the candidate at a position out. */
 static inline void
 VhnswPoolRemoveAt(VhnswPool *pool, int i)
@@ -139,14 +194,16 @@ VhnswPoolRemoveAt(VhnswPool *pool, int i)
 	VhnswPoolSkipExpanded(pool);
 }
 
-/* Take a candidate out, if it is there. */
-static inline void
+/* Take a candidate out; false if it is not there. */
+static inline bool
 VhnswPoolRemove(VhnswPool *pool, VhnswPoolKey key)
 {
 	int			i = VhnswPoolPosition(pool, key);
 
-	if (i < pool->count && pool->items[i].key == key)
-		VhnswPoolRemoveAt(pool, i);
+	if (i == pool->count || pool->items[i].key != key)
+		return false;
+	VhnswPoolRemoveAt(pool, i);
+	return true;
 }
 
 #endif							/* VHNSW_POOL_H */

@@ -192,6 +192,8 @@ add_candidates(VhnswSearch *search, const VhnswElement *elements,
 {
 	VhnswSeenTable *table = &search->seen;
 	VhnswPool  *pool = &search->pool;
+	VhnswPoolKey keys[VHNSW_MAX_DEGREE];
+	int			nkeys = 0;
 
 	VhnswSeenReserve(table, n);
 	for (int i = 0; i < n; i++)
@@ -217,17 +219,23 @@ add_candidates(VhnswSearch *search, const VhnswElement *elements,
 		{
 			VhnswPoolKey old = VhnswMakePoolKey(seen->estimate, elements[i]);
 
-			if (old < pool->limit)
-				VhnswPoolRemove(pool, old);
+			/* A damaged list may name it twice: then it is not there yet. */
+			if (old < pool->limit && !VhnswPoolRemove(pool, old))
+				continue;
 			VhnswEdgeMerge(&seen->estimate, &seen->deviation, estimates[i],
 						   deviations[i]);
 		}
 		key = VhnswMakePoolKey(seen->estimate, elements[i]);
-		if (!VhnswPoolPut(pool, key, NULL))
+		if (key < pool->limit)
+			keys[nkeys++] = key;
+		else
 			search->forgot = true;
-		if (pool->items[pool->next].key == key)
-			VhnswPrefetchSlot(&search->layout, search->hints, elements[i]);
 	}
+	if (!VhnswPoolPutMany(pool, keys, nkeys))
+		search->forgot = true;
+	if (pool->next < pool->count)
+		VhnswPrefetchSlot(&search->layout, search->hints,
+						  VhnswPoolKeyElement(pool->items[pool->next].key));
 }
 
 /*
