@@ -107,6 +107,8 @@ bench-kernels:
 	@$(CC) -std=gnu99 -O2 -ffp-contract=off -Wall -Isrc -o build/bench/bench_kernels \
 		bench/bench_kernels.c src/distance/*.c -lm
 	@build/bench/bench_kernels $(KERNELS)
+bench-index: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_build.py
 bench-single: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
 bench-planner: bench-build
@@ -114,7 +116,7 @@ bench-planner: bench-build
 bench-types: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_types.py
 
-.PHONY: bench-build bench-kernels bench-single bench-planner bench-types
+.PHONY: bench-build bench-index bench-kernels bench-single bench-planner bench-types
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'

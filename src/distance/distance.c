@@ -10,6 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_block.h"
 #include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
@@ -70,6 +71,7 @@ static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y
 							  const float *a, const float *b, int dim);
 static bool same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 						   const int8_t *query);
+static bool same_block(const DistanceKernels *x, const DistanceKernels *y);
 
 /*
  * DistanceInit
@@ -183,7 +185,8 @@ DistanceSelfTest(const DistanceKernels *kernels)
 			!same_half_results(kernels, &distance_scalar_kernels, a, b, dim))
 			return false;
 	}
-	return same_edge_dots(kernels, &distance_scalar_kernels, codes_a);
+	return same_edge_dots(kernels, &distance_scalar_kernels, codes_a) &&
+		same_block(kernels, &distance_scalar_kernels);
 }
 
 static bool
@@ -287,6 +290,37 @@ same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 			return false;
 	}
 	return true;
+}
+
+/* One block, with the largest sums that are possible in it. */
+static bool
+same_block(const DistanceKernels *x, const DistanceKernels *y)
+{
+	enum
+	{
+	row_bytes = 24};
+	uint8_t		row_codes[DISTANCE_ROWS * row_bytes];
+	int8_t		panel_codes[DISTANCE_PANEL * row_bytes];
+	float		floats[3][DISTANCE_PANEL];
+	int32_t		sums[DISTANCE_PANEL];
+	float		distances[2][DISTANCE_ROWS * DISTANCE_PANEL];
+	DistanceRows rows = {row_codes, floats[0], floats[1], floats[2]};
+	DistancePanel panel = {panel_codes, floats[0], floats[1], floats[2], sums};
+
+	for (int i = 0; i < (int) sizeof(row_codes); i++)
+		row_codes[i] = i < row_bytes ? 127 : i * 37 % 127 + 1;
+	for (int i = 0; i < (int) sizeof(panel_codes); i++)
+		panel_codes[i] = i % 64 < 4 ? 63 : i % 64 < 8 ? -63 : i * 29 % 127 - 63;
+	for (int i = 0; i < DISTANCE_PANEL; i++)
+	{
+		floats[0][i] = (float) i * 1000;
+		floats[1][i] = 0.1f * (float) i;
+		floats[2][i] = (float) i * 1700 - 20000;
+		sums[i] = i * 77 - 600;
+	}
+	return x->block_near(&rows, &panel, row_bytes, distances[0]) ==
+		y->block_near(&rows, &panel, row_bytes, distances[1]) &&
+		memcmp(distances[0], distances[1], sizeof(distances[0])) == 0;
 }
 
 /*

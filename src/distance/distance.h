@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "distance/distance_block.h"
 #include "distance/distance_half.h"
 
 #define DISTANCE_LANES 32
@@ -93,6 +94,11 @@ typedef struct DistanceKernels
 	/* Query with codes of 1 or 2 bits of many neighbors: distance_edge.c */
 	void		(*edge_dots) (const int8_t *query, const uint8_t *codes, int bits,
 							  int num_chunks, int num_groups, int32_t *dots);
+
+	/* Four vectors with sixteen, by 7-bit codes: distance_block.c */
+	uint64_t	(*block_near) (const DistanceRows *rows,
+							   const DistancePanel *panel, int row_bytes,
+							   float *distances);
 
 	/*
 	 * Sums of |a - scale b| and |scale_a a - scale_b b|; scales are finite. A
@@ -213,6 +219,13 @@ DistanceEdgeDots(const int8_t *query, const uint8_t *codes, int bits,
 {
 	distance_kernels->edge_dots(query, codes, bits, num_chunks, num_groups,
 								dots);
+}
+
+static inline uint64_t
+DistanceBlockNear(const DistanceRows *rows, const DistancePanel *panel,
+				  int row_bytes, float *distances)
+{
+	return distance_kernels->block_near(rows, panel, row_bytes, distances);
 }
 
 /* Number of bits that differ. */

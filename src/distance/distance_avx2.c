@@ -13,6 +13,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_block.h"
 #include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
@@ -556,6 +557,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,
 	.edge_dots = DistanceEdgeDotsAvx2,
+	.block_near = DistanceBlockNearAvx2,
 	.hamming = avx2_hamming,
 	.jaccard = avx2_jaccard,
 };

@@ -15,6 +15,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_block.h"
 #include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
@@ -380,6 +381,7 @@ const DistanceKernels distance_avx512_kernels = {
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,
 	.edge_dots = DistanceEdgeDotsAvx2,
+	.block_near = DistanceBlockNearAvx512,
 	.hamming = avx512_hamming,
 	.jaccard = avx512_jaccard,
 };

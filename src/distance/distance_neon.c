@@ -10,6 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_block.h"
 #include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
@@ -439,6 +440,7 @@ const DistanceKernels distance_neon_kernels = {
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,
 	.edge_dots = DistanceEdgeDotsScalar,
+	.block_near = DistanceBlockNearScalar,
 	.hamming = neon_hamming,
 	.jaccard = neon_jaccard,
 };

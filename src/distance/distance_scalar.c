@@ -9,6 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "distance/distance_block.h"
 #include "distance/distance_edge.h"
 #include "distance/distance_impl.h"
 
@@ -407,6 +408,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.l1_float_int8 = scalar_l1_float_int8,
 	.l1_int8 = scalar_l1_int8,
 	.edge_dots = DistanceEdgeDotsScalar,
+	.block_near = DistanceBlockNearScalar,
 	.hamming = scalar_hamming,
 	.jaccard = scalar_jaccard,
 };

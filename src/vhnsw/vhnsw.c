@@ -53,6 +53,7 @@ VECDIST_FUNCTION_INFO_V1(vhnsw_sparsevec_type);
 
 int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
 int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
+int			vhnsw_build_method = VHNSW_BUILD_AUTO;
 double		vhnsw_gamma = 0;
 double		vhnsw_scan_mem_multiplier = 1;
 
@@ -70,6 +71,13 @@ static const struct config_enum_entry iterative_scan_values[] = {
 	{"off", VHNSW_ITERATIVE_OFF, false},
 	{"relaxed_order", VHNSW_ITERATIVE_RELAXED, false},
 	{"strict_order", VHNSW_ITERATIVE_STRICT, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry build_method_values[] = {
+	{"auto", VHNSW_BUILD_AUTO, false},
+	{"search", VHNSW_BUILD_SEARCH, false},
+	{"blocked", VHNSW_BUILD_BLOCKED, false},
 	{NULL, 0, false}
 };
 
@@ -127,6 +135,13 @@ VhnswInit(void)
 							 &vhnsw_scan_mem_multiplier,
 							 1, 1, 1000,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("vhnsw.build_method",
+							 "How CREATE INDEX finds the neighbors of elements.",
+							 "By searching for each, or by comparing all pairs in overlapping clusters; \"auto\" chooses.",
+							 &vhnsw_build_method,
+							 VHNSW_BUILD_AUTO, build_method_values,
+							 PGC_USERSET, GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
 	VhnswDemandInit();
 	VhnswCustomInit();
 	VhnswStatsInit();
@@ -277,6 +292,10 @@ vhnswbuildphasename(int64 phase)
 			return "sampling";
 		case VHNSW_PHASE_LOAD:
 			return "loading tuples";
+		case VHNSW_PHASE_CLUSTER:
+			return "clustering";
+		case VHNSW_PHASE_JOIN:
+			return "computing neighbors";
 		case VHNSW_PHASE_LINK:
 			return "linking lists";
 		case VHNSW_PHASE_SKETCH:

@@ -36,10 +36,12 @@
 /* Phases of CREATE INDEX, after PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE. */
 #define VHNSW_PHASE_SAMPLE 2
 #define VHNSW_PHASE_LOAD 3
-#define VHNSW_PHASE_LINK 4
-#define VHNSW_PHASE_SKETCH 5
-#define VHNSW_PHASE_WRITE 6
-#define VHNSW_PHASE_LOG 7
+#define VHNSW_PHASE_CLUSTER 4
+#define VHNSW_PHASE_JOIN 5
+#define VHNSW_PHASE_LINK 6
+#define VHNSW_PHASE_SKETCH 7
+#define VHNSW_PHASE_WRITE 8
+#define VHNSW_PHASE_LOG 9
 
 typedef struct VhnswOptions
 {
@@ -56,9 +58,17 @@ typedef enum VhnswIterativeScan
 	VHNSW_ITERATIVE_STRICT
 } VhnswIterativeScan;
 
+typedef enum VhnswBuildMethod
+{
+	VHNSW_BUILD_AUTO,
+	VHNSW_BUILD_SEARCH,
+	VHNSW_BUILD_BLOCKED
+} VhnswBuildMethod;
+
 /* settings */
 extern int	vhnsw_ef_search;
 extern int	vhnsw_iterative_scan;
+extern int	vhnsw_build_method;
 extern double vhnsw_gamma;
 extern double vhnsw_scan_mem_multiplier;
 

@@ -444,10 +444,7 @@ write_out(BuildState *state)
 	MemoryContext old_context = MemoryContextSwitchTo(state->graph_context);
 	VhnswSketches *sketches;
 
-	report_phase(VHNSW_PHASE_LINK);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 state->graph->count);
-	VhnswGraphLink(state->graph);
+	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
 	report_phase(VHNSW_PHASE_SKETCH);
 	sketches = VhnswMakeSketches(state->graph,
 								 RelationGetRelationName(state->index));

@@ -24,11 +24,16 @@
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
 
+#include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_select.h"
 
 #define LIST_SLACK 1.3
+
+/* Fewer elements are linked by search. */
+#define MIN_BLOCKED 1000
 
 /* Random order without random results. */
 #define ORDER_SEED UINT64CONST(0x76686E7377)
@@ -86,6 +91,8 @@ typedef struct Workspace
 	VhnswLink  *selected;
 } Workspace;
 
+static bool wants_blocks(const VhnswGraph *graph);
+static void link_by_search(VhnswGraph *graph);
 static void allocate_lists(VhnswGraph *graph);
 static void shuffle(VhnswGraph *graph);
 static void link_element(VhnswGraph *graph, uint32 position, Workspace *work);
@@ -141,11 +148,12 @@ VhnswGraphCreate(const VhnswLayout *layout, uint64 memory_limit,
 bool
 VhnswGraphIsFull(const VhnswGraph *graph)
 {
-	uint64		per_element = graph->code_size + sizeof(ItemPointerData) +
-	3 * sizeof(CodesEntry) +	/* the hash is at most half full */
-	sizeof(uint8) + 2 * sizeof(uint32) +
+	uint64		by_search = sizeof(uint8) + 2 * sizeof(uint32) +
 	(uint64) graph->list_capacity * (sizeof(uint32) + sizeof(float));
+	uint64		per_element = graph->code_size + sizeof(ItemPointerData) +
+	3 * sizeof(CodesEntry);		/* the hash is at most half full */
 
+	per_element += Max(by_search, VhnswBlockedElementBytes(&graph->layout));
 	return (graph->count + 1) * per_element +
 		(uint64) graph->nduplicates * sizeof(VhnswDuplicate) >
 		graph->memory_limit;
@@ -193,18 +201,61 @@ VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code, ItemPointer tid)
  *		Give every element its neighbors, after all have been added.
  */
 void
-VhnswGraphLink(VhnswGraph *graph)
+VhnswGraphLink(VhnswGraph *graph, const char *index_name)
+{
+	bool		done;
+
+	codes_destroy(graph->hash);
+	graph->hash = NULL;
+
+	/* Before anything is said about elements: it gives them new numbers. */
+	done = wants_blocks(graph) && VhnswBlockedLink(graph, index_name);
+	shuffle(graph);
+	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
+	if (!done)
+		link_by_search(graph);
+	attach_unreached(graph);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
+								 graph->count);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
+								 graph->count);
+}
+
+/*
+ * Blocks compare codes of 8 bits, and clusters hold what is near by L2 or
+ * cosine.  In a small table a search costs little.
+ */
+static bool
+wants_blocks(const VhnswGraph *graph)
+{
+	if (!graph->layout.is_rotated || graph->count == 0 ||
+		!VhnswMetricIsSquared(graph->layout.metric))
+		return false;
+	switch (vhnsw_build_method)
+	{
+		case VHNSW_BUILD_SEARCH:
+			return false;
+		case VHNSW_BUILD_BLOCKED:
+			return true;
+		default:
+			return graph->count >= MIN_BLOCKED;
+	}
+}
+
+/* One element after the other. */
+static void
+link_by_search(VhnswGraph *graph)
 {
 	Workspace	work;
 	int			efc = graph->layout.ef_construction;
 	int			degree = graph->layout.degree;
 	int			room = Max(efc + 1, degree * (degree + 1) + 1);
 
-	codes_destroy(graph->hash);
-	graph->hash = NULL;
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+								 VHNSW_PHASE_LINK);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
+								 graph->count);
 	allocate_lists(graph);
-	shuffle(graph);
-	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
 
 	work.pool.capacity = efc;
 	work.pool.entries = palloc_array(PoolEntry, efc + 1);
@@ -229,9 +280,6 @@ VhnswGraphLink(VhnswGraph *graph)
 		if (graph->list_counts[i] < degree)
 			top_up_list(graph, i, &work);
 	}
-	attach_unreached(graph);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
-								 graph->count);
 
 	pfree(work.pool.entries);
 	pfree(work.candidates);
@@ -250,10 +298,6 @@ allocate_lists(VhnswGraph *graph)
 											 places * sizeof(uint32));
 	graph->list_distances = MemoryContextAllocHuge(graph->context,
 												   places * sizeof(float));
-	graph->order = MemoryContextAllocHuge(graph->context, n * sizeof(uint32));
-	graph->visited = MemoryContextAllocHuge(graph->context,
-											n * sizeof(uint32));
-	memset(graph->visited, 0, n * sizeof(uint32));
 }
 
 /*
@@ -263,8 +307,13 @@ allocate_lists(VhnswGraph *graph)
 static void
 shuffle(VhnswGraph *graph)
 {
+	Size		n = Max(graph->count, 1);
 	pg_prng_state prng;
 
+	graph->order = MemoryContextAllocHuge(graph->context, n * sizeof(uint32));
+	graph->visited = MemoryContextAllocHuge(graph->context,
+											n * sizeof(uint32));
+	memset(graph->visited, 0, n * sizeof(uint32));
 	pg_prng_seed(&prng, ORDER_SEED);
 	for (uint32 i = 0; i < graph->count; i++)
 	{
@@ -530,8 +579,10 @@ static bool
 sweep_attach(Sweep *sweep, uint32 host, uint32 id)
 {
 	VhnswGraph *graph = sweep->graph;
+	const VhnswLayout *layout = &graph->layout;
+	const VhnswCode *code = VhnswGraphGetCode(graph, host);
 	uint32	   *ids = VhnswGraphGetIds(graph, host);
-	float	   *distances = VhnswGraphGetDistances(graph, host);
+	float		farthest = 0;
 	int			place = -1;
 
 	if (host == id || sweep->parents[host] == NOT_REACHED)
@@ -542,17 +593,22 @@ sweep_attach(Sweep *sweep, uint32 host, uint32 id)
 	{
 		for (int i = 0; i < graph->list_counts[host]; i++)
 		{
-			if (sweep->parents[ids[i]] != host &&
-				(place < 0 || distances[i] > distances[place]))
+			float		distance;
+
+			if (sweep->parents[ids[i]] == host)
+				continue;
+			distance = VhnswCodeDistance(layout, code,
+										 VhnswGraphGetCode(graph, ids[i]));
+			if (place < 0 || distance > farthest)
+			{
 				place = i;
+				farthest = distance;
+			}
 		}
 		if (place < 0)
 			return false;
 	}
 	ids[place] = id;
-	distances[place] = VhnswCodeDistance(&graph->layout,
-										 VhnswGraphGetCode(graph, host),
-										 VhnswGraphGetCode(graph, id));
 	sweep->hosted[host]++;
 	sweep_reach(sweep, id, host);
 	return true;

@@ -37,11 +37,11 @@ typedef struct VhnswGraph
 	uint32		duplicates_capacity;
 	struct VhnswDuplicate *duplicates;
 
-	/* made by VhnswGraphLink() */
+	/* made by VhnswGraphLink(), which may number the elements anew */
 	int			list_capacity;
 	uint8	   *list_counts;
 	uint32	   *list_ids;		/* list_capacity for each element */
-	float	   *list_distances;
+	float	   *list_distances; /* of the search-based linker only */
 	uint32	   *order;			/* elements in the order of linking */
 	uint32	   *visited;		/* mark of the last search that saw it */
 	uint32		visit_mark;
@@ -67,6 +67,6 @@ extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 extern bool VhnswGraphIsFull(const VhnswGraph *graph);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);
-extern void VhnswGraphLink(VhnswGraph *graph);
+extern void VhnswGraphLink(VhnswGraph *graph, const char *index_name);
 
 #endif							/* VHNSW_GRAPH_H */

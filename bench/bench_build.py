@@ -1,0 +1,164 @@
+"""What building an index costs, and how good the graph is.
+
+Run by "make bench-index" (README.md has a table it made).  Every system and
+method builds the same rows in a private server; a figure is of one build.
+
+    vhnsw blocked, vhnsw search    vhnsw.build_method; ef_construction 200 for
+                                   search, as the reference of quality
+    pgvector                       m = 16, ef_construction = 64
+
+Columns: CPU seconds and wall time of CREATE INDEX, peak memory of the process,
+bytes of the index and of its WAL, and for vhnsw the elements expanded for one
+query at recall@10 of 0.95 and 0.99 (interpolated between values of ef).
+
+Variables: as bench_single.py, with SYSTEMS='blocked search pgvector'.
+METRIC=ip with any set.
+"""
+
+import math
+import os
+import pwd
+import subprocess
+import sys
+import tempfile
+
+import bench_data
+import bench_single
+from bench_single import OPERATORS, Server, number, option, say
+
+METHODS = {
+    "blocked": ("vecdist", "vhnsw", "", "vhnsw.build_method = blocked"),
+    "search": ("vecdist", "vhnsw", ", ef_construction = 200",
+               "vhnsw.build_method = search"),
+    "pgvector": ("vector", "hnsw", "", None),
+}
+EFS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 640)
+
+
+class Build:
+    """One index: what it cost, and what its graph is worth."""
+
+    def __init__(self, server, name, data, copy):
+        self.server = server
+        self.name = name
+        extension, access_method, options, setting = METHODS[name]
+        self.metric = data.metric
+        server.sql("postgres", "DROP DATABASE IF EXISTS bench",
+                   "CREATE DATABASE bench")
+        server.sql("bench", "CREATE EXTENSION " + extension,
+                   "CREATE TABLE items (id integer, v vector(%d))"
+                   % data.base.shape[1],
+                   "COPY items FROM '%s' (FORMAT binary)" % copy,
+                   "VACUUM (ANALYZE, FREEZE) items", "CHECKPOINT")
+        state = ("SELECT rtrim(pg_read_file('/proc/' || pg_backend_pid() ||"
+                 " '/stat'), chr(10)) || '|' || pg_current_wal_insert_lsn() - '0/0'"
+                 " || '|' || extract(epoch FROM clock_timestamp())")
+        statements = ["SET " + setting] if setting else []
+        before, after = server.sql(
+            "bench", *statements, state,
+            "CREATE INDEX items_v ON items USING %s (v vector_%s_ops) WITH (m = 16%s)"
+            % (access_method, data.metric, options), state)
+        before, after = before.split("|"), after.split("|")
+        self.cpu = (bench_single.cpu_seconds(after[0]) -
+                    bench_single.cpu_seconds(before[0]))
+        self.wal = int(after[1]) - int(before[1])
+        self.wall = float(after[2]) - float(before[2])
+        self.size = int(server.sql("bench", "SELECT pg_relation_size('items_v')")[0])
+        self.expansions = {}
+        if access_method == "vhnsw":
+            self.measure(data)
+
+    def measure(self, data):
+        """Expansions at the levels of recall."""
+        meter = bench_data.RecallMeter(data, 10)
+        points = []
+        literals = ["[" + ",".join(repr(float(x)) for x in query) + "]"
+                    for query in data.queries]
+        for ef in EFS:
+            statements = ["SET enable_seqscan = off", "SET vhnsw.ef_search = %d" % ef]
+            statements.append("\n".join(
+                ["PREPARE q AS SELECT string_agg(id::text, ',') FROM (SELECT id FROM items"
+                 " ORDER BY v %s $1 LIMIT 10) x;" % OPERATORS[data.metric]] +
+                ["EXECUTE q('%s');" % literal for literal in literals] +
+                ["SELECT scans || ',' || expanded FROM vhnsw_session_stats();"]))
+            lines = self.run_file(statements)
+            searches, expanded = lines[-1].split(",")
+            answers = [[int(x) for x in line.split(",")] for line in lines[:-1]]
+            points.append((meter.recall(0, answers),
+                           int(expanded) / int(searches)))
+            if points[-1][0] > 0.995:
+                break
+        say("  " + "  ".join("%.4f:%.1f" % p for p in points))
+        for target in (0.95, 0.99):
+            self.expansions[target] = at_recall(points, target)
+
+    def run_file(self, statements):
+        path = os.path.join(self.server.scratch, "queries.sql")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(";\n".join(statements) + ";\n")
+        done = subprocess.run(
+            [os.path.join(self.server.bin, "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1",
+             "-d", self.server.conninfo("bench"), "-f", path],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr.strip())
+        return done.stdout.split("\n")[:-1]
+
+
+def at_recall(points, target):
+    for (r0, e0), (r1, e1) in zip(points, points[1:]):
+        if r0 <= target < r1:
+            share = math.log((1 - r0) / (1 - target)) / math.log(
+                (1 - r0) / max(1 - r1, 1e-6))
+            return e0 * (e1 / e0) ** share
+    return None
+
+
+def figure(value):
+    return "-" if value is None else "%.1f" % value
+
+
+def report(data, builds):
+    print("\n#### %s\n" % data)
+    print("| build | CPU, s | wall, s | index, MB | WAL, MB |"
+          " expansions at 0.95 | at 0.99 |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for build in builds:
+        print("| %s | %.1f | %.1f | %.1f | %.1f | %s | %s |" % (
+            build.name, build.cpu, build.wall, build.size / 1e6,
+            build.wal / 1e6, figure(build.expansions.get(0.95)),
+            figure(build.expansions.get(0.99))), flush=True)
+
+
+def main():
+    source = option("DATA", os.path.join(bench_single.ROOT, "../shared/data"))
+    found = bench_data.list_sets(source)
+    names = option("SETS").split() or sorted(found)
+    user = subprocess.run([os.path.join(bench_single.ROOT, "dev/as-user"), "--name"],
+                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with tempfile.TemporaryDirectory(prefix="vecdist-bench-") as scratch:
+        if os.geteuid() == 0:
+            os.chown(scratch, pwd.getpwnam(user).pw_uid, -1)
+        os.chmod(scratch, 0o755)
+        server = Server(scratch)
+        server.start()
+        try:
+            for name in names:
+                data = bench_data.load(found[name], number("ROWS"),
+                                       number("QUERIES"),
+                                       metric=option("METRIC") or None)
+                if option("METRIC"):
+                    data.neighbors = bench_data.exact_neighbors(
+                        data.base, data.queries, 10, data.metric)
+                say("%s" % data)
+                copy = os.path.join(scratch, "base.copy")
+                bench_data.write_copy(copy, data.base)
+                os.chmod(copy, 0o644)
+                report(data, [Build(server, system, data, copy) for system in
+                              option("SYSTEMS", "blocked search pgvector").split()])
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

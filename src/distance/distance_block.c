@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance_block.c
+ *	  Distances of four vectors from sixteen, by 7-bit codes.
+ *
+ * Sums of products are of integers, and so the same in any order; what follows
+ * is a fixed sequence of float operations for each pair.  So all versions give
+ * the same bits, and a pair has the same distance in either role.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "distance/distance_block.h"
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+/*
+ * DistanceBlockNearScalar
+ *		Distances of all pairs, and which of them are within a limit.
+ *
+ * distances[16 * i + j] becomes that of row i and vector j of the panel.  Bit
+ * 16 * i + j of the result is set if it is not above the limit of either.
+ */
+uint64_t
+DistanceBlockNearScalar(const DistanceRows *rows, const DistancePanel *panel,
+						int row_bytes, float *distances)
+{
+	uint64_t	near = 0;
+
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		const uint8_t *row = rows->codes + (uint64_t) i * row_bytes;
+
+		for (int j = 0; j < DISTANCE_PANEL; j++)
+		{
+			int32_t		dot = 0;
+			float		distance;
+
+			for (int d = 0; d < row_bytes; d++)
+				dot += row[d] * panel->codes[DistancePanelByte(j, d)];
+			dot -= DISTANCE_ROW_OFFSET * panel->sums[j];
+			distance = (rows->addends[i] + panel->addends[j]) -
+				(rows->factors[i] * panel->factors[j]) * (float) dot;
+			distances[DISTANCE_PANEL * i + j] = distance;
+			if (distance <= rows->limits[i] || distance <= panel->limits[j])
+				near |= (uint64_t) 1 << (DISTANCE_PANEL * i + j);
+		}
+	}
+	return near;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+#define AVX2 __attribute__((target("avx2")))
+#define AVX2_INLINE static inline __attribute__((target("avx2"), always_inline))
+#define AVX512_FEATURES "avx512f,avx512bw,avx512vl,avx512vnni"
+#define AVX512 __attribute__((target(AVX512_FEATURES)))
+
+AVX2_INLINE __m256i
+four_bytes(const uint8_t *p)
+{
+	int32_t		word;
+
+	__builtin_memcpy(&word, p, sizeof(word));
+	return _mm256_set1_epi32(word);
+}
+
+/* sum + the products of two chunks; each pair of them is below 2^15 */
+AVX2_INLINE __m256i
+add_two_chunks(__m256i sum, const uint8_t *row, __m256i chunk0, __m256i chunk1)
+{
+	__m256i		products =
+	_mm256_add_epi16(_mm256_maddubs_epi16(four_bytes(row), chunk0),
+					 _mm256_maddubs_epi16(four_bytes(row + 4), chunk1));
+
+	return _mm256_add_epi32(sum, _mm256_madd_epi16(products,
+												   _mm256_set1_epi16(1)));
+}
+
+/* The second half of the work for eight vectors; returns their bits. */
+AVX2_INLINE uint32_t
+finish_8(const DistanceRows *rows, int i, const DistancePanel *panel, int j,
+		 __m256i dots, float *distances)
+{
+	__m256i		offset = _mm256_slli_epi32(_mm256_loadu_si256((const __m256i *) (panel->sums + j)), 6);
+	__m256		dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(dots, offset));
+	__m256		factor = _mm256_mul_ps(_mm256_set1_ps(rows->factors[i]),
+									   _mm256_loadu_ps(panel->factors + j));
+	__m256		distance = _mm256_sub_ps(_mm256_add_ps(_mm256_set1_ps(rows->addends[i]),
+													   _mm256_loadu_ps(panel->addends + j)),
+										 _mm256_mul_ps(factor, dot));
+	__m256		near = _mm256_or_ps(_mm256_cmp_ps(distance,
+												  _mm256_set1_ps(rows->limits[i]),
+												  _CMP_LE_OQ),
+									_mm256_cmp_ps(distance,
+												  _mm256_loadu_ps(panel->limits + j),
+												  _CMP_LE_OQ));
+
+	_mm256_storeu_ps(distances + DISTANCE_PANEL * i + j, distance);
+	return _mm256_movemask_ps(near);
+}
+
+AVX2 uint64_t
+DistanceBlockNearAvx2(const DistanceRows *rows, const DistancePanel *panel,
+					  int row_bytes, float *distances)
+{
+	uint64_t	near = 0;
+
+	/* Two halves of the panel: eight sums would not leave registers enough. */
+	for (int j = 0; j < DISTANCE_PANEL; j += 8)
+	{
+		const uint8_t *row = rows->codes;
+		const int8_t *codes = panel->codes + 4 * j;
+		__m256i		sums[DISTANCE_ROWS];
+
+		for (int i = 0; i < DISTANCE_ROWS; i++)
+			sums[i] = _mm256_setzero_si256();
+		for (int d = 0; d < row_bytes; d += 8)
+		{
+			__m256i		chunk0 = _mm256_loadu_si256((const __m256i *) codes);
+			__m256i		chunk1 = _mm256_loadu_si256((const __m256i *) (codes + 4 * DISTANCE_PANEL));
+
+			for (int i = 0; i < DISTANCE_ROWS; i++)
+				sums[i] = add_two_chunks(sums[i],
+										 row + (uint64_t) i * row_bytes + d,
+										 chunk0, chunk1);
+			codes += 8 * DISTANCE_PANEL;
+		}
+		for (int i = 0; i < DISTANCE_ROWS; i++)
+			near |= (uint64_t) finish_8(rows, i, panel, j, sums[i], distances)
+				<< (DISTANCE_PANEL * i + j);
+	}
+	return near;
+}
+
+AVX512 uint64_t
+DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
+						int row_bytes, float *distances)
+{
+	const uint8_t *row = rows->codes;
+	const int8_t *codes = panel->codes;
+	__m512i		offset = _mm512_slli_epi32(_mm512_loadu_si512(panel->sums), 6);
+	__m512		addends = _mm512_loadu_ps(panel->addends);
+	__m512		factors = _mm512_loadu_ps(panel->factors);
+	__m512		limits = _mm512_loadu_ps(panel->limits);
+	__m512i		sums[DISTANCE_ROWS];
+	uint64_t	near = 0;
+
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		sums[i] = _mm512_setzero_si512();
+	for (int d = 0; d < row_bytes; d += 4)
+	{
+		__m512i		chunk = _mm512_loadu_si512(codes);
+
+		for (int i = 0; i < DISTANCE_ROWS; i++)
+		{
+			int32_t		word;
+
+			__builtin_memcpy(&word, row + (uint64_t) i * row_bytes + d,
+							 sizeof(word));
+			sums[i] = _mm512_dpbusd_epi32(sums[i], _mm512_set1_epi32(word),
+										  chunk);
+		}
+		codes += 4 * DISTANCE_PANEL;
+	}
+
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		__m512		dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[i], offset));
+		__m512		distance =
+		_mm512_sub_ps(_mm512_add_ps(_mm512_set1_ps(rows->addends[i]), addends),
+					  _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(rows->factors[i]),
+												  factors), dot));
+		uint32_t	bits =
+		_mm512_cmp_ps_mask(distance, _mm512_set1_ps(rows->limits[i]),
+						   _CMP_LE_OQ) |
+		_mm512_cmp_ps_mask(distance, limits, _CMP_LE_OQ);
+
+		_mm512_storeu_ps(distances + DISTANCE_PANEL * i, distance);
+		near |= (uint64_t) bits << (DISTANCE_PANEL * i);
+	}
+	return near;
+}
+
+#endif							/* __x86_64__ */

@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * distance_block.h
+ *	  How the codes of many vectors lie in memory to be compared with many.
+ *
+ * Codes have 7 bits and a sign, -63 to 63, in chunks of four dimensions.  Each
+ * vector is packed twice:
+ *
+ *	row		its dimensions one after the other, plus 64, as unsigned bytes
+ *	panel	16 vectors together: [vector 0: 4 bytes] ... [vector 15: 4 bytes]
+ *			for each chunk, as signed bytes
+ *
+ * So one register holds a chunk of 16 (or 8) vectors, the byte products of two
+ * chunks fit 16 bits, and nothing is added up across a register.  What pads
+ * the dimensions to a multiple of eight must be zero in panels.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DISTANCE_BLOCK_H
+#define DISTANCE_BLOCK_H
+
+#include <stdint.h>
+
+#define DISTANCE_ROWS 4
+#define DISTANCE_PANEL 16
+#define DISTANCE_CODE_LIMIT 63
+#define DISTANCE_ROW_OFFSET 64
+
+/* Bytes of a row; a panel takes DISTANCE_PANEL times as much. */
+#define DistanceRowBytes(dims) (((dims) + 7) / 8 * 8)
+
+/*
+ * What turns sums of products into distances, for DISTANCE_ROWS vectors or for
+ * those of a panel: distance = (addend + addend) - (factor * factor) * dot.
+ */
+typedef struct DistanceRows
+{
+	const uint8_t *codes;		/* one row after the other */
+	const float *addends;
+	const float *factors;
+	const float *limits;
+} DistanceRows;
+
+typedef struct DistancePanel
+{
+	const int8_t *codes;
+	const float *addends;
+	const float *factors;
+	const float *limits;
+	const int32_t *sums;		/* of each vector's codes */
+} DistancePanel;
+
+/* The place of vector 'number' and dimension 'dim' in a panel. */
+static inline int
+DistancePanelByte(int number, int dim)
+{
+	return dim / 4 * (4 * DISTANCE_PANEL) + number * 4 + dim % 4;
+}
+
+extern uint64_t DistanceBlockNearScalar(const DistanceRows *rows,
+										const DistancePanel *panel,
+										int row_bytes, float *distances);
+#if defined(__x86_64__) && defined(__GNUC__)
+extern uint64_t DistanceBlockNearAvx2(const DistanceRows *rows,
+									  const DistancePanel *panel,
+									  int row_bytes, float *distances);
+extern uint64_t DistanceBlockNearAvx512(const DistanceRows *rows,
+										const DistancePanel *panel,
+										int row_bytes, float *distances);
+#endif
+
+#endif							/* DISTANCE_BLOCK_H */

@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_block.c
+ *	  Codes of many elements, packed to compare all with all.
+ *
+ * The 8 bits of a code become 7 (distance_block.h says why), with a scale of
+ * their own by least squares.  Lists found with them are as good: what they
+ * hold is ordered again by the 8-bit codes before neighbors are chosen.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "utils/float.h"
+
+#include "vhnsw/vhnsw_block.h"
+
+static void put_codes(VhnswBlock *block, const int8 *codes, float scale,
+					  float norm);
+
+/* Memory that a block takes. */
+Size
+VhnswBlockBytes(int dims, uint32 capacity)
+{
+	return VhnswBlockPlaces((Size) capacity) *
+		(2 * DistanceRowBytes(dims) + 2 * sizeof(float) + sizeof(int32));
+}
+
+/* An empty block in the current memory context. */
+VhnswBlock *
+VhnswBlockCreate(VhnswMetric metric, int dims, uint32 capacity)
+{
+	VhnswBlock *block = palloc0_object(VhnswBlock);
+	Size		places = VhnswBlockPlaces((Size) capacity);
+
+	block->metric = metric;
+	block->dims = dims;
+	block->row_bytes = DistanceRowBytes(dims);
+	block->capacity = capacity;
+	block->rows = palloc_extended(places * block->row_bytes, MCXT_ALLOC_HUGE);
+	block->panels = palloc_extended(places * block->row_bytes,
+									MCXT_ALLOC_HUGE);
+	block->addends = palloc_array(float, places);
+	block->factors = palloc_array(float, places);
+	block->sums = palloc_array(int32, places);
+	return block;
+}
+
+void
+VhnswBlockFree(VhnswBlock *block)
+{
+	pfree(block->rows);
+	pfree(block->panels);
+	pfree(block->addends);
+	pfree(block->factors);
+	pfree(block->sums);
+	pfree(block);
+}
+
+void
+VhnswBlockReset(VhnswBlock *block)
+{
+	block->count = 0;
+}
+
+/* Add a code of vhnsw_rotated.c. */
+void
+VhnswBlockAdd(VhnswBlock *block, const VhnswCode *code)
+{
+	int			dims = block->dims;
+	int8		codes[VHNSW_MAX_BLOCK_DIMS];
+	int32		square;
+	float		scale = 0;
+
+	/* 127 becomes 63, and nothing rounds beyond. */
+	for (int i = 0; i < dims; i++)
+		codes[i] = (int8) ((code->code[i] * 127 + 128) >> 8);
+	square = DistanceDotInt8(codes, codes, dims);
+	if (square > 0)
+		scale = code->scale *
+			(float) DistanceDotInt8(code->code, codes, dims) / (float) square;
+	put_codes(block, codes, scale, code->norm);
+}
+
+/* Add any vector. */
+void
+VhnswBlockAddFloats(VhnswBlock *block, const float *x)
+{
+	int			dims = block->dims;
+	int8		codes[VHNSW_MAX_BLOCK_DIMS];
+	double		norm_squared = DistanceNormSquared(x, dims);
+	double		product = 0;
+	float		largest = 0;
+	int32		square;
+
+	for (int i = 0; i < dims; i++)
+		largest = Max(largest, fabsf(x[i]));
+	for (int i = 0; i < dims; i++)
+		codes[i] = largest > 0 ?
+			(int8) rintf(x[i] / largest * DISTANCE_CODE_LIMIT) : 0;
+	for (int i = 0; i < dims; i++)
+		product += (double) x[i] * codes[i];
+	square = DistanceDotInt8(codes, codes, dims);
+	put_codes(block, codes, square > 0 ? (float) (product / square) : 0,
+			  (float) sqrt(norm_squared));
+}
+
+static void
+put_codes(VhnswBlock *block, const int8 *codes, float scale, float norm)
+{
+	uint32		number = block->count++;
+	uint8	   *row = block->rows + (Size) number * block->row_bytes;
+	int8	   *panel = block->panels +
+	(Size) (number / DISTANCE_PANEL * DISTANCE_PANEL) * block->row_bytes +
+	DistancePanelByte(number % DISTANCE_PANEL, 0);
+	int8		chunk[8];
+	int32		sum = 0;
+
+	Assert(number < VhnswBlockPlaces(block->capacity));
+	for (int i = 0; i < block->dims; i++)
+	{
+		row[i] = (uint8) (codes[i] + DISTANCE_ROW_OFFSET);
+		sum += codes[i];
+	}
+	for (int i = block->dims; i < block->row_bytes; i++)
+		row[i] = DISTANCE_ROW_OFFSET;
+	for (int i = 0; i < block->row_bytes; i += 4)
+	{
+		if (i + 4 <= block->dims)
+			memcpy(panel + i * DISTANCE_PANEL, codes + i, 4);
+		else
+		{
+			memset(chunk, 0, sizeof(chunk));
+			memcpy(chunk, codes + i, Max(block->dims - i, 0));
+			memcpy(panel + i * DISTANCE_PANEL, chunk, 4);
+		}
+	}
+
+	if (VhnswMetricIsSquared(block->metric))
+	{
+		block->addends[number] = norm * norm;
+		block->factors[number] = (float) M_SQRT2 * scale;
+	}
+	else
+	{
+		block->addends[number] = 0;
+		block->factors[number] = scale;
+	}
+	block->sums[number] = sum;
+}
+
+/* Call this when all vectors are added, before comparing. */
+void
+VhnswBlockFinish(VhnswBlock *block)
+{
+	uint32		count = block->count;
+	int8		codes[VHNSW_MAX_BLOCK_DIMS];
+
+	memset(codes, 0, block->dims);
+	while (block->count < VhnswBlockPlaces(count))
+	{
+		put_codes(block, codes, 0, 0);
+		block->addends[block->count - 1] = get_float4_infinity();
+	}
+	block->count = count;
+}

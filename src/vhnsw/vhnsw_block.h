@@ -1,0 +1,70 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_block.h
+ *	  Codes of many elements, packed to compare all with all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_BLOCK_H
+#define VHNSW_BLOCK_H
+
+#include "postgres.h"
+
+#include "distance/distance_block.h"
+#include "vhnsw/vhnsw_code.h"
+
+/*
+ * Vectors 0 .. count - 1 in both forms of distance_block.h.  Beyond them, to a
+ * multiple of DISTANCE_PANEL, stand vectors at an infinite distance.
+ */
+typedef struct VhnswBlock
+{
+	VhnswMetric metric;
+	int			dims;
+	int			row_bytes;
+	uint32		capacity;
+	uint32		count;
+	uint8	   *rows;
+	int8	   *panels;
+	float	   *addends;
+	float	   *factors;
+	int32	   *sums;
+} VhnswBlock;
+
+/* Longer codes do not fit a page. */
+#define VHNSW_MAX_BLOCK_DIMS BLCKSZ
+
+/* How many places 'count' vectors take. */
+#define VhnswBlockPlaces(count) TYPEALIGN(DISTANCE_PANEL, count)
+
+extern Size VhnswBlockBytes(int dims, uint32 capacity);
+extern VhnswBlock *VhnswBlockCreate(VhnswMetric metric, int dims,
+									uint32 capacity);
+extern void VhnswBlockFree(VhnswBlock *block);
+extern void VhnswBlockReset(VhnswBlock *block);
+extern void VhnswBlockAdd(VhnswBlock *block, const VhnswCode *code);
+extern void VhnswBlockAddFloats(VhnswBlock *block, const float *x);
+extern void VhnswBlockFinish(VhnswBlock *block);
+
+/*
+ * VhnswBlockCompare
+ *		Distances of four rows of one block from a panel of another.
+ *
+ * 'row' and 'column' are the numbers of the first vectors; limits belong to
+ * these.  As DistanceBlockNear().
+ */
+static inline uint64
+VhnswBlockCompare(const VhnswBlock *rows, uint32 row, const float *row_limits,
+				  const VhnswBlock *columns, uint32 column,
+				  const float *column_limits, float *distances)
+{
+	DistanceRows r = {rows->rows + (Size) row * rows->row_bytes,
+	rows->addends + row, rows->factors + row, row_limits};
+	DistancePanel p = {columns->panels + (Size) column * columns->row_bytes,
+		columns->addends + column, columns->factors + column, column_limits,
+	columns->sums + column};
+
+	return DistanceBlockNear(&r, &p, rows->row_bytes, distances);
+}
+
+#endif							/* VHNSW_BLOCK_H */

@@ -1,0 +1,467 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_blocked.c
+ *	  Link the elements of an index build leaf by leaf.
+ *
+ *	1. Divide the elements into overlapping leaves (vhnsw_leaf.c) and number
+ *	   them anew, so that those of a leaf lie together.
+ *	2. Compare all pairs of each leaf (vhnsw_join.c): near and far lists.
+ *	3. Compare some lists with exact ones.  If too much is missing, divide
+ *	   and compare again with other centroids.
+ *	4. Choose links among the lists, in different directions.
+ *	5. Add the links of the other direction, and choose again.
+ *
+ * See README, section "Blocked build".  The result depends on the codes and
+ * their order only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "utils/backend_progress.h"
+
+#include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_join.h"
+#include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_select.h"
+
+#define PARTITION_SEED UINT64CONST(0x766C656166)
+
+/* Leaves that an element is in. */
+#define OVERLAP 6
+
+/*
+ * How much nearer to a chosen link than to the base a candidate must be to be
+ * dropped, in squared distances, in both rounds of choosing: 1.2 and 1.1 in
+ * distances.
+ */
+#define FIRST_SLACK 1.44f
+#define SECOND_SLACK 1.21f
+
+/*
+ * With lists that hold less than this of the exact neighbors, divide and
+ * compare again, with other centroids each time; and give up.
+ */
+#define GOOD_RECALL 0.9
+#define MAX_ROUNDS 3
+#define USELESS_RECALL 0.5
+
+/* Of the 2 m places of a list, links chosen before those of the others come. */
+#define FirstLinks(layout) ((layout)->degree * 3 / 4)
+
+/* Incoming links that are looked at; the nearest would be taken anyway. */
+#define MAX_INCOMING 256
+
+/* Room to choose the links of one element. */
+typedef struct Chooser
+{
+	VhnswGraph *graph;
+	VhnswJoin  *join;
+	uint32	   *starts;			/* of each element's incoming links */
+	uint32	   *incoming;
+	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+	VhnswLink	links[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+} Chooser;
+
+static void report_recall(const char *index_name, double first, double last,
+						  int rounds);
+static void report_done(int64 done);
+static void renumber(VhnswGraph *graph, VhnswPartition *partition,
+					 uint32 *nearest);
+static void join_parts(VhnswJoin *join, VhnswPartition *partition,
+					   uint64 seed);
+static int	choose(const VhnswLayout *layout, VhnswLink *links, int n, int max,
+				   float slack);
+static void choose_first(Chooser *chooser, uint32 id);
+static void collect_incoming(Chooser *chooser);
+static void choose_again(Chooser *chooser, uint32 id);
+static void store_lists(Chooser *chooser);
+
+/* Memory for one element, at the most. */
+Size
+VhnswBlockedElementBytes(const VhnswLayout *layout)
+{
+	return VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey) + 2 * sizeof(uint8) +
+		Max(OVERLAP * 2, FirstLinks(layout) + 1) * sizeof(uint32) +
+		2 * sizeof(uint32);
+}
+
+/*
+ * VhnswBlockedLink
+ *		Give every element its neighbors.
+ *
+ * Returns false, and leaves the elements without, if their leaves do not hold
+ * their neighbors.  Elements get new numbers in either case.
+ */
+bool
+VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
+{
+	Chooser    *chooser;
+	VhnswJoin  *join;
+	uint32	   *nearest = palloc_extended((Size) graph->count * sizeof(uint32),
+										  MCXT_ALLOC_HUGE);
+	VhnswPartition *partition;
+	double		first_recall;
+	double		recall;
+	int			rounds = 0;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+								 VHNSW_PHASE_CLUSTER);
+	partition = VhnswMakePartition(graph, NULL, graph->count, OVERLAP,
+								   PARTITION_SEED, nearest);
+	renumber(graph, partition, nearest);
+	pfree(nearest);
+
+	join = VhnswJoinCreate(graph);
+	join_parts(join, partition, PARTITION_SEED);
+	VhnswFreePartition(partition);
+	recall = first_recall = VhnswJoinRecall(join);
+	while (recall < GOOD_RECALL && rounds < MAX_ROUNDS)
+	{
+		uint64		seed = PARTITION_SEED + ++rounds;
+
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+									 VHNSW_PHASE_CLUSTER);
+		partition = VhnswMakePartition(graph, NULL, graph->count, OVERLAP,
+									   seed, NULL);
+		join_parts(join, partition, seed);
+		VhnswFreePartition(partition);
+		recall = VhnswJoinRecall(join);
+	}
+	report_recall(index_name, first_recall, recall, rounds);
+	if (recall < USELESS_RECALL)
+	{
+		VhnswJoinFree(join);
+		return false;
+	}
+
+	chooser = palloc_object(Chooser);
+	chooser->graph = graph;
+	chooser->join = join;
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+								 VHNSW_PHASE_LINK);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
+								 2 * (int64) graph->count);
+	for (uint32 id = 0; id < graph->count; id++)
+	{
+		if (id % 128 == 0)
+			report_done(id);
+		choose_first(chooser, id);
+	}
+	collect_incoming(chooser);
+	for (uint32 id = 0; id < graph->count; id++)
+	{
+		if (id % 128 == 0)
+			report_done((int64) graph->count + id);
+		choose_again(chooser, id);
+	}
+	store_lists(chooser);
+
+	pfree(chooser->starts);
+	pfree(chooser->incoming);
+	pfree(join->far_counts);
+	pfree(join);
+	pfree(chooser);
+	return true;
+}
+
+/* Say what was done about lists that hold too few of the exact neighbors. */
+static void
+report_recall(const char *index_name, double first, double last, int rounds)
+{
+	ereport(DEBUG1,
+			errmsg_internal("lists of index \"%s\" hold %.1f %% of the exact neighbors",
+							index_name, 100 * last));
+	if (last < USELESS_RECALL)
+		ereport(NOTICE,
+				errmsg("elements of index \"%s\" are linked by searching, which takes longer",
+					   index_name),
+				errdetail("The vectors do not form clusters: comparing them within clusters found only %.0f %% of their neighbors.",
+						  100 * last));
+	else if (rounds > 0)
+		ereport(NOTICE,
+				errmsg("vectors of index \"%s\" were clustered %d times",
+					   index_name, rounds + 1),
+				errdetail("The first time found %.0f %% of their neighbors, all together %.0f %%.",
+						  100 * first, 100 * last));
+}
+
+static void
+report_done(int64 done)
+{
+	CHECK_FOR_INTERRUPTS();
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
+}
+
+/*
+ * Number the elements in the order of their nearest parts.  'nearest' is used
+ * up.
+ */
+static void
+renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
+{
+	uint32	   *next = palloc0_array(uint32, partition->nparts + 1);
+	uint32	   *numbers = nearest;
+	VhnswCode  *code = palloc(graph->code_size);
+	VhnswCode  *other = palloc(graph->code_size);
+	uint64		nmembers = partition->starts[partition->nparts];
+	uint8	   *moved = palloc_extended(graph->count,
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (uint32 i = 0; i < graph->count; i++)
+		next[nearest[i] + 1]++;
+	for (uint32 i = 1; i <= partition->nparts; i++)
+		next[i] += next[i - 1];
+	for (uint32 i = 0; i < graph->count; i++)
+		numbers[i] = next[nearest[i]]++;
+
+	/* Follow each cycle of the permutation once. */
+	for (uint32 start = 0; start < graph->count; start++)
+	{
+		uint32		i = start;
+		ItemPointerData tid;
+
+		if (moved[start])
+			continue;
+		memcpy(code, VhnswGraphGetCode(graph, i), graph->code_size);
+		tid = graph->tids[i];
+		do
+		{
+			uint32		to = numbers[i];
+			ItemPointerData other_tid = graph->tids[to];
+
+			memcpy(other, VhnswGraphGetCode(graph, to), graph->code_size);
+			memcpy(VhnswGraphGetCode(graph, to), code, graph->code_size);
+			memcpy(code, other, graph->code_size);
+			graph->tids[to] = tid;
+			tid = other_tid;
+			moved[to] = true;
+			i = to;
+		} while (i != start);
+	}
+
+	for (uint32 i = 0; i < graph->nduplicates; i++)
+		graph->duplicates[i].element = numbers[graph->duplicates[i].element];
+	for (uint64 i = 0; i < nmembers; i++)
+		partition->members[i] = numbers[partition->members[i]];
+
+	pfree(moved);
+	pfree(code);
+	pfree(other);
+	pfree(next);
+}
+
+/* Compare what is in the same leaf. */
+static void
+join_parts(VhnswJoin *join, VhnswPartition *partition, uint64 seed)
+{
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+								 VHNSW_PHASE_JOIN);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
+								 partition->starts[partition->nparts]);
+	for (uint32 i = 0; i < partition->nparts; i++)
+	{
+		uint32		start = partition->starts[i];
+
+		report_done(start);
+		VhnswVisitLeaves(join->graph, partition->members + start,
+						 partition->starts[i + 1] - start, seed,
+						 VhnswJoinLeaf, join);
+	}
+}
+
+/*
+ * Put those links first that point in different directions: not nearer to one
+ * chosen before than to the base.  The others follow; both by distance.
+ */
+static int
+choose(const VhnswLayout *layout, VhnswLink *links, int n, int max,
+	   float slack)
+{
+	VhnswLink	rejected[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+	int			nrejected = 0;
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		taken = count < max;
+
+		for (int j = 0; taken && j < count; j++)
+			taken = slack * VhnswCodeDistance(layout, links[i].code,
+											  links[j].code) >=
+				links[i].distance;
+		if (taken)
+			links[count++] = links[i];
+		else
+			rejected[nrejected++] = links[i];
+	}
+	for (int i = 0; i < nrejected; i++)
+		links[count + i] = rejected[i];
+	return count;
+}
+
+/*
+ * Choose links from the near and the far list.  They take their places, the
+ * rest of the candidates follow.
+ */
+static void
+choose_first(Chooser *chooser, uint32 id)
+{
+	const VhnswGraph *graph = chooser->graph;
+	const VhnswLayout *layout = &graph->layout;
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	VhnswJoin  *join = chooser->join;
+	VhnswKey   *keys = VhnswJoinGetKeys(join, id);
+	VhnswLink  *links = chooser->links;
+	int			n = 0;
+	int			chosen;
+
+	memcpy(chooser->keys, keys, join->near_counts[id] * sizeof(VhnswKey));
+	n = join->near_counts[id];
+	memcpy(chooser->keys + n, keys + join->near_places,
+		   join->far_counts[id] * sizeof(VhnswKey));
+	n = VhnswSortKeys(chooser->keys, n + join->far_counts[id]);
+	for (int i = 0; i < n; i++)
+	{
+		uint32		other = VhnswKeyId(chooser->keys[i]);
+
+		chooser->keys[i] =
+			VhnswMakeKey(VhnswCodeDistance(layout, code,
+										   VhnswGraphGetCode(graph, other)),
+						 other);
+	}
+	n = VhnswSortKeys(chooser->keys, n);
+	for (int i = 0; i < n; i++)
+	{
+		links[i].id = VhnswKeyId(chooser->keys[i]);
+		links[i].distance = VhnswKeyDistance(chooser->keys[i]);
+		links[i].code = VhnswGraphGetCode(graph, links[i].id);
+	}
+	chosen = choose(layout, links, n, FirstLinks(layout), FIRST_SLACK);
+	for (int i = 0; i < n; i++)
+		keys[i] = VhnswMakeKey(links[i].distance, links[i].id);
+
+	/* From here on: how many are chosen, and how many are not. */
+	join->near_counts[id] = chosen;
+	join->far_counts[id] = Min(n - chosen, PG_UINT8_MAX);
+}
+
+/* Sort the chosen links by the elements they lead to. */
+static void
+collect_incoming(Chooser *chooser)
+{
+	VhnswGraph *graph = chooser->graph;
+	VhnswJoin  *join = chooser->join;
+	uint32	   *starts = palloc_extended(((Size) graph->count + 2) * sizeof(uint32),
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	uint32	   *next = starts + 1;
+
+	for (uint32 id = 0; id < graph->count; id++)
+	{
+		for (int i = 0; i < join->near_counts[id]; i++)
+			next[VhnswKeyId(VhnswJoinGetKeys(join, id)[i]) + 1]++;
+	}
+	for (uint32 id = 1; id <= graph->count; id++)
+		next[id] += next[id - 1];
+	chooser->incoming = palloc_extended(((Size) next[graph->count] + 1) *
+										sizeof(uint32), MCXT_ALLOC_HUGE);
+	for (uint32 id = 0; id < graph->count; id++)
+	{
+		if (id % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < join->near_counts[id]; i++)
+			chooser->incoming[next[VhnswKeyId(VhnswJoinGetKeys(join, id)[i])]++] =
+				id;
+	}
+	chooser->starts = starts;
+}
+
+/* Choose among the chosen links of both directions, and fill the list. */
+static void
+choose_again(Chooser *chooser, uint32 id)
+{
+	const VhnswGraph *graph = chooser->graph;
+	const VhnswLayout *layout = &graph->layout;
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	VhnswJoin  *join = chooser->join;
+	VhnswKey   *keys = VhnswJoinGetKeys(join, id);
+	VhnswLink  *links = chooser->links;
+	int			degree = layout->degree;
+	int			n = join->near_counts[id];
+	int			rest = join->far_counts[id];
+	int			chosen;
+	int			count = 0;
+	VhnswKey	selected[VHNSW_MAX_KEY_PLACES];
+
+	memcpy(chooser->keys, keys, n * sizeof(VhnswKey));
+	for (uint32 i = chooser->starts[id];
+		 i < chooser->starts[id + 1] && n < lengthof(chooser->keys); i++)
+	{
+		uint32		other = chooser->incoming[i];
+
+		chooser->keys[n++] =
+			VhnswMakeKey(VhnswCodeDistance(layout, code,
+										   VhnswGraphGetCode(graph, other)),
+						 other);
+	}
+	n = VhnswSortKeys(chooser->keys, n);
+	for (int i = 0; i < n; i++)
+	{
+		links[i].id = VhnswKeyId(chooser->keys[i]);
+		links[i].distance = VhnswKeyDistance(chooser->keys[i]);
+		links[i].code = VhnswGraphGetCode(graph, links[i].id);
+	}
+	chosen = choose(layout, links, n, degree, SECOND_SLACK);
+	for (int i = 0; i < chosen; i++)
+		selected[count++] = VhnswMakeKey(links[i].distance, links[i].id);
+
+	/* Fill with the nearest of those left over: of this choice and the first. */
+	if (count < degree)
+	{
+		int			left = n - chosen;
+
+		for (int i = 0; i < left; i++)
+			chooser->keys[i] = VhnswMakeKey(links[chosen + i].distance,
+											links[chosen + i].id);
+		rest = Min(rest, (int) lengthof(chooser->keys) - left);
+		memcpy(chooser->keys + left, keys + join->near_counts[id],
+			   rest * sizeof(VhnswKey));
+		left = VhnswSortKeys(chooser->keys, left + rest);
+		for (int i = 0; i < left && count < degree; i++)
+		{
+			bool		is_new = true;
+
+			for (int j = 0; j < chosen && is_new; j++)
+				is_new = selected[j] != chooser->keys[i];
+			if (is_new)
+				selected[count++] = chooser->keys[i];
+		}
+	}
+	memcpy(keys, selected, count * sizeof(VhnswKey));
+	join->near_counts[id] = count;
+}
+
+static void
+store_lists(Chooser *chooser)
+{
+	VhnswGraph *graph = chooser->graph;
+	VhnswJoin  *join = chooser->join;
+	uint32	   *ids;
+
+	/* In place of the keys, from the front. */
+	graph->list_capacity = graph->layout.degree;
+	ids = (uint32 *) join->keys;
+	for (uint32 id = 0; id < graph->count; id++)
+	{
+		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
+
+		for (int i = 0; i < join->near_counts[id]; i++)
+			ids[(Size) id * graph->list_capacity + i] = VhnswKeyId(keys[i]);
+	}
+	graph->list_ids = repalloc_huge(ids, (Size) Max(graph->count, 1) *
+									graph->list_capacity * sizeof(uint32));
+	graph->list_counts = join->near_counts;
+}

@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_join.h
+ *	  The nearest elements of every element, found by comparing all pairs in
+ *	  leaves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_JOIN_H
+#define VHNSW_JOIN_H
+
+#include "postgres.h"
+
+#include "vhnsw/vhnsw_graph.h"
+
+/*
+ * Places for the nearest of all elements, and for those of the far candidates,
+ * with lists of this degree.
+ */
+#define VhnswNearPlaces(degree) Max(degree, 32)
+#define VhnswFarPlaces(degree) (VhnswNearPlaces(degree) * 3 / 4)
+#define VhnswKeyPlaces(degree) \
+	(VhnswNearPlaces(degree) + VhnswFarPlaces(degree))
+#define VHNSW_MAX_KEY_PLACES VhnswKeyPlaces(VHNSW_MAX_DEGREE)
+
+/*
+ * A distance and an element in one number.  Keys sort by distance, then by
+ * element.
+ */
+typedef uint64 VhnswKey;
+
+static inline VhnswKey
+VhnswMakeKey(float distance, uint32 id)
+{
+	uint32		bits;
+
+	memcpy(&bits, &distance, sizeof(bits));
+	bits = bits & 0x80000000 ? ~bits : bits | 0x80000000;
+	return (uint64) bits << 32 | id;
+}
+
+static inline float
+VhnswKeyDistance(VhnswKey key)
+{
+	uint32		bits = (uint32) (key >> 32);
+	float		distance;
+
+	bits = bits & 0x80000000 ? bits & 0x7fffffff : ~bits;
+	memcpy(&distance, &bits, sizeof(distance));
+	return distance;
+}
+
+#define VhnswKeyId(key) ((uint32) (key))
+
+/* key_places keys for each element: near ones first, then far ones. */
+typedef struct VhnswJoin
+{
+	const VhnswGraph *graph;
+	int			near_places;
+	int			far_places;
+	int			key_places;
+	VhnswKey   *keys;
+	uint8	   *near_counts;
+	uint8	   *far_counts;
+} VhnswJoin;
+
+#define VhnswJoinGetKeys(join, id) \
+	((join)->keys + (Size) (id) * (join)->key_places)
+
+extern VhnswJoin *VhnswJoinCreate(const VhnswGraph *graph);
+extern void VhnswJoinFree(VhnswJoin *join);
+extern void VhnswJoinLeaf(uint32 *members, uint32 n, void *join);
+extern int	VhnswSortKeys(VhnswKey *keys, int n);
+extern double VhnswJoinRecall(const VhnswJoin *join);
+
+#endif							/* VHNSW_JOIN_H */

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_leaf.h
+ *	  Divide the elements of a build into overlapping leaves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_LEAF_H
+#define VHNSW_LEAF_H
+
+#include "postgres.h"
+
+#include "vhnsw/vhnsw_graph.h"
+
+/* Elements that a leaf has on average, and at most. */
+#define VHNSW_LEAF_SIZE 1500
+#define VHNSW_LEAF_LIMIT (2 * VHNSW_LEAF_SIZE)
+
+/* Sets of elements, as they are taken out of a larger one. */
+typedef struct VhnswPartition
+{
+	uint32		nparts;
+	uint32	   *starts;			/* nparts + 1 places in members */
+	uint32	   *members;
+} VhnswPartition;
+
+/* Told each leaf; may change the order of its members. */
+typedef void (*VhnswLeafCallback) (uint32 *members, uint32 n, void *arg);
+
+extern VhnswPartition *VhnswMakePartition(const VhnswGraph *graph,
+										  const uint32 *members, uint32 n,
+										  int overlap, uint64 seed,
+										  uint32 *nearest);
+extern void VhnswFreePartition(VhnswPartition *partition);
+extern void VhnswVisitLeaves(const VhnswGraph *graph, uint32 *members,
+							 uint32 n, uint64 seed,
+							 VhnswLeafCallback callback, void *arg);
+
+#endif							/* VHNSW_LEAF_H */

@@ -1,0 +1,113 @@
+# Blocked builds give good graphs, on data that clustering does not suit too.
+#
+# Each set of generated vectors is built by clusters: recall stays above a
+# floor, and vhnsw_check() finds every element reachable, every sketch true.
+# Where clusters do not hold the neighbors, a NOTICE says what was done, and
+# recall is kept.  The index is the same, byte for byte, when it is built again
+# and with scalar arithmetic.  Small tables and inner products are built by
+# searching.
+
+use strict;
+use warnings;
+
+use Test::More;
+use VecdistTest;
+
+my $server = make_server('blocked', conf => "autovacuum = off\n");
+
+# random(n, i): uniform in (0, 1); normal(n, i): normal deviate
+$server->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION vecdist;
+CREATE FUNCTION uniform(n bigint, i bigint) RETURNS float8 LANGUAGE sql IMMUTABLE
+    RETURN ((hashint8extended(n * 1000 + i, 1) & 1048575) + 0.5) / 1048576;
+CREATE FUNCTION normal(n bigint, i bigint) RETURNS float8 LANGUAGE sql IMMUTABLE
+    RETURN sqrt(-2 * ln(uniform(n, i))) * cos(2 * pi() * uniform(n, i + 500));
+CREATE TABLE queries (id integer, v vector);
+CREATE TABLE exact (query integer, d float8);
+SQL
+
+# Build, measure and check; returns what the build said.  'value' is an SQL
+# expression for element i of vector n.
+sub try_set
+{
+	my ($name, %set) = @_;
+	my ($dims, $rows, $value) = @set{qw(dims rows value)};
+	my $metric   = $set{metric} // 'l2';
+	my $operator = $metric eq 'l2' ? '<->' : '<=>';
+	my $query    = $set{query} // $value;
+	my ($stdout, $notices);
+
+	$server->safe_psql('postgres', <<"SQL");
+DROP TABLE IF EXISTS items;
+CREATE TABLE items (id integer, v vector($dims));
+INSERT INTO items SELECT n, (SELECT array_agg(($value)::float4 ORDER BY i)::vector
+                             FROM generate_series(1, $dims) i)
+    FROM generate_series(1, $rows) n;
+TRUNCATE queries, exact;
+INSERT INTO queries SELECT n, (SELECT array_agg(($query)::float4 ORDER BY i)::vector
+                               FROM generate_series(1, $dims) i)
+    FROM generate_series($rows + 1, $rows + 50) n;
+INSERT INTO exact SELECT q.id, max(d) FROM queries q,
+    LATERAL (SELECT v $operator q.v AS d FROM items ORDER BY 1 LIMIT 10) e GROUP BY q.id;
+SQL
+	$server->psql('postgres', <<"SQL", stdout => \$stdout, stderr => \$notices);
+SET client_min_messages = debug1;
+SET vhnsw.build_method = blocked;
+CREATE INDEX items_v ON items USING vhnsw (v vector_${metric}_ops);
+SQL
+
+	# What is as near as the 10th counts.
+	my $recall = $server->safe_psql('postgres', <<"SQL");
+SET enable_seqscan = off;
+SELECT round(count(*) / 500.0, 3) FROM queries q JOIN exact e ON e.query = q.id,
+    LATERAL (SELECT v $operator q.v AS d FROM items ORDER BY v $operator q.v LIMIT 10) f
+WHERE f.d <= e.d;
+SQL
+	cmp_ok($recall, '>=', $set{floor}, "$name: recall $recall");
+	is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}),
+		'', "$name: vhnsw_check");
+	is($server->safe_psql('postgres', q{SELECT unreachable FROM vhnsw_info('items_v')}),
+		0, "$name: all reachable");
+	return $notices;
+}
+
+# 40 clusters, of which the first has half of the rows
+my $clusters = '10 * normal(-1 - greatest(n % 80 - 40, 0), i) + normal(n, i)';
+
+unlike(try_set('clusters', dims => 24, rows => 6000, value => $clusters, floor => 0.95),
+	qr/clustered|searching/, 'clusters: no notice');
+try_set('cosine', dims => 24, rows => 3000, metric => 'cosine', value => $clusters, floor => 0.9);
+try_set('one tight cluster', dims => 12, rows => 5000, value => '100 + 0.01 * normal(n, i)', floor => 0.9);
+try_set('many duplicates', dims => 8, rows => 4000, value => 'floor(4 * uniform(n % 300, i))', floor => 0.99);
+try_set('one dimension, sorted', dims => 1, rows => 4000, value => 'n', query => 'n * 0.7', floor => 0.9);
+try_set('two dimensions', dims => 2, rows => 4000, value => 'n % 60 + i * (n / 60 - n % 60)', query => '40 * uniform(n, i)', floor => 0.9);
+try_set('zeros and a few others', dims => 16, rows => 2000,
+	value => 'CASE WHEN n % 10 = 0 THEN normal(n, i) ELSE 0 END', query => 'normal(n, i)', floor => 0.95);
+
+# As many directions as dimensions
+my $said = try_set('no clusters', dims => 64, rows => 24000, value => 'normal(n, i)', floor => 0.4);
+like($said, qr/clustered 2 times/, 'no clusters: notice');
+note($said);
+
+# All pages, but for LSN and checksum, which tell when they were written.
+sub bytes
+{
+	my ($settings) = @_;
+
+	return $server->safe_psql('postgres', <<"SQL");
+$settings
+CREATE INDEX again ON items USING vhnsw (v vector_l2_ops);
+CHECKPOINT;
+SELECT md5(string_agg(substr(f, b * 8192 + 13, 8180), '' ORDER BY b))
+FROM pg_read_binary_file(pg_relation_filepath('again')) f, generate_series(0, length(f) / 8192 - 1) b;
+DROP INDEX again;
+SQL
+}
+
+try_set('for equality', dims => 10, rows => 4000, value => $clusters, floor => 0.95);
+my $first = bytes('SET vhnsw.build_method = blocked;');
+is(bytes(''), $first, 'by clusters unless told otherwise, and the same again');
+is(bytes('SET vecdist.simd = scalar;'), $first, 'the same with scalar arithmetic');
+isnt(bytes('SET vhnsw.build_method = search;'), $first, 'another by searching');
+
+done_testing();

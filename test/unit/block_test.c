@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * block_test.c
+ *	  Unit test of the kernel that compares blocks; needs no PostgreSQL.
+ *
+ * Proves that every implementation this CPU can run gives the scalar bits, for
+ * rows of 0 to 1,024 bytes, at odd addresses, with random and with extreme
+ * codes, and that the scalar distances are those of the codes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "distance/distance_block.h"
+#include "distance/distance_impl.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_DIMS 1024
+#define PAIRS (DISTANCE_ROWS * DISTANCE_PANEL)
+
+static int	failures = 0;
+static uint32_t state = 2463534242u;
+
+static uint32_t
+next_random(void)
+{
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return state;
+}
+
+static int
+random_code(int kind)
+{
+	if (kind == 0)
+		return (int) (next_random() % 127) - DISTANCE_CODE_LIMIT;
+	return kind == 1 || next_random() % 2 == 0 ?
+		DISTANCE_CODE_LIMIT : -DISTANCE_CODE_LIMIT;
+}
+
+/* One length, with codes that are random (0), the largest (1), extreme (2). */
+static void
+test_size(const DistanceKernels *kernels, int row_bytes, int kind)
+{
+	static uint8_t row_buffer[DISTANCE_ROWS * MAX_DIMS + 1];
+	static int8_t panel_buffer[DISTANCE_PANEL * MAX_DIMS + 1];
+	static int	a[DISTANCE_ROWS][MAX_DIMS];
+	static int	b[DISTANCE_PANEL][MAX_DIMS];
+	float		floats[3][DISTANCE_PANEL];
+	int32_t		sums[DISTANCE_PANEL] = {0};
+	float		distances[2][PAIRS];
+	DistanceRows rows = {row_buffer + 1, floats[0], floats[1], floats[2]};
+	DistancePanel panel = {panel_buffer + 1, floats[0], floats[1], floats[2], sums};
+	uint64_t	near[2];
+
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		for (int d = 0; d < row_bytes; d++)
+		{
+			a[i][d] = random_code(kind);
+			row_buffer[1 + i * row_bytes + d] =
+				(uint8_t) (a[i][d] + DISTANCE_ROW_OFFSET);
+		}
+	}
+	for (int j = 0; j < DISTANCE_PANEL; j++)
+	{
+		for (int d = 0; d < row_bytes; d++)
+		{
+			b[j][d] = random_code(kind);
+			panel_buffer[1 + DistancePanelByte(j, d)] = (int8_t) b[j][d];
+			sums[j] += b[j][d];
+		}
+		floats[0][j] = (float) (next_random() % 100000);
+		floats[1][j] = 1.0f / (float) (next_random() % 1000 + 1);
+		floats[2][j] = (float) (next_random() % 150000);
+	}
+	floats[0][DISTANCE_PANEL - 1] = INFINITY;
+	floats[2][DISTANCE_PANEL - 2] = -INFINITY;
+
+	near[0] = kernels->block_near(&rows, &panel, row_bytes, distances[0]);
+	near[1] = distance_scalar_kernels.block_near(&rows, &panel, row_bytes,
+												 distances[1]);
+	if ((near[0] != near[1] ||
+		 memcmp(distances[0], distances[1], sizeof(distances[0])) != 0) &&
+		failures++ < 20)
+		printf("%s, %d bytes, codes %d: not the bits of scalar\n",
+			   kernels->name, row_bytes, kind);
+
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		for (int j = 0; j < DISTANCE_PANEL; j++)
+		{
+			int			pair = i * DISTANCE_PANEL + j;
+			int			dot = 0;
+			float		distance;
+			int			is_near;
+
+			for (int d = 0; d < row_bytes; d++)
+				dot += a[i][d] * b[j][d];
+			distance = floats[0][i] + floats[0][j] -
+				floats[1][i] * floats[1][j] * (float) dot;
+			is_near = distance <= floats[2][i] || distance <= floats[2][j];
+			if ((distance != distances[0][pair] ||
+				 (int) (near[0] >> pair & 1) != is_near) && failures++ < 20)
+				printf("%s, %d bytes, codes %d, pair %d: %g, not %g\n",
+					   kernels->name, row_bytes, kind, pair,
+					   distances[0][pair], distance);
+		}
+	}
+}
+
+int
+main(void)
+{
+	const char *names[] = {"scalar", "avx2", "avx512", "neon"};
+	int			tested = 0;
+
+	DistanceInit();
+	for (int i = 0; i < 4; i++)
+	{
+		const DistanceKernels *kernels = DistanceFind(names[i]);
+
+		if (kernels == NULL)
+			continue;
+		tested++;
+		for (int kind = 0; kind < 3; kind++)
+		{
+			for (int bytes = 0; bytes <= MAX_DIMS; bytes += bytes < 200 ? 8 : 200)
+				test_size(kernels, bytes, kind);
+			test_size(kernels, MAX_DIMS, kind);
+		}
+	}
+	printf("%d implementations, %d failures\n", tested, failures);
+	return tested > 0 && failures == 0 ? 0 : 1;
+}
