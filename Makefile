@@ -108,7 +108,7 @@ bench-kernels:
 		bench/bench_kernels.c src/distance/*.c -lm
 	@build/bench/bench_kernels $(KERNELS)
 bench-index: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_build.py
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_index.py
 bench-single: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
 bench-planner: bench-build
@@ -130,7 +130,7 @@ help:
 	@echo 'make format check-format lay out the source'
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
-	@echo 'make bench-kernels bench-single bench-planner bench-types'
+	@echo 'make bench-kernels bench-single bench-index bench-planner bench-types'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help

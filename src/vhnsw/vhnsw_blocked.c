@@ -52,7 +52,10 @@
 /* Of the 2 m places of a list, links chosen before those of the others come. */
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
 
-/* Incoming links that are looked at; the nearest would be taken anyway. */
+/*
+ * Incoming links that are looked at: those of the first elements.  An element
+ * that more list may miss near ones among the others.
+ */
 #define MAX_INCOMING 256
 
 /* Room to choose the links of one element. */

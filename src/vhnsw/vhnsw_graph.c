@@ -91,6 +91,7 @@ typedef struct Workspace
 	VhnswLink  *selected;
 } Workspace;
 
+static bool may_have_blocks(const VhnswLayout *layout);
 static bool wants_blocks(const VhnswGraph *graph);
 static void link_by_search(VhnswGraph *graph);
 static void allocate_lists(VhnswGraph *graph);
@@ -148,12 +149,14 @@ VhnswGraphCreate(const VhnswLayout *layout, uint64 memory_limit,
 bool
 VhnswGraphIsFull(const VhnswGraph *graph)
 {
-	uint64		by_search = sizeof(uint8) + 2 * sizeof(uint32) +
+	uint64		lists = sizeof(uint8) + 2 * sizeof(uint32) +
 	(uint64) graph->list_capacity * (sizeof(uint32) + sizeof(float));
 	uint64		per_element = graph->code_size + sizeof(ItemPointerData) +
 	3 * sizeof(CodesEntry);		/* the hash is at most half full */
 
-	per_element += Max(by_search, VhnswBlockedElementBytes(&graph->layout));
+	if (may_have_blocks(&graph->layout))
+		lists = Max(lists, VhnswBlockedElementBytes(&graph->layout));
+	per_element += lists;
 	return (graph->count + 1) * per_element +
 		(uint64) graph->nduplicates * sizeof(VhnswDuplicate) >
 		graph->memory_limit;
@@ -223,23 +226,23 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 
 /*
  * Blocks compare codes of 8 bits, and clusters hold what is near by L2 or
- * cosine.  In a small table a search costs little.
+ * cosine.
  */
+static bool
+may_have_blocks(const VhnswLayout *layout)
+{
+	return layout->is_rotated && VhnswMetricIsSquared(layout->metric) &&
+		vhnsw_build_method != VHNSW_BUILD_SEARCH;
+}
+
+/* In a small table a search costs little. */
 static bool
 wants_blocks(const VhnswGraph *graph)
 {
-	if (!graph->layout.is_rotated || graph->count == 0 ||
-		!VhnswMetricIsSquared(graph->layout.metric))
+	if (!may_have_blocks(&graph->layout) || graph->count == 0)
 		return false;
-	switch (vhnsw_build_method)
-	{
-		case VHNSW_BUILD_SEARCH:
-			return false;
-		case VHNSW_BUILD_BLOCKED:
-			return true;
-		default:
-			return graph->count >= MIN_BLOCKED;
-	}
+	return vhnsw_build_method == VHNSW_BUILD_BLOCKED ||
+		graph->count >= MIN_BLOCKED;
 }
 
 /* One element after the other. */

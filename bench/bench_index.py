@@ -1,30 +1,28 @@
 """What building an index costs, and how good the graph is.
 
-Run by "make bench-index" (README.md has a table it made).  Every system and
-method builds the same rows in a private server; a figure is of one build.
+Run by "make bench-index".  Every system and method builds the same rows in a
+private server; a figure is of one build.
 
     vhnsw blocked, vhnsw search    vhnsw.build_method; ef_construction 200 for
                                    search, as the reference of quality
     pgvector                       m = 16, ef_construction = 64
 
-Columns: CPU seconds and wall time of CREATE INDEX, peak memory of the process,
-bytes of the index and of its WAL, and for vhnsw the elements expanded for one
-query at recall@10 of 0.95 and 0.99 (interpolated between values of ef).
+Columns: CPU seconds and wall time of CREATE INDEX, bytes of the index and of
+its WAL, and for vhnsw the elements expanded for one query at recall@10 of 0.95
+and 0.99 (interpolated between values of ef).
 
 Variables: as bench_single.py, with SYSTEMS='blocked search pgvector'.
-METRIC=ip with any set.
 """
 
 import math
 import os
-import pwd
 import subprocess
 import sys
-import tempfile
 
 import bench_data
 import bench_single
-from bench_single import OPERATORS, Server, number, option, say
+from bench_server import ROOT, number, option, private_server, say
+from bench_single import OPERATORS
 
 METHODS = {
     "blocked": ("vecdist", "vhnsw", "", "vhnsw.build_method = blocked"),
@@ -131,33 +129,18 @@ def report(data, builds):
 
 
 def main():
-    source = option("DATA", os.path.join(bench_single.ROOT, "../shared/data"))
+    source = option("DATA", os.path.join(ROOT, "../shared/data"))
     found = bench_data.list_sets(source)
-    names = option("SETS").split() or sorted(found)
-    user = subprocess.run([os.path.join(bench_single.ROOT, "dev/as-user"), "--name"],
-                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    with tempfile.TemporaryDirectory(prefix="vecdist-bench-") as scratch:
-        if os.geteuid() == 0:
-            os.chown(scratch, pwd.getpwnam(user).pw_uid, -1)
-        os.chmod(scratch, 0o755)
-        server = Server(scratch)
-        server.start()
-        try:
-            for name in names:
-                data = bench_data.load(found[name], number("ROWS"),
-                                       number("QUERIES"),
-                                       metric=option("METRIC") or None)
-                if option("METRIC"):
-                    data.neighbors = bench_data.exact_neighbors(
-                        data.base, data.queries, 10, data.metric)
-                say("%s" % data)
-                copy = os.path.join(scratch, "base.copy")
-                bench_data.write_copy(copy, data.base)
-                os.chmod(copy, 0o644)
-                report(data, [Build(server, system, data, copy) for system in
-                              option("SYSTEMS", "blocked search pgvector").split()])
-        finally:
-            server.stop()
+    with private_server() as server:
+        for name in option("SETS").split() or sorted(found):
+            data = bench_data.load(found[name], number("ROWS"), number("QUERIES"),
+                                   metric=option("METRIC") or None)
+            say("%s" % data)
+            copy = os.path.join(server.scratch, "base.copy")
+            bench_data.write_copy(copy, data.base)
+            os.chmod(copy, 0o644)
+            report(data, [Build(server, system, data, copy) for system in
+                          option("SYSTEMS", "blocked search pgvector").split()])
 
 
 if __name__ == "__main__":
