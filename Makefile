@@ -19,6 +19,12 @@ build_in = mkdir -p build/$(1)/src $(addprefix build/$(1)/,$(source_dirs)) && \
 	-C build/$(1) -f ../../Makefile.pgxs VPATH=../.. \
 	PG_CONFIG=$(PG_CONFIG) with_llvm=no $(2)
 
+# The extension vector for clients and dumps made for pgvector; see shim/.
+install-vector-shim uninstall-vector-shim:
+	+@$(MAKE) --no-print-directory -C shim $@
+
+.PHONY: install-vector-shim uninstall-vector-shim
+
 # Searching Debian's package descriptions on a cluster of five servers; see
 # demo/demo.  Q is the phrase, SECTION and K are optional.
 export Q SECTION K
@@ -120,6 +126,7 @@ bench-types: bench-build
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
+	@echo 'make install-vector-shim an extension "vector" on top, for what was made for pgvector'
 	@echo 'make installcheck        tests against a running server'
 	@echo 'make check               all tests, on a temporary installation;'
 	@echo '                         TESTS="name ..." or PROVE_TESTS="file ..." chooses'

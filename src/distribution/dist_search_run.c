@@ -28,8 +28,8 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "executor/execdesc.h"
 #include "executor/spi.h"
 #include "lib/binaryheap.h"
@@ -43,6 +43,7 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "distribution/dist_merge.h"
 #include "distribution/dist_search.h"
@@ -118,6 +119,7 @@ static void keep_batch(DistSearchRun *run, RunPartition *p);
 static void append_nearest_rows(StringInfo sql, const DistSearch *search,
 								const char *columns, const char *partition);
 static void describe_plan(PlanState *planstate, DistSearchReport *report);
+static bool is_vector_index(Relation index);
 static bool find_index_walker(PlanState *planstate, void *context);
 
 /* ----------------------------------------------------------------
@@ -510,6 +512,20 @@ describe_plan(PlanState *planstate, DistSearchReport *report)
 	}
 }
 
+/* The access method may have another name as well: what counts is its handler. */
+static bool
+is_vector_index(Relation index)
+{
+	HeapTuple	tuple = SearchSysCache1(AMNAME, CStringGetDatum(INDEX_AM_NAME));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = index->rd_amhandler == ((Form_pg_am) GETSTRUCT(tuple))->amhandler;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /*
  * Find a scan of a vector index; *context is an Oid to be set to it.  The
  * index may be read by an index scan, or by the access method's own scan, whose
@@ -524,8 +540,7 @@ find_index_walker(PlanState *planstate, void *context)
 	{
 		Relation	index = ((IndexScanState *) planstate)->iss_RelationDesc;
 
-		if (index != NULL &&
-			index->rd_rel->relam == get_index_am_oid(INDEX_AM_NAME, true))
+		if (index != NULL && is_vector_index(index))
 		{
 			*found = RelationGetRelid(index);
 			return true;

@@ -7,7 +7,8 @@
  * settings decide that:
  *
  *	- those of the index access method (vhnsw.*): always, because a value in
- *	  a worker's configuration file would win otherwise;
+ *	  a worker's configuration file would win otherwise.  Where only pgvector's
+ *	  setting (hnsw.*) was set, its value travels under our name;
  *	- the planner's enable_* switches: only those changed in this session.
  *	  Who turns index scans off wants exact answers from the workers too;
  *	  who did not touch them leaves each server to its configuration.
@@ -26,6 +27,7 @@
 #include "distribution/dist_settings.h"
 #include "vecdist_compat.h"
 #include "vecdist_debug.h"
+#include "vecdist_fallback.h"
 
 #define INDEX_SETTING_PREFIX	"vhnsw."
 #define ORDER_SETTING			"vhnsw.iterative_scan"
@@ -55,7 +57,12 @@ DistSettingsToSend(void)
 static const char *
 value_to_send(const char *name)
 {
-	const char *value = GetConfigOption(name, false, false);
+	const char *value = NULL;
+
+	if (strncmp(name, INDEX_SETTING_PREFIX, strlen(INDEX_SETTING_PREFIX)) == 0)
+		value = VecdistFallbackValue(name);
+	if (value == NULL)
+		value = GetConfigOption(name, false, false);
 
 	if (strcmp(name, ORDER_SETTING) == 0 && strcmp(value, "relaxed_order") == 0)
 		return "strict_order";

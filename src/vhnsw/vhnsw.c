@@ -33,6 +33,7 @@
 #include "utils/syscache.h"
 
 #include "vecdist_compat.h"
+#include "vecdist_fallback.h"
 #include "vhnsw/vhnsw.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_custom.h"
@@ -50,12 +51,16 @@ VECDIST_FUNCTION_INFO_V1(vhnsw_vector_type);
 VECDIST_FUNCTION_INFO_V1(vhnsw_halfvec_type);
 VECDIST_FUNCTION_INFO_V1(vhnsw_bit_type);
 VECDIST_FUNCTION_INFO_V1(vhnsw_sparsevec_type);
+VECDIST_FUNCTION_INFO_V1(vhnsw_refuse_ivfflat);
 
-int			vhnsw_ef_search = VHNSW_DEFAULT_EF_SEARCH;
-int			vhnsw_iterative_scan = VHNSW_ITERATIVE_STRICT;
+#define MIN_SCAN_MEM 1
+#define MAX_SCAN_MEM 1000
+
+static int	ef_search = VHNSW_DEFAULT_EF_SEARCH;
+static int	iterative_scan = VHNSW_ITERATIVE_STRICT;
 int			vhnsw_build_method = VHNSW_BUILD_AUTO;
 double		vhnsw_gamma = 0;
-double		vhnsw_scan_mem_multiplier = 1;
+static double scan_mem_multiplier = 1;
 
 static relopt_enum_elt_def storage_values[] = {
 	{"auto", VHNSW_STORAGE_AUTO},
@@ -81,6 +86,8 @@ static const struct config_enum_entry build_method_values[] = {
 	{NULL, 0, false}
 };
 
+static void invalid_fallback(const char *name, const char *value,
+							 const char *range) pg_attribute_noreturn();
 static bytea *vhnswoptions(Datum reloptions, bool validate);
 static char *vhnswbuildphasename(int64 phase);
 static bool vhnswvalidate(Oid opclass);
@@ -113,14 +120,14 @@ VhnswInit(void)
 	DefineCustomIntVariable("vhnsw.ef_search",
 							"Elements that a search of a vhnsw index settles at least.",
 							"The LIMIT of the query counts if it is larger.",
-							&vhnsw_ef_search,
+							&ef_search,
 							VHNSW_DEFAULT_EF_SEARCH,
 							VHNSW_MIN_EF_SEARCH, VHNSW_MAX_EF_SEARCH,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("vhnsw.iterative_scan",
 							 "How a scan of a vhnsw index goes on when more rows are wanted.",
 							 NULL,
-							 &vhnsw_iterative_scan,
+							 &iterative_scan,
 							 VHNSW_ITERATIVE_STRICT, iterative_scan_values,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable("vhnsw.gamma",
@@ -132,8 +139,8 @@ VhnswInit(void)
 	DefineCustomRealVariable("vhnsw.scan_mem_multiplier",
 							 "How many times work_mem a scan of a vhnsw index may take.",
 							 NULL,
-							 &vhnsw_scan_mem_multiplier,
-							 1, 1, 1000,
+							 &scan_mem_multiplier,
+							 1, MIN_SCAN_MEM, MAX_SCAN_MEM,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("vhnsw.build_method",
 							 "How CREATE INDEX finds the neighbors of elements.",
@@ -149,11 +156,81 @@ VhnswInit(void)
 	MarkGUCPrefixReserved("vhnsw");
 }
 
-/* Beyond it a scan goes on by reading the whole index in order. */
+/*
+ * The settings that a search goes by: ours, or pgvector's where only those
+ * were set.  The latter are strings that we check here, as pgvector would have
+ * when they were set.
+ */
+int
+VhnswEfSearch(void)
+{
+	const char *value = VecdistFallbackValue("vhnsw.ef_search");
+	int			result;
+
+	if (value == NULL)
+		return ef_search;
+	if (!parse_int(value, &result, 0, NULL) ||
+		result < VHNSW_MIN_EF_SEARCH || result > VHNSW_MAX_EF_SEARCH)
+		invalid_fallback("hnsw.ef_search", value,
+						 psprintf("It is an integer from %d to %d.",
+								  VHNSW_MIN_EF_SEARCH, VHNSW_MAX_EF_SEARCH));
+	return result;
+}
+
+VhnswIterativeScan
+VhnswIterativeScanMode(void)
+{
+	const char *value = VecdistFallbackValue("vhnsw.iterative_scan");
+
+	if (value == NULL)
+		return iterative_scan;
+	for (const struct config_enum_entry *entry = iterative_scan_values; entry->name; entry++)
+	{
+		if (pg_strcasecmp(value, entry->name) == 0)
+			return entry->val;
+	}
+	invalid_fallback("hnsw.iterative_scan", value,
+					 "It is one of off, relaxed_order, strict_order.");
+}
+
+/* In bytes.  Beyond it a scan goes on by reading the whole index in order. */
 Size
 VhnswScanMemory(void)
 {
-	return (Size) (work_mem * 1024.0 * vhnsw_scan_mem_multiplier);
+	const char *value = VecdistFallbackValue("vhnsw.scan_mem_multiplier");
+	double		multiplier = scan_mem_multiplier;
+
+	if (value != NULL &&
+		(!parse_real(value, &multiplier, 0, NULL) ||
+		 !(multiplier >= MIN_SCAN_MEM && multiplier <= MAX_SCAN_MEM)))
+		invalid_fallback("hnsw.scan_mem_multiplier", value,
+						 psprintf("It is a number from %d to %d.",
+								  MIN_SCAN_MEM, MAX_SCAN_MEM));
+	return (Size) (work_mem * 1024.0 * multiplier);
+}
+
+static void
+invalid_fallback(const char *name, const char *value, const char *range)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("invalid value for parameter \"%s\": \"%s\"", name, value),
+			errdetail("It stands in for \"v%s\", which is not set.", name),
+			errhint("%s", range));
+}
+
+/*
+ * ivfflathandler, of the extension vector that stands in for pgvector's
+ *		Refuse CREATE INDEX ... USING ivfflat, and say what to write.
+ */
+Datum
+vhnsw_refuse_ivfflat(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("access method \"ivfflat\" is not supported"),
+			errdetail("vecdist has one kind of index for vectors, vhnsw."),
+			errhint("Write USING hnsw or USING vhnsw, with the same operator class and without the option \"lists\"."));
 }
 
 /* Tells PostgreSQL what the access method can do. */

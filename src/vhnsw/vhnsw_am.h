@@ -66,13 +66,12 @@ typedef enum VhnswBuildMethod
 } VhnswBuildMethod;
 
 /* settings */
-extern int	vhnsw_ef_search;
-extern int	vhnsw_iterative_scan;
 extern int	vhnsw_build_method;
 extern double vhnsw_gamma;
-extern double vhnsw_scan_mem_multiplier;
 
-/* vhnsw.c: bytes that one scan may take. */
+/* vhnsw.c: settings for which one of pgvector's may stand in */
+extern int	VhnswEfSearch(void);
+extern VhnswIterativeScan VhnswIterativeScanMode(void);
 extern Size VhnswScanMemory(void);
 
 /* vhnsw.c */

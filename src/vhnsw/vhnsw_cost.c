@@ -92,7 +92,7 @@ vhnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	VhnswGetIndexSize(path->indexinfo->indexoid, path->indexinfo->pages,
 					  path->indexinfo->tuples, &index);
 	rows = wanted_rows(root, path);
-	ef = Max(vhnsw_ef_search, root->limit_tuples);
+	ef = Max(VhnswEfSearch(), root->limit_tuples);
 	*startup_cost = VhnswSearchCost(&index, rows, ef, false);
 	*total_cost = *startup_cost +
 		Max(VhnswSearchCost(&index, index.elements, ef, false) - *startup_cost, 0) +
@@ -124,7 +124,7 @@ wanted_rows(PlannerInfo *root, IndexPath *path)
 	double		passing;
 
 	if (root->limit_tuples <= 0)
-		return vhnsw_ef_search;
+		return VhnswEfSearch();
 	passing = rel->rows / Max(rel->tuples, 1);
 	passing = Max(Min(passing, 1), 1e-9);
 	return Min(root->limit_tuples / passing, Max(rel->tuples, 1));

@@ -204,7 +204,7 @@ next_row(ScanState *ss)
 		if (state->emitted > 0 &&
 			VhnswCompareDistances(distance, state->last_emitted) < 0)
 		{
-			if (vhnsw_iterative_scan != VHNSW_ITERATIVE_RELAXED)
+			if (VhnswIterativeScanMode() != VHNSW_ITERATIVE_RELAXED)
 			{
 				state->search_counts.late++;
 				continue;
@@ -342,8 +342,8 @@ begin_stream(VhnswCustomState *state, Datum query, bool isnull)
 	state->size.pages = RelationGetNumberOfBlocks(state->index);
 	state->size.layout = stream->layout;
 
-	stream->ef = Max(vhnsw_ef_search, VhnswDemandRows(state->demand));
-	if (vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF)
+	stream->ef = Max(VhnswEfSearch(), VhnswDemandRows(state->demand));
+	if (VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF)
 		stream->max_elements = stream->ef;
 	if (VhnswDemandIsAll(state->demand))
 		stream->expected_rows = stream->elements;
@@ -379,7 +379,7 @@ choose_strategy(VhnswCustomState *state)
 	Cost		table;
 
 	if (state->stream->unordered ||
-		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF ||
+		VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF ||
 		(state->quals == NULL && !VhnswDemandIsAll(state->demand)))
 		return VHNSW_FILTER_SEARCH;
 
@@ -467,7 +467,7 @@ reconsider(VhnswCustomState *state)
 	state->next_look += LOOK_INTERVAL;
 	if (vhnsw_filter_strategy != VHNSW_FILTER_AUTO || state->emitted > 0 ||
 		state->quals == NULL || state->stream->search == NULL ||
-		vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF ||
+		VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF ||
 		state->accepted >= wanted)
 		return;
 

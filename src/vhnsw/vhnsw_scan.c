@@ -151,11 +151,11 @@ start_scan(IndexScanDesc scan)
 							  isnull ? (Datum) 0 : scan->orderByData[0].sk_argument,
 							  isnull, state->context);
 	state->stream = stream;
-	stream->ef = Max(vhnsw_ef_search, VhnswDemandRows(state->demand));
+	stream->ef = Max(VhnswEfSearch(), VhnswDemandRows(state->demand));
 	stream->expected_rows = expected_rows(state);
 	if (VhnswDemandFiltered(state->demand) < 0 && stream->expected_rows == 0)
 		stream->rows_wanted = Max(VhnswDemandRows(state->demand), 0);
-	if (vhnsw_iterative_scan == VHNSW_ITERATIVE_OFF)
+	if (VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF)
 		stream->max_elements = stream->ef;
 
 	state->passed_bound = state->largest_bound = -get_float8_infinity();
@@ -202,7 +202,7 @@ is_late(VhnswScan *state, const VhnswStreamRow *row)
 	if (row->bound.isnull)
 		return false;
 	if (row->bound.value < state->passed_bound &&
-		vhnsw_iterative_scan != VHNSW_ITERATIVE_RELAXED)
+		VhnswIterativeScanMode() != VHNSW_ITERATIVE_RELAXED)
 	{
 		state->counts.late++;
 		return true;

@@ -69,7 +69,7 @@ VhnswStreamBegin(Relation index, Datum query, bool isnull,
 	stream->layout = cache->layout;
 	stream->elements = (double) RelationGetNumberOfBlocks(index) *
 		stream->layout.slots_per_page;
-	stream->ef = vhnsw_ef_search;
+	stream->ef = VhnswEfSearch();
 	stream->max_elements = PG_INT64_MAX;
 	stream->constant_bound = -get_float8_infinity();
 	stream->source = VHNSW_STREAM_EXTREME;
@@ -153,7 +153,8 @@ VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
 					return false;
 				if (next_from_sweep(stream, row))
 					return true;
-				stream->source = VHNSW_STREAM_ZERO;
+				if (stream->source == VHNSW_STREAM_SWEEP)
+					stream->source = VHNSW_STREAM_ZERO;
 				break;
 
 			case VHNSW_STREAM_ZERO:
@@ -436,9 +437,15 @@ next_from_sweep(VhnswStream *stream, VhnswStreamRow *row)
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
+		if (stream->nreported >= stream->max_elements)
+		{
+			stream->source = VHNSW_STREAM_END;
+			return false;
+		}
 		if (!tuplesort_gettupleslot(stream->sort, true, false, stream->slot,
 									NULL))
 			return false;
+		stream->nreported++;
 		memcpy(&found,
 			   VARDATA_ANY(DatumGetPointer(slot_getattr(stream->slot, 3,
 														&isnull))),
