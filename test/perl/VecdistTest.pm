@@ -37,11 +37,12 @@ use List::Util qw(min);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 use VecdistProxy;
 
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
-  freeze thaw kill_server rows topk exact_topk same_rows same_topk
+  freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
@@ -321,6 +322,24 @@ sub kill_server
 	}
 	unlink $server->data_dir . '/postmaster.pid';
 	return;
+}
+
+# wait_recovered(SERVER)
+#
+# Wait until a server that crashed takes connections again.  What
+# poll_query_until() does is not enough: while a server refuses connections, psql
+# may end before its query was written, which IPC::Run takes for an error.
+sub wait_recovered
+{
+	my ($server) = @_;
+
+	foreach (1 .. 1800)
+	{
+		return 1
+		  if eval { $server->psql('postgres', 'SELECT true') == 0 };
+		usleep(100_000);
+	}
+	return 0;
 }
 
 # Runs before PostgreSQL::Test::Cluster stops the servers.

@@ -73,7 +73,7 @@ sub crash_in
 	# Our session may be gone before the postmaster has noticed why.
 	$server->wait_for_log(qr/all server processes terminated; reinitializing/,
 		$log_end);
-	$server->poll_query_until('postgres', 'SELECT true')
+	wait_recovered($server)
 	  or die 'no recovery';
 	return;
 }

@@ -201,7 +201,7 @@ foreach my $point (sort keys %crash)
 		$coordinator->psql('postgres',
 			"SET synchronous_commit = $sync; SET vecdist.debug_points = '$point=crash';"
 			  . 'BEGIN;' . writes($value) . 'COMMIT');
-		$coordinator->poll_query_until('postgres', 'SELECT true')
+		wait_recovered($coordinator)
 		  or die 'the coordinator does not come back';
 		$gate->reconnect_and_clear;
 		wait_for_workers();
@@ -221,7 +221,7 @@ foreach my $point (sort keys %crash)
 $coordinator->psql('postgres',
 	"SET vecdist.debug_points = 'dist-between-commits=crash';"
 	  . 'BEGIN;' . writes('between commits') . 'COMMIT');
-$coordinator->poll_query_until('postgres', 'SELECT true')
+wait_recovered($coordinator)
   or die 'the coordinator does not come back';
 $gate->reconnect_and_clear;
 wait_for_workers();
@@ -428,7 +428,7 @@ settled('x', 0, 'participants');
 $coordinator->psql('postgres',
 	"SET vecdist.debug_points = 'dist-before-rollback-prepared=crash';"
 	  . 'BEGIN;' . writes('between prepares') . 'COMMIT');
-$coordinator->poll_query_until('postgres', 'SELECT true')
+wait_recovered($coordinator)
   or die 'the coordinator does not come back';
 wait_for_workers();
 is(prepared(), '1 0', 'crash between prepares: one is in doubt');

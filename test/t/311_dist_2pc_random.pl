@@ -116,7 +116,7 @@ foreach my $round (1 .. $rounds)
 	$_->finish foreach @running;
 	foreach my $server ($coordinator, @workers)
 	{
-		$server->poll_query_until('postgres', 'SELECT true')
+		wait_recovered($server)
 		  or die 'a server does not come back';
 	}
 }
