@@ -360,5 +360,56 @@ is_same(
 	[ copied('vecdist') ],
 	scalar(@fields) . ' binary values');
 
+# ----------------------------------------------------------------------
+# A dump of pgvector's database, restored where our extension vector stands in
+# ----------------------------------------------------------------------
+
+$server->safe_psql('postgres', 'CREATE DATABASE dumped');
+$server->safe_psql('dumped', <<'SQL');
+CREATE EXTENSION vector;
+CREATE TABLE items (id integer PRIMARY KEY, e vector(8), h halfvec(4), s sparsevec(9), b bit(16));
+INSERT INTO items SELECT i,
+    (SELECT array_agg(sin(i * j)::real ORDER BY j) FROM generate_series(1, 8) j)::vector,
+    ARRAY[i % 83, 1, 2, 3]::real[]::vector::halfvec, format('{1:%s}/9', i)::sparsevec, i::bit(16)
+FROM generate_series(1, 1000) i;
+CREATE INDEX ON items USING hnsw (e vector_cosine_ops) WITH (m = 8, ef_construction = 40);
+CREATE INDEX ON items USING hnsw (h halfvec_l2_ops);
+CREATE INDEX ON items USING hnsw (s sparsevec_l2_ops);
+CREATE INDEX ON items USING hnsw (b bit_hamming_ops);
+CREATE INDEX ON items USING hnsw ((binary_quantize(e)::bit(8)) bit_hamming_ops) WHERE id > 10;
+CREATE VIEW near AS SELECT id FROM items ORDER BY e <=> '[1,0,1,0,1,0,1,0]' LIMIT 5;
+CREATE FUNCTION length(x vector) RETURNS float8 LANGUAGE sql IMMUTABLE AS 'SELECT public.vector_norm($1)';
+SQL
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
+command_ok(
+	[
+		"$bindir/bin/pg_dump", '-h', $server->host, '-p', $server->port, '-f',
+		$dump, 'dumped'
+	],
+	'pg_dump of a database with pgvector');
+
+my $shim = PostgreSQL::Test::Cluster->new('shim');
+$shim->init;
+$shim->start;
+$shim->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+$shim->command_ok(
+	[ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 'postgres' ],
+	'it is restored');
+is( $shim->safe_psql('postgres',
+		q{SELECT count(*) FROM pg_class c JOIN pg_am a ON a.oid = relam JOIN pg_index i ON i.indexrelid = c.oid
+		WHERE amname = 'hnsw' AND indisvalid}),
+	'5', 'with its indexes');
+foreach my $query (
+	'TABLE near', 'SELECT * FROM items ORDER BY id',
+	q{SELECT id FROM items ORDER BY s <-> '{1:500.2}/9' LIMIT 3},
+	'SELECT length(e) FROM items WHERE id = 7')
+{
+	is( $shim->safe_psql('postgres',
+			"SET enable_seqscan = off; SET hnsw.ef_search = 1000; $query"),
+		$server->safe_psql('dumped', "SET enable_indexscan = off; $query"),
+		"the exact answer: $query");
+}
+
+$shim->stop;
 $server->stop;
 done_testing();
