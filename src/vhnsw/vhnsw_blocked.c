@@ -76,6 +76,7 @@ static void renumber(VhnswGraph *graph, VhnswPartition *partition,
 					 uint32 *nearest);
 static void join_parts(VhnswJoin *join, VhnswPartition *partition,
 					   uint64 seed);
+static int	links_of_keys(Chooser *chooser, int n);
 static int	choose(const VhnswLayout *layout, VhnswLink *links, int n, int max,
 				   float slack);
 static void choose_first(Chooser *chooser, uint32 id);
@@ -276,6 +277,22 @@ join_parts(VhnswJoin *join, VhnswPartition *partition, uint64 seed)
 	}
 }
 
+/* Sort the chooser's n keys and make links of them; returns how many differ. */
+static int
+links_of_keys(Chooser *chooser, int n)
+{
+	n = VhnswSortKeys(chooser->keys, n);
+	for (int i = 0; i < n; i++)
+	{
+		VhnswLink  *link = &chooser->links[i];
+
+		link->id = VhnswKeyId(chooser->keys[i]);
+		link->distance = VhnswKeyDistance(chooser->keys[i]);
+		link->code = VhnswGraphGetCode(chooser->graph, link->id);
+	}
+	return n;
+}
+
 /*
  * Put those links first that point in different directions: not nearer to one
  * chosen before than to the base.  The others follow; both by distance.
@@ -336,13 +353,7 @@ choose_first(Chooser *chooser, uint32 id)
 										   VhnswGraphGetCode(graph, other)),
 						 other);
 	}
-	n = VhnswSortKeys(chooser->keys, n);
-	for (int i = 0; i < n; i++)
-	{
-		links[i].id = VhnswKeyId(chooser->keys[i]);
-		links[i].distance = VhnswKeyDistance(chooser->keys[i]);
-		links[i].code = VhnswGraphGetCode(graph, links[i].id);
-	}
+	n = links_of_keys(chooser, n);
 	chosen = choose(layout, links, n, FirstLinks(layout), FIRST_SLACK);
 	for (int i = 0; i < n; i++)
 		keys[i] = VhnswMakeKey(links[i].distance, links[i].id);
@@ -410,13 +421,7 @@ choose_again(Chooser *chooser, uint32 id)
 										   VhnswGraphGetCode(graph, other)),
 						 other);
 	}
-	n = VhnswSortKeys(chooser->keys, n);
-	for (int i = 0; i < n; i++)
-	{
-		links[i].id = VhnswKeyId(chooser->keys[i]);
-		links[i].distance = VhnswKeyDistance(chooser->keys[i]);
-		links[i].code = VhnswGraphGetCode(graph, links[i].id);
-	}
+	n = links_of_keys(chooser, n);
 	chosen = choose(layout, links, n, degree, SECOND_SLACK);
 	for (int i = 0; i < chosen; i++)
 		selected[count++] = VhnswMakeKey(links[i].distance, links[i].id);

@@ -21,6 +21,7 @@
 
 static void sketch_new_neighbors(Relation index, const VhnswLayout *layout,
 								 VhnswListChange *change);
+static void drop_sketches(VhnswListChange *change);
 static void write_list(const VhnswLayout *layout, VhnswSlot slot,
 					   const VhnswListChange *change, VhnswSlot before,
 					   VhnswEdge *edge);
@@ -167,9 +168,23 @@ VhnswApplyListChanges(Relation index, const VhnswLayout *layout,
 		VhnswChangeEnd(&record);
 	}
 	VhnswReleasePage(buffer);
+	for (int i = 0; i < nchanges; i++)
+		drop_sketches(&changes[i]);
 	pfree(before);
 	pfree(edge);
 	return nvalid == nchanges;
+}
+
+/* Vacuum changes many lists in one memory context. */
+static void
+drop_sketches(VhnswListChange *change)
+{
+	for (int i = 0; i < change->nnew; i++)
+	{
+		if (change->sketches[i])
+			pfree(change->sketches[i]);
+		change->sketches[i] = NULL;
+	}
 }
 
 /*

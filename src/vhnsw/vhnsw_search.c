@@ -439,6 +439,21 @@ prefetch_pages(VhnswSearch *search)
 #endif
 }
 
+/* Note who a share-locked element is, and where its TIDs are. */
+void
+VhnswFoundSet(VhnswFound *found, VhnswElement element,
+			  const VhnswSlotData *slot)
+{
+	found->element = element;
+	found->version = slot->version;
+	found->settled = false;
+	found->has_list = ItemPointerIsValid(&slot->tids);
+	found->heaptid = slot->heaptid;
+	found->fingerprint.scale = slot->scale;
+	found->fingerprint.norm = slot->norm;
+	found->fingerprint.residual = slot->residual;
+}
+
 /* Make a share-locked live element a candidate for the answer. */
 static VhnswFound *
 add_found(VhnswSearch *search, VhnswElement element, VhnswSlot slot,
@@ -449,14 +464,7 @@ add_found(VhnswSearch *search, VhnswElement element, VhnswSlot slot,
 
 	found->bound = bound;
 	found->estimate = estimate;
-	found->element = element;
-	found->version = slot->version;
-	found->settled = false;
-	found->has_list = ItemPointerIsValid(&slot->tids);
-	found->heaptid = slot->heaptid;
-	found->fingerprint.scale = slot->scale;
-	found->fingerprint.norm = slot->norm;
-	found->fingerprint.residual = slot->residual;
+	VhnswFoundSet(found, element, slot);
 
 	if (search->nfound == search->found_capacity)
 	{

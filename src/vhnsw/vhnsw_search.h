@@ -70,6 +70,8 @@ extern VhnswSearch *VhnswSearchBegin(Relation index, const VhnswCache *cache,
 									 MemoryContext context);
 extern bool VhnswSearchUntil(VhnswSearch *search, int64 nsettled,
 							 int64 max_steps);
+extern void VhnswFoundSet(VhnswFound *found, VhnswElement element,
+						  const VhnswSlotData *slot);
 extern bool VhnswSearchHasSettled(const VhnswSearch *search);
 extern VhnswFound *VhnswSearchTake(VhnswSearch *search);
 extern bool VhnswSearchHasTaken(VhnswSearch *search, VhnswElement element);

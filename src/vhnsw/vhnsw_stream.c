@@ -390,14 +390,7 @@ collect_page(VhnswStream *stream, BlockNumber blkno,
 										VhnswSlotView(layout, slot),
 										&found[n].estimate);
 		}
-		found[n].element = element;
-		found[n].version = slot->version;
-		found[n].has_list = ItemPointerIsValid(&slot->tids);
-		found[n].heaptid = slot->heaptid;
-		found[n].fingerprint.scale = slot->scale;
-		found[n].fingerprint.norm = slot->norm;
-		found[n].fingerprint.residual = slot->residual;
-		n++;
+		VhnswFoundSet(&found[n++], element, slot);
 	}
 	VhnswReleasePage(buffer);
 	return n;
