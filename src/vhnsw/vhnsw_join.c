@@ -25,27 +25,35 @@
 /* One element of so many is a far candidate. */
 #define FAR_SHARE 8
 
+/* Fibonacci hashing of element numbers, and a number that none has. */
+#define HASH_FACTOR 2654435769U
+#define NO_ELEMENT PG_UINT32_MAX
+
 /* Elements whose lists are compared with exact ones, and how much of them. */
 #define CHECKED_ELEMENTS 200
 #define CHECKED_NEIGHBORS 10
 
 /*
- * One list of one member of a leaf in work.  It takes twice as many keys as it
- * keeps, to be sorted rarely.
+ * What a member of a leaf meets there for one of its lists, in no order.  It
+ * takes twice as many keys as are wanted, to be cut rarely.
  */
 typedef struct WorkList
 {
 	VhnswKey   *keys;
 	int			count;
-	int			places;			/* how many it keeps */
-	float	   *limit;			/* farther ones are not wanted */
+	int			places;			/* how many are wanted */
+	float	   *limit;			/* farther ones are not */
 } WorkList;
 
 static bool is_far_candidate(uint32 id);
 static int	far_candidates_first(uint32 *members, uint32 n);
-static void load_list(WorkList *list, const VhnswKey *keys, int count);
+static void begin_list(WorkList *list, VhnswKey *room, int places,
+					   float *limit, const VhnswKey *keys, int count);
 static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
+static int	merge_list(WorkList *list, VhnswKey *keys, int count);
+static void select_smallest(VhnswKey *keys, int n, int k);
+static VhnswKey largest_key(const VhnswKey *keys, int n);
 static void compare_leaf(const VhnswBlock *block, const uint32 *members,
 						 uint32 num_far, WorkList *near, WorkList *far,
 						 float *near_limits, float *far_limits);
@@ -150,19 +158,12 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 		VhnswKey   *keys = VhnswJoinGetKeys(join, members[i]);
 
 		VhnswBlockAdd(block, VhnswGraphGetCode(graph, members[i]));
-		near[i] = (WorkList)
-		{
-			room, 0, join->near_places, &near_limits[i]
-		};
+		begin_list(&near[i], room, join->near_places, &near_limits[i],
+				   keys, join->near_counts[members[i]]);
 		room += 2 * join->near_places;
-		far[i] = (WorkList)
-		{
-			room, 0, join->far_places, &far_limits[i]
-		};
+		begin_list(&far[i], room, join->far_places, &far_limits[i],
+				   keys + join->near_places, join->far_counts[members[i]]);
 		room += 2 * join->far_places;
-		load_list(&near[i], keys, join->near_counts[members[i]]);
-		load_list(&far[i], keys + join->near_places,
-				  join->far_counts[members[i]]);
 	}
 	VhnswBlockFinish(block);
 	for (uint32 i = n; i < places; i++)
@@ -174,13 +175,11 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	{
 		VhnswKey   *keys = VhnswJoinGetKeys(join, members[i]);
 
-		cut_list(&near[i]);
-		cut_list(&far[i]);
-		memcpy(keys, near[i].keys, near[i].count * sizeof(VhnswKey));
-		memcpy(keys + join->near_places, far[i].keys,
-			   far[i].count * sizeof(VhnswKey));
-		join->near_counts[members[i]] = near[i].count;
-		join->far_counts[members[i]] = far[i].count;
+		join->near_counts[members[i]] =
+			merge_list(&near[i], keys, join->near_counts[members[i]]);
+		join->far_counts[members[i]] =
+			merge_list(&far[i], keys + join->near_places,
+					   join->far_counts[members[i]]);
 	}
 
 	pfree(near[0].keys);
@@ -191,13 +190,17 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	VhnswBlockFree(block);
 }
 
+/* An empty list, of what is not farther than a full list of 'count' keys. */
 static void
-load_list(WorkList *list, const VhnswKey *keys, int count)
+begin_list(WorkList *list, VhnswKey *room, int places, float *limit,
+		   const VhnswKey *keys, int count)
 {
-	memcpy(list->keys, keys, count * sizeof(VhnswKey));
-	list->count = count;
-	*list->limit = count < list->places ? FLT_MAX :
-		VhnswKeyDistance(keys[count - 1]);
+	list->keys = room;
+	list->count = 0;
+	list->places = places;
+	list->limit = limit;
+	*limit = count < places ? FLT_MAX :
+		VhnswKeyDistance(largest_key(keys, count));
 }
 
 static inline void
@@ -210,15 +213,105 @@ offer(WorkList *list, float distance, uint32 id)
 		cut_list(list);
 }
 
-/* Sort a list and keep what it has places for. */
+/* Keep the nearest, as many as are wanted. */
 static void
 cut_list(WorkList *list)
 {
-	list->count = VhnswSortKeys(list->keys, list->count);
-	if (list->count >= list->places)
+	if (list->count < list->places)
+		return;
+	select_smallest(list->keys, list->count, list->places);
+	list->count = list->places;
+	*list->limit = VhnswKeyDistance(largest_key(list->keys, list->count));
+}
+
+/*
+ * Merge a list into 'keys', of which there are 'count' before, and return how
+ * many there are then.  Most of what a leaf has to say is known from another.
+ */
+static int
+merge_list(WorkList *list, VhnswKey *keys, int count)
+{
+	VhnswKey	all[2 * VHNSW_MAX_KEY_PLACES];
+	uint32		known[4 * VHNSW_MAX_KEY_PLACES];
+	uint32		mask = pg_nextpower2_32(2 * Max(count, 1)) - 1;
+	int			n = count;
+
+	cut_list(list);
+	memset(known, 0xFF, (mask + 1) * sizeof(uint32));
+	for (int i = 0; i < count; i++)
 	{
-		list->count = list->places;
-		*list->limit = VhnswKeyDistance(list->keys[list->count - 1]);
+		uint32		place = VhnswKeyId(keys[i]) * HASH_FACTOR >> 16 & mask;
+
+		while (known[place] != NO_ELEMENT)
+			place = (place + 1) & mask;
+		known[place] = VhnswKeyId(keys[i]);
+		all[i] = keys[i];
+	}
+	for (int i = 0; i < list->count; i++)
+	{
+		uint32		id = VhnswKeyId(list->keys[i]);
+		uint32		place = id * HASH_FACTOR >> 16 & mask;
+
+		while (known[place] != id && known[place] != NO_ELEMENT)
+			place = (place + 1) & mask;
+		if (known[place] == NO_ELEMENT)
+			all[n++] = list->keys[i];
+	}
+	if (n > list->places)
+	{
+		select_smallest(all, n, list->places);
+		n = list->places;
+	}
+	memcpy(keys, all, n * sizeof(VhnswKey));
+	return n;
+}
+
+static VhnswKey
+largest_key(const VhnswKey *keys, int n)
+{
+	VhnswKey	largest = 0;
+
+	for (int i = 0; i < n; i++)
+		largest = Max(largest, keys[i]);
+	return largest;
+}
+
+/*
+ * Put the k smallest of n different keys first, in no order (Hoare's
+ * selection).  Which side of the pivot a key belongs to cannot be predicted, so
+ * the partition has no branch for it.
+ */
+static void
+select_smallest(VhnswKey *keys, int n, int k)
+{
+	int			low = 0;
+	int			high = n;
+
+	Assert(k > 0 && k <= n);
+	while (low < k && k < high)
+	{
+		VhnswKey	first = keys[low];
+		VhnswKey	middle = keys[(low + high) / 2];
+		VhnswKey	last = keys[high - 1];
+		VhnswKey	pivot = Max(Min(first, middle),
+								Min(Max(first, middle), last));
+		int			end = low;
+
+		/* Of three or more, one is below their median. */
+		if (high - low == 2)
+			pivot = Max(first, last);
+		for (int i = low; i < high; i++)
+		{
+			VhnswKey	key = keys[i];
+
+			keys[i] = keys[end];
+			keys[end] = key;
+			end += key < pivot;
+		}
+		if (k <= end)
+			high = end;
+		else
+			low = end;
 	}
 }
 
@@ -293,12 +386,8 @@ VhnswJoinRecall(const VhnswJoin *join)
 	{
 		ids[i] = (uint32) ((uint64) graph->count * i / nchecked);
 		VhnswBlockAdd(rows, VhnswGraphGetCode(graph, ids[i]));
-		lists[i] = (WorkList)
-		{
-			palloc_array(VhnswKey, 2 * CHECKED_NEIGHBORS),
-				0, CHECKED_NEIGHBORS, &limits[i]
-		};
-		limits[i] = FLT_MAX;
+		begin_list(&lists[i], palloc_array(VhnswKey, 2 * CHECKED_NEIGHBORS),
+				   CHECKED_NEIGHBORS, &limits[i], NULL, 0);
 	}
 	VhnswBlockFinish(rows);
 
@@ -334,12 +423,10 @@ VhnswJoinRecall(const VhnswJoin *join)
 		VhnswKey	last;
 
 		cut_list(&lists[i]);
-		if (lists[i].count == 0)
-			continue;
-		last = lists[i].keys[lists[i].count - 1];
+		last = largest_key(lists[i].keys, lists[i].count);
 		wanted += lists[i].count;
-		for (int j = 0; j < join->near_counts[ids[i]] && keys[j] <= last; j++)
-			found++;
+		for (int j = 0; j < join->near_counts[ids[i]]; j++)
+			found += keys[j] <= last;
 		pfree(lists[i].keys);
 	}
 	pfree(lists);
