@@ -278,6 +278,43 @@ SET vhnsw.iterative_scan = strict_order;
 SELECT count(*), array_agg(d) = array_agg(d ORDER BY d) AS in_order
 FROM (SELECT v <-> random_vector(8, 9) AS d FROM items WHERE category >= 15 ORDER BY d LIMIT 20) s;
 RESET vhnsw.iterative_scan;
+
+-- max_scan_tuples ends a search that has found ef, and shows it
+CREATE FUNCTION cut(condition text, wanted integer, OUT searches_cut bigint, OUT few boolean, OUT visited_few boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    found bigint;
+BEGIN
+    PERFORM vhnsw_stats_reset('items_v');
+    EXECUTE format('SELECT count(*) FROM (SELECT id FROM items WHERE %s ORDER BY v <-> random_vector(8, 9) LIMIT %s) s',
+                   condition, wanted) INTO found;
+    SELECT cut_searches, found < wanted, expanded + evaluated BETWEEN 10 AND 200
+    INTO searches_cut, few, visited_few FROM vhnsw_stats('items_v');
+END $$;
+SELECT * FROM cut('category >= 15', 20);
+SET vhnsw.max_scan_tuples = 150;
+SELECT * FROM cut('category >= 15', 20);
+SELECT * FROM cut('true', 5);
+SET vhnsw.max_scan_tuples = 1;
+SELECT * FROM cut('true', 5);
+SELECT * FROM cut('category >= 15', 20);
+SELECT explain_analyze('SELECT id FROM items WHERE category >= 15 ORDER BY v <-> ''[1,1,1,1,1,1,1,1]'' LIMIT 20');
+BEGIN;
+SET LOCAL vhnsw.enable_scan = off;
+SET LOCAL enable_sort = off;
+SELECT * FROM cut('category >= 15', 20);
+ROLLBACK;
+SET vhnsw.max_scan_tuples = 1000000;
+SELECT * FROM cut('category >= 15', 20);
+SET vhnsw.max_scan_tuples = 150;
+SET vhnsw.filter_strategy = matches;
+SELECT searches_cut, few FROM cut('category >= 15', 20);
+RESET vhnsw.max_scan_tuples;
+SET vhnsw.iterative_scan = off;
+SET vhnsw.filter_strategy = search;
+SELECT * FROM cut('category >= 15', 20);
+RESET vhnsw.iterative_scan;
+DROP FUNCTION cut;
 RESET vhnsw.filter_strategy;
 SET vhnsw.ef_search = 1000;
 
@@ -290,7 +327,7 @@ EXPLAIN (COSTS OFF) SELECT id FROM items TABLESAMPLE system (50) ORDER BY v <-> 
 -- settings
 SET vhnsw.filter_strategy = nonsense;
 SHOW vhnsw.filter_strategy;
-SELECT name, setting, short_desc FROM pg_settings WHERE name IN ('vhnsw.enable_scan', 'vhnsw.filter_strategy', 'vhnsw.scan_mem_multiplier') ORDER BY 1;
+SELECT name, setting, short_desc FROM pg_settings WHERE name IN ('vhnsw.enable_scan', 'vhnsw.filter_strategy', 'vhnsw.max_scan_tuples', 'vhnsw.scan_mem_multiplier') ORDER BY 1;
 
 -- counters
 SELECT vhnsw_stats_reset('items_v');

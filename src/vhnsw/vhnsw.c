@@ -61,6 +61,7 @@ static int	iterative_scan = VHNSW_ITERATIVE_STRICT;
 int			vhnsw_build_method = VHNSW_BUILD_AUTO;
 double		vhnsw_gamma = 0;
 static double scan_mem_multiplier = 1;
+static int	max_scan_tuples = 0;
 
 static relopt_enum_elt_def storage_values[] = {
 	{"auto", VHNSW_STORAGE_AUTO},
@@ -86,6 +87,7 @@ static const struct config_enum_entry build_method_values[] = {
 	{NULL, 0, false}
 };
 
+static int	int_setting(const char *name, int ours, int min, int max);
 static void invalid_fallback(const char *name, const char *value,
 							 const char *range) pg_attribute_noreturn();
 static bytea *vhnswoptions(Datum reloptions, bool validate);
@@ -136,6 +138,12 @@ VhnswInit(void)
 							 &vhnsw_gamma,
 							 0, 0, 10,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("vhnsw.max_scan_tuples",
+							"Elements that a search of a vhnsw index visits before it ends, although more rows are wanted.",
+							"ef of them are found in any case.  0 means no limit.",
+							&max_scan_tuples,
+							0, 0, INT_MAX,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable("vhnsw.scan_mem_multiplier",
 							 "How many times work_mem a scan of a vhnsw index may take.",
 							 NULL,
@@ -164,17 +172,15 @@ VhnswInit(void)
 int
 VhnswEfSearch(void)
 {
-	const char *value = VecdistFallbackValue("vhnsw.ef_search");
-	int			result;
+	return int_setting("vhnsw.ef_search", ef_search,
+					   VHNSW_MIN_EF_SEARCH, VHNSW_MAX_EF_SEARCH);
+}
 
-	if (value == NULL)
-		return ef_search;
-	if (!parse_int(value, &result, 0, NULL) ||
-		result < VHNSW_MIN_EF_SEARCH || result > VHNSW_MAX_EF_SEARCH)
-		invalid_fallback("hnsw.ef_search", value,
-						 psprintf("It is an integer from %d to %d.",
-								  VHNSW_MIN_EF_SEARCH, VHNSW_MAX_EF_SEARCH));
-	return result;
+/* 0 = no limit, which pgvector does not have. */
+int
+VhnswMaxScanTuples(void)
+{
+	return int_setting("vhnsw.max_scan_tuples", max_scan_tuples, 1, INT_MAX);
 }
 
 VhnswIterativeScan
@@ -207,6 +213,21 @@ VhnswScanMemory(void)
 						 psprintf("It is a number from %d to %d.",
 								  MIN_SCAN_MEM, MAX_SCAN_MEM));
 	return (Size) (work_mem * 1024.0 * multiplier);
+}
+
+/* Our setting 'name' has this value; pgvector's has this range. */
+static int
+int_setting(const char *name, int ours, int min, int max)
+{
+	const char *value = VecdistFallbackValue(name);
+	int			result;
+
+	if (value == NULL)
+		return ours;
+	if (!parse_int(value, &result, 0, NULL) || result < min || result > max)
+		invalid_fallback(name + 1, value,
+						 psprintf("It is an integer from %d to %d.", min, max));
+	return result;
 }
 
 static void

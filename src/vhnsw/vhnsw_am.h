@@ -71,6 +71,7 @@ extern double vhnsw_gamma;
 
 /* vhnsw.c: settings for which one of pgvector's may stand in */
 extern int	VhnswEfSearch(void);
+extern int	VhnswMaxScanTuples(void);
 extern VhnswIterativeScan VhnswIterativeScanMode(void);
 extern Size VhnswScanMemory(void);
 

@@ -454,6 +454,9 @@ make_matches(VhnswCustomState *state)
  * way costs, and the search has spent a share of that; or all of it, whatever
  * is to come.  So the sum is at most twice the better of the two, whatever the
  * data are like.
+ *
+ * Not with a limit on what a search visits: who sets one wants an end, not
+ * another way to go on.
  */
 static void
 reconsider(VhnswCustomState *state)
@@ -467,6 +470,7 @@ reconsider(VhnswCustomState *state)
 	state->next_look += LOOK_INTERVAL;
 	if (vhnsw_filter_strategy != VHNSW_FILTER_AUTO || state->emitted > 0 ||
 		state->quals == NULL || state->stream->search == NULL ||
+		state->stream->max_visits > 0 ||
 		VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF ||
 		state->accepted >= wanted)
 		return;

@@ -56,6 +56,8 @@ VhnswCustomExplain(CustomScanState *css, List *ancestors, ExplainState *es)
 	if (state->bitmap)
 		ExplainPropertyInteger("Rows Skipped", NULL, counts.skipped, es);
 	ExplainPropertyInteger("Rows Late", NULL, counts.late, es);
+	if (counts.cut > 0)
+		ExplainPropertyInteger("Searches Cut", NULL, counts.cut, es);
 }
 
 static const char *

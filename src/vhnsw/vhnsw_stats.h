@@ -25,6 +25,7 @@ typedef struct VhnswCounts
 	int64		filtered;		/* of these: conditions not met */
 	int64		skipped;		/* not fetched, as a bitmap has them not */
 	int64		late;			/* dropped, as a farther row had been returned */
+	int64		cut;			/* searches ended by a setting; see stream */
 } VhnswCounts;
 
 #define VHNSW_NCOUNTS ((int) (sizeof(VhnswCounts) / sizeof(int64)))

@@ -33,9 +33,17 @@
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_stream.h"
 
+/* Candidates expanded before looking at memory and limits again */
+#define MAX_STEPS 256
+
 static bool next_from_list(VhnswStream *stream, VhnswOutsideList list,
 						   ItemPointer tid);
 static bool next_from_graph(VhnswStream *stream, VhnswStreamRow *row);
+static bool cut(VhnswStream *stream);
+static bool limit_is_reached(const VhnswStream *stream);
+static int64 nvisited(const VhnswStream *stream);
+static bool memory_is_full(const VhnswStream *stream);
+static int64 steps_at_once(const VhnswStream *stream);
 static bool sweep_is_due(const VhnswStream *stream);
 static double expected_visits(const VhnswStream *stream);
 static void take_tids(VhnswStream *stream, const VhnswFound *found);
@@ -71,6 +79,9 @@ VhnswStreamBegin(Relation index, Datum query, bool isnull,
 		stream->layout.slots_per_page;
 	stream->ef = VhnswEfSearch();
 	stream->max_elements = PG_INT64_MAX;
+	stream->max_visits = VhnswMaxScanTuples();
+	if (stream->max_visits >= stream->elements)
+		stream->max_visits = 0;
 	stream->constant_bound = -get_float8_infinity();
 	stream->source = VHNSW_STREAM_EXTREME;
 	stream->unordered = isnull;
@@ -105,6 +116,7 @@ VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts)
 		counts->scored += stream->search->nestimated;
 	}
 	counts->sweeps += stream->swept;
+	counts->cut += stream->cut;
 }
 
 /* Give back what the stream holds. */
@@ -214,10 +226,7 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 		}
 
 		if (stream->nreported >= stream->max_elements)
-		{
-			stream->source = VHNSW_STREAM_END;
-			return false;
-		}
+			return cut(stream);
 
 		/*
 		 * If the search ends, the sweep reports what is settled and what the
@@ -227,16 +236,64 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 		while (search->nsettled < required &&
 			   !(search->content && VhnswSearchHasSettled(search)))
 		{
+			stream->cut = limit_is_reached(stream);
+			if (stream->cut)
+				break;
 			if (sweep_is_due(stream) ||
-				!VhnswSearchUntil(search, required, 256))
+				!VhnswSearchUntil(search, required, steps_at_once(stream)))
 				return false;
 		}
 
 		found = VhnswSearchTake(search);
-		Assert(found != NULL);
+		if (found == NULL)
+			return cut(stream);
 		stream->nreported++;
 		take_tids(stream, found);
 	}
+}
+
+/* End the stream although there may be more; always false. */
+static bool
+cut(VhnswStream *stream)
+{
+	stream->cut = true;
+	stream->source = VHNSW_STREAM_END;
+	return false;
+}
+
+/*
+ * Has the search come to a limit of what it may visit?  What it has settled is
+ * still reported.  A limit is less than the index, so no sweep takes over,
+ * also not where the memory ends.
+ */
+static bool
+limit_is_reached(const VhnswStream *stream)
+{
+	return stream->max_visits > 0 &&
+		stream->search->nsettled >= stream->ef &&
+		(nvisited(stream) >= stream->max_visits || memory_is_full(stream));
+}
+
+static int64
+nvisited(const VhnswStream *stream)
+{
+	return stream->search->nexpanded + stream->search->nevaluated;
+}
+
+static bool
+memory_is_full(const VhnswStream *stream)
+{
+	return MemoryContextMemAllocated(stream->context, false) >
+		VhnswScanMemory();
+}
+
+/* How far to search before looking at limits again */
+static int64
+steps_at_once(const VhnswStream *stream)
+{
+	int64		left = stream->max_visits - nvisited(stream);
+
+	return left > 0 ? Min(left, MAX_STEPS) : MAX_STEPS;
 }
 
 /*
@@ -249,15 +306,15 @@ sweep_is_due(const VhnswStream *stream)
 {
 	double		eighth = 1 + stream->elements / 8;
 
+	if (stream->max_visits > 0)
+		return false;
 	if (stream->nreported == 0 && stream->search->nexpanded == 0 &&
 		expected_visits(stream) >= eighth)
 		return true;
 	if (stream->nreported >= stream->ef &&
-		stream->search->nexpanded + stream->search->nevaluated >= eighth)
+		nvisited(stream) >= eighth)
 		return true;
-	return stream->search->nexpanded >= stream->ef &&
-		MemoryContextMemAllocated(stream->context, false) >
-		VhnswScanMemory();
+	return stream->search->nexpanded >= stream->ef && memory_is_full(stream);
 }
 
 /*
@@ -431,10 +488,7 @@ next_from_sweep(VhnswStream *stream, VhnswStreamRow *row)
 
 		CHECK_FOR_INTERRUPTS();
 		if (stream->nreported >= stream->max_elements)
-		{
-			stream->source = VHNSW_STREAM_END;
-			return false;
-		}
+			return cut(stream);
 		if (!tuplesort_gettupleslot(stream->sort, true, false, stream->slot,
 									NULL))
 			return false;

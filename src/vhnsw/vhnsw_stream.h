@@ -38,7 +38,9 @@ typedef struct VhnswStream
 {
 	/* Set by the caller before the first row */
 	int64		ef;				/* elements to settle before it */
-	int64		max_elements;	/* of the graph; at most so many are read */
+	int64		max_elements;	/* of the graph; at most so many are reported */
+	int64		max_visits;		/* beyond ef settled, the search ends after so
+								 * many; 0 = no limit, or beyond the index */
 	double		expected_rows;	/* that will probably be read; 0 = up to ef */
 	int64		rows_wanted;	/* the caller will be content with the nearest
 								 * so many; 0 = not known */
@@ -53,6 +55,7 @@ typedef struct VhnswStream
 	bool		unordered;		/* a NULL query, or none: any order */
 	bool		sweep_due;
 	bool		swept;			/* the sweep has begun */
+	bool		cut;			/* one of these two limits was in the way */
 	VhnswSearch *search;		/* NULL if the query has no direction or place */
 	VhnswLayout layout;
 

@@ -154,7 +154,8 @@ SET hnsw.$_->[0] = '$_->[1]';
 SELECT id FROM items ORDER BY embedding <-> '$query' LIMIT 5;
 SQL
   foreach [ 'ef_search', 0 ], [ 'ef_search', 1001 ], [ 'ef_search', 'many' ],
-  [ 'iterative_scan', 'on' ], [ 'scan_mem_multiplier', 0 ];
+  [ 'iterative_scan', 'on' ], [ 'max_scan_tuples', 0 ],
+  [ 'scan_mem_multiplier', 0 ];
 
 my $filtered = "SELECT count(*) FROM (SELECT id FROM items WHERE id % 50 = 0 ORDER BY embedding <-> '$query' LIMIT 10) s";
 my $off = $server->safe_psql('postgres',
@@ -162,7 +163,14 @@ my $off = $server->safe_psql('postgres',
 cmp_ok($off, '<', 10, 'hnsw.iterative_scan = off ends the search');
 is( $server->safe_psql('postgres',
 		"SET vhnsw.enable_scan = off; SET enable_sort = off; SET hnsw.ef_search = 10; SET hnsw.iterative_scan = strict_order; SET hnsw.max_scan_tuples = 20000; SET hnsw.scan_mem_multiplier = 2; $filtered"),
-	10, 'the other settings are accepted');
+	10, 'with the other settings it goes on');
+cmp_ok(
+	$server->safe_psql('postgres',
+		"SET hnsw.ef_search = 10; SET hnsw.max_scan_tuples = 30; SET vhnsw.filter_strategy = search; $filtered"),
+	'<', 10, 'hnsw.max_scan_tuples ends the search');
+is( $server->safe_psql('postgres',
+		"SET hnsw.ef_search = 10; SET hnsw.max_scan_tuples = 30; SET vhnsw.max_scan_tuples = 0; SET vhnsw.filter_strategy = search; $filtered"),
+	10, 'unless vhnsw.max_scan_tuples is set');
 
 # ----------------------------------------------------------------------
 # ivfflat
