@@ -30,7 +30,20 @@
 #include "vecdist_fallback.h"
 
 #define INDEX_SETTING_PREFIX	"vhnsw."
-#define ORDER_SETTING			"vhnsw.iterative_scan"
+
+/*
+ * Settings with which a search may end before the last of its rows, or return
+ * them in another order.  A merge needs all of them in order, so these values
+ * travel instead.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			complete_settings[] = {
+	{"vhnsw.iterative_scan", "strict_order"},
+	{"vhnsw.max_scan_tuples", "0"},
+};
 
 static const char *value_to_send(const char *name);
 static bool changes_search(const struct config_generic *setting);
@@ -53,19 +66,21 @@ DistSettingsToSend(void)
 	return result;
 }
 
-/* The value of a setting in this session, but answers to be merged have order. */
+/* The value of a setting in this session, unless it would harm the merge. */
 static const char *
 value_to_send(const char *name)
 {
 	const char *value = NULL;
 
+	for (int i = 0; i < lengthof(complete_settings); i++)
+	{
+		if (strcmp(name, complete_settings[i].name) == 0)
+			return complete_settings[i].value;
+	}
 	if (strncmp(name, INDEX_SETTING_PREFIX, strlen(INDEX_SETTING_PREFIX)) == 0)
 		value = VecdistFallbackValue(name);
 	if (value == NULL)
 		value = GetConfigOption(name, false, false);
-
-	if (strcmp(name, ORDER_SETTING) == 0 && strcmp(value, "relaxed_order") == 0)
-		return "strict_order";
 	return value;
 }
 

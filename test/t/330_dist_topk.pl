@@ -702,7 +702,7 @@ like(
 
 SKIP:
 {
-	skip 'no vhnsw', 6 unless $indexed;
+	skip 'no vhnsw', 10 unless $indexed;
 	my $how = sub {
 		my ($set, $k) = @_;
 		return $coordinator->safe_psql('postgres', "SET enable_seqscan = off; $set
@@ -717,6 +717,23 @@ SKIP:
 		'switches of the planner travel');
 	like($how->('SET vhnsw.iterative_scan = relaxed_order;', 500), qr/Merge Certified: yes/,
 		'the merge gets its rows in order');
+
+	# What lets a search give up does not travel: it would return fewer rows and
+	# nobody would know.
+	my $rare = $coordinator->safe_psql('postgres',
+		"SELECT string_agg(id::text, ' ') FROM (SELECT id FROM eight WHERE id % 40 = 0 $by LIMIT 12) s");
+	foreach my $setting ('vhnsw.iterative_scan = off', 'vhnsw.max_scan_tuples = 1',
+		'hnsw.iterative_scan = off', 'hnsw.max_scan_tuples = 1')
+	{
+		is( $coordinator->safe_psql('postgres', <<"SQL"),
+SET enable_seqscan = off;
+SET vhnsw.filter_strategy = search;
+SET vhnsw.ef_search = 5;
+SET $setting;
+SELECT string_agg(id::text, ' ') FROM (SELECT id FROM eight WHERE id % 40 = 0 $by LIMIT 12) s
+SQL
+			$rare, "$setting does not travel");
+	}
 
 	# A partition without its index is searched all the same.
 	$cluster->worker('w1')->safe_psql('postgres', 'DROP INDEX eight_2_embedding_idx');
