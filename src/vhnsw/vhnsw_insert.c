@@ -82,7 +82,7 @@ static int	order_victims(Insert *insert, const VhnswLink *target,
 						  VhnswKept *seen, VhnswLink *victims);
 static bool can_give_up(Insert *insert, VhnswKept *victim);
 static bool take_over(Insert *insert, VhnswKept *victim);
-static bool in_own_list(const Insert *insert, VhnswElement element);
+static bool keep_in_own_list(Insert *insert, VhnswElement element);
 static void sketch_links(Insert *insert);
 static VhnswElement write_element(Insert *insert, ItemPointer tid,
 								  uint8 *version);
@@ -386,20 +386,32 @@ order_victims(Insert *insert, const VhnswLink *target, VhnswKept *seen,
 static bool
 can_give_up(Insert *insert, VhnswKept *victim)
 {
-	if (victim->named < 2 && !in_own_list(insert, victim->element) &&
+	if (victim->named < 2 && !keep_in_own_list(insert, victim->element) &&
 		!take_over(insert, victim))
 		return false;
 	victim->named--;
 	return true;
 }
 
+/*
+ * Does the new element list this one?  Then it will go on doing so: a fill
+ * moves to where take_over() does not put another in its place.
+ */
 static bool
-in_own_list(const Insert *insert, VhnswElement element)
+keep_in_own_list(Insert *insert, VhnswElement element)
 {
 	for (int i = 0; i < insert->nlinks; i++)
 	{
-		if (insert->links[i].id == element)
-			return true;
+		if (insert->links[i].id != element)
+			continue;
+		if (i >= insert->nchosen && i < insert->fills_end)
+		{
+			VhnswLink	link = insert->links[i];
+
+			insert->links[i] = insert->links[--insert->fills_end];
+			insert->links[insert->fills_end] = link;
+		}
+		return true;
 	}
 	return false;
 }
