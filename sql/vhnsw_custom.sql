@@ -288,10 +288,10 @@ BEGIN
     PERFORM vhnsw_stats_reset('items_v');
     EXECUTE format('SELECT count(*) FROM (SELECT id FROM items WHERE %s ORDER BY v <-> random_vector(8, 9) LIMIT %s) s',
                    condition, wanted) INTO found;
-    SELECT cut_searches, found < wanted, expanded + evaluated BETWEEN 10 AND 200
+    SELECT cut_searches, found < wanted, expanded + evaluated BETWEEN 10 AND 300
     INTO searches_cut, few, visited_few FROM vhnsw_stats('items_v');
 END $$;
-SELECT * FROM cut('category >= 15', 20);
+SELECT * FROM cut('category >= 15', 100);
 SET vhnsw.max_scan_tuples = 150;
 SELECT * FROM cut('category >= 15', 20);
 SELECT * FROM cut('true', 5);
@@ -305,7 +305,7 @@ SET LOCAL enable_sort = off;
 SELECT * FROM cut('category >= 15', 20);
 ROLLBACK;
 SET vhnsw.max_scan_tuples = 1000000;
-SELECT * FROM cut('category >= 15', 20);
+SELECT * FROM cut('category >= 15', 100);
 SET vhnsw.max_scan_tuples = 150;
 SET vhnsw.filter_strategy = matches;
 SELECT searches_cut, few FROM cut('category >= 15', 20);

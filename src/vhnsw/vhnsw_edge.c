@@ -48,12 +48,19 @@
  */
 #define OUTER_THRESHOLD 0.98f
 
+/*
+ * How far below what is probable estimates are, in standard deviations; README,
+ * section "Edges", has the measurements.
+ */
+#define OPTIMISM 0.65
+
 static Half *slot_a(const VhnswLayout *layout, const VhnswSlotData *slot);
 static Half *slot_s(const VhnswLayout *layout, const VhnswSlotData *slot);
 static uint8 *slot_piece(const VhnswLayout *layout, const VhnswSlotData *slot,
 						 int place);
 static float quantize(const VhnswEdgeSpace *space, const float *from,
 					  const float *to, uint8 *piece, float *from_product);
+static double sketch_noise(const VhnswEdgeSpace *space);
 static void set_edge_scale(const VhnswLayout *layout, VhnswSlot slot,
 						   float scale);
 
@@ -326,20 +333,44 @@ VhnswEdgeQueryInit(VhnswEdgeQuery *query, const VhnswEdgeSpace *space,
 		sum += value;
 	}
 	query->bias = ((1 << space->bits) - 1) * sum;
+	query->optimism = OPTIMISM * sketch_noise(space);
+	if (space->metric == VHNSW_INNER_PRODUCT)
+		query->optimism *= sqrt(DistanceInnerProduct(rotated, rotated,
+													 space->source_dims));
 	pfree(z);
 }
 
 /*
- * VhnswEdgeEstimates
- *		Estimated distances of the query from the first n neighbors of a slot.
+ * How far off an estimate is for a query in a random direction: the standard
+ * deviation, in units of |S| |q - p|.
  *
- * 'distance' is that of the slot's own element; standard deviations are up to a
- * common factor.  Both arrays have room for VHNSW_MAX_DEGREE values.
+ * What S u misses is r = S u + 2 w, at a right angle to w.  So |r|^2 = S^2
+ * |u|^2 (1 - c^2), c being the cosine of the angle between u and w, and the
+ * inner product of r with a random direction is |r| over the root of all
+ * dimensions.  |u|^2 and c^2 are those of normal deviates, with four fifths of
+ * |w|^2 in the dimensions of sketches.
+ */
+static double
+sketch_noise(const VhnswEdgeSpace *space)
+{
+	double		mean_square = space->bits == 2 ? 3.6 : 1;
+	double		c_squared = 0.8 * (space->bits == 2 ? 0.88 : 0.64);
+	double		dims = Min(space->dims, space->source_dims);
+
+	return sqrt(mean_square * (1 - c_squared) * dims / space->source_dims);
+}
+
+/*
+ * VhnswEdgeEstimates
+ *		Optimistic distances of the query from the first n neighbors of a slot.
+ *
+ * 'distance' is that of the slot's own element.  'estimates' has room for
+ * VHNSW_MAX_DEGREE values.
  */
 void
 VhnswEdgeEstimates(const VhnswLayout *layout, const VhnswEdgeQuery *query,
 				   const VhnswSlotData *slot, int n, float distance,
-				   float *estimates, float *deviations)
+				   float *estimates)
 {
 	int			groups = (n + DISTANCE_EDGE_GROUP - 1) / DISTANCE_EDGE_GROUP;
 	int32		dots[VHNSW_MAX_DEGREE];
@@ -347,11 +378,10 @@ VhnswEdgeEstimates(const VhnswLayout *layout, const VhnswEdgeQuery *query,
 	float		s[VHNSW_MAX_DEGREE];
 	float		scale = slot->edge_scale;
 	float		scale_squared = scale * scale;
-	float		spread = 1;
+	float		optimism = query->optimism;
 
-	/* What u misses of w counts as far as q - p goes, or q from the origin. */
 	if (layout->metric != VHNSW_INNER_PRODUCT)
-		spread = sqrtf(Max(distance, FLT_MIN));
+		optimism *= sqrtf(Max(distance, FLT_MIN));
 
 	DistanceEdgeDots(query->values, slot_codes(layout, slot), query->bits,
 					 query->chunks, groups, dots);
@@ -363,7 +393,7 @@ VhnswEdgeEstimates(const VhnswLayout *layout, const VhnswEdgeQuery *query,
 
 		/* A code c counts from 0; it stands for 2c - (2^bits - 1). */
 		estimates[i] = distance + a[i] * scale_squared +
-			factor * query->unit * (float) (2 * dots[i] - query->bias);
-		deviations[i] = fabsf(factor) * spread;
+			factor * query->unit * (float) (2 * dots[i] - query->bias) -
+			fabsf(factor) * optimism;
 	}
 }

@@ -10,8 +10,6 @@
 
 #include "postgres.h"
 
-#include <math.h>
-
 #include "distance/distance_edge.h"
 #include "vhnsw/vhnsw_code.h"
 #include "vhnsw/vhnsw_page.h"
@@ -58,26 +56,8 @@ typedef struct VhnswEdgeQuery
 	float		unit;			/* of the values below */
 	int32		bias;			/* (2^bits - 1) * sum of the values */
 	int8	   *values;			/* chunks of dimensions */
+	float		optimism;		/* subtracted from estimates: of |S| |q - p| */
 } VhnswEdgeQuery;
-
-/*
- * One estimate made of two of the same distance, by inverse variance.  The
- * first is replaced.
- */
-static inline void
-VhnswEdgeMerge(float *estimate, float *deviation, float other_estimate,
-			   float other_deviation)
-{
-	float		ratio;
-	float		weight;			/* of the other */
-
-	if (*deviation <= 0)
-		return;
-	ratio = other_deviation / *deviation;
-	weight = 1 / (1 + ratio * ratio);
-	*estimate += (other_estimate - *estimate) * weight;
-	*deviation *= ratio * sqrtf(weight);
-}
 
 extern void VhnswEdgeSpaceInit(VhnswEdgeSpace *space,
 							   const VhnswLayout *layout,
@@ -101,7 +81,6 @@ extern void VhnswEdgeQueryInit(VhnswEdgeQuery *query,
 extern void VhnswEdgeEstimates(const VhnswLayout *layout,
 							   const VhnswEdgeQuery *query,
 							   const VhnswSlotData *slot, int n,
-							   float distance, float *estimates,
-							   float *deviations);
+							   float distance, float *estimates);
 
 #endif							/* VHNSW_EDGE_H */

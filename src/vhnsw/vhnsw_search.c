@@ -31,8 +31,15 @@
 /* How many of the nearest entries a search begins with. */
 #define FIRST_ENTRIES 8
 
-/* The table of what was met begins with 4,096 places: 64 kB. */
-#define SEEN_BITS 12
+/* The table of what was met begins with 1,024 places: 12 kB. */
+#define SEEN_BITS 10
+
+/*
+ * How many estimates may be passed over before they go into the table: 256 kB,
+ * those of more than 1,000 expansions; to begin with there is room for 2,048.
+ */
+#define MAX_PASSED_OVER 32768
+#define FIRST_PASSED_OVER 2048
 
 /*
  * Places of a pool beyond those that are to be settled.  As estimates become
@@ -59,10 +66,14 @@ static int	compare_candidates(const void *a, const void *b);
 static int	compare_elements(const void *a, const void *b);
 static void sort_entries(VhnswSearch *search, const VhnswCache *cache);
 static bool add_entries(VhnswSearch *search);
-static void add_candidates(VhnswSearch *search, const VhnswElement *elements,
-						   const float *estimates, const float *deviations,
-						   int n);
+static bool note_estimate(VhnswSearch *search, VhnswPoolKey key);
+static void add_candidate(VhnswSearch *search, VhnswElement element,
+						  float estimate);
+static void add_neighbors(VhnswSearch *search, const VhnswElement *elements,
+						  const float *estimates, int n);
+static void take_in_passed_over(VhnswSearch *search);
 static void refill_pool(VhnswSearch *search, int capacity);
+static int64 copy_unsettled(const VhnswSearch *search, VhnswCandidate *copies);
 static VhnswPoolKey separate_nearest(VhnswCandidate *all, int64 n, int64 k);
 static void expand(VhnswSearch *search);
 static void prefetch_pages(VhnswSearch *search);
@@ -70,8 +81,11 @@ static VhnswFound *add_found(VhnswSearch *search, VhnswElement element,
 							 VhnswSlot slot, float estimate,
 							 double bound);
 static void evaluate(VhnswSearch *search, VhnswElement *elements, int n);
+static void settle_one(VhnswSearch *search, VhnswFound *found);
 static void settle(VhnswSearch *search);
-static bool is_near_enough(const VhnswSearch *search);
+static void settle_found(VhnswSearch *search, int64 n);
+static bool knows_more(const VhnswSearch *search);
+static bool first_phase_is_over(const VhnswSearch *search, int64 nsettled);
 
 /* Pairing heaps have the largest first: a lower bound is larger. */
 static int
@@ -136,6 +150,11 @@ VhnswSearchBegin(Relation index, const VhnswCache *cache, VhnswQuery *query,
 	search->keep = keep;
 	search->context = context;
 	VhnswSeenInit(&search->seen, SEEN_BITS, context);
+	if (search->layout.edge_dims > 0)
+	{
+		search->passed_over_capacity = FIRST_PASSED_OVER;
+		search->passed_over = palloc_array(VhnswPoolKey, FIRST_PASSED_OVER);
+	}
 	search->found_capacity = 64;
 	search->found = palloc_array(VhnswFound *, search->found_capacity);
 	search->settled = pairingheap_allocate(compare_bounds, NULL);
@@ -170,72 +189,129 @@ sort_entries(VhnswSearch *search, const VhnswCache *cache)
 static bool
 add_entries(VhnswSearch *search)
 {
-	const float exact = 0;
 	int			n = Min(search->nentries, FIRST_ENTRIES);
 
 	for (int i = 0; i < n; i++)
 	{
 		VhnswSearchEntry *entry = &search->entries[--search->nentries];
 
-		add_candidates(search, &entry->element, &entry->estimate, &exact, 1);
+		add_candidate(search, entry->element, entry->estimate);
 	}
 	return n > 0;
 }
 
 /*
- * Note estimates of the distances of n elements.  Several of one element are
- * averaged, until it is expanded.
+ * Note an estimate in the table.  False if it tells nothing new: the element
+ * is expanded, or was estimated to be no farther.
+ */
+static bool
+note_estimate(VhnswSearch *search, VhnswPoolKey key)
+{
+	VhnswElement element = VhnswPoolKeyElement(key);
+	float		estimate = VhnswPoolKeyEstimate(key);
+	VhnswSeen  *seen = VhnswSeenProbe(&search->seen, element);
+
+	if (unlikely(element == VHNSW_NO_ELEMENT))
+		VhnswReportCorruption(search->index, VHNSW_META_BLKNO,
+							  "A link or an entry names no element.");
+	if (seen->element == VHNSW_NO_ELEMENT)
+	{
+		seen->element = element;
+		search->seen.count++;
+	}
+	else
+	{
+		VhnswPoolKey old = VhnswMakePoolKey(seen->estimate, element);
+
+		if (seen->expanded || old <= key)
+			return false;
+		if (old < search->pool.limit)
+			VhnswPoolRemove(&search->pool, old);
+	}
+	seen->estimate = estimate;
+	return true;
+}
+
+/* Make an element a candidate, as far away as its own code says. */
+static void
+add_candidate(VhnswSearch *search, VhnswElement element, float estimate)
+{
+	VhnswPoolKey key = VhnswMakePoolKey(estimate, element);
+
+	VhnswSeenReserve(&search->seen, 1);
+	if (note_estimate(search, key) &&
+		!VhnswPoolPut(&search->pool, key, NULL))
+		search->forgot = true;
+}
+
+/*
+ * Make neighbors of an expanded element candidates, by their sketches.
+ *
+ * Of several estimates of one element the lowest counts.  Most are beyond the
+ * pool: these are kept aside, in the order they came, because finding each in
+ * the table would cost more than all else here.
  */
 static void
-add_candidates(VhnswSearch *search, const VhnswElement *elements,
-			   const float *estimates, const float *deviations, int n)
+add_neighbors(VhnswSearch *search, const VhnswElement *elements,
+			  const float *estimates, int n)
 {
-	VhnswSeenTable *table = &search->seen;
 	VhnswPool  *pool = &search->pool;
-	VhnswPoolKey keys[VHNSW_MAX_DEGREE];
-	int			nkeys = 0;
+	VhnswPoolKey near[VHNSW_MAX_DEGREE];
+	VhnswPoolKey *far;
+	int			nnear = 0;
+	int			nfar = 0;
+	int			nnew = 0;
 
-	VhnswSeenReserve(table, n);
-	for (int i = 0; i < n; i++)
-		__builtin_prefetch(&table->places[VhnswSeenHome(table, elements[i])]);
+	if (search->npassed_over + n > MAX_PASSED_OVER)
+		take_in_passed_over(search);
+	if (search->npassed_over + n > search->passed_over_capacity)
+	{
+		search->passed_over_capacity *= 2;
+		search->passed_over =
+			repalloc(search->passed_over,
+					 search->passed_over_capacity * sizeof(VhnswPoolKey));
+	}
+	far = search->passed_over + search->npassed_over;
 	for (int i = 0; i < n; i++)
 	{
-		VhnswSeen  *seen = VhnswSeenProbe(table, elements[i]);
-		VhnswPoolKey key;
+		VhnswPoolKey key = VhnswMakePoolKey(estimates[i], elements[i]);
+		bool		is_near = key < pool->limit;
 
-		if (unlikely(elements[i] == VHNSW_NO_ELEMENT))
-			VhnswReportCorruption(search->index, VHNSW_META_BLKNO,
-								  "A link or an entry names no element.");
-		if (seen->element == VHNSW_NO_ELEMENT)
-		{
-			seen->element = elements[i];
-			seen->estimate = estimates[i];
-			seen->deviation = deviations[i];
-			table->count++;
-		}
-		else if (seen->expanded || seen->deviation == 0)
-			continue;
-		else
-		{
-			VhnswPoolKey old = VhnswMakePoolKey(seen->estimate, elements[i]);
-
-			/* A damaged list may name it twice: then it is not there yet. */
-			if (old < pool->limit && !VhnswPoolRemove(pool, old))
-				continue;
-			VhnswEdgeMerge(&seen->estimate, &seen->deviation, estimates[i],
-						   deviations[i]);
-		}
-		key = VhnswMakePoolKey(seen->estimate, elements[i]);
-		if (key < pool->limit)
-			keys[nkeys++] = key;
-		else
-			search->forgot = true;
+		near[nnear] = far[nfar] = key;
+		nnear += is_near;
+		nfar += !is_near;
 	}
-	if (!VhnswPoolPutMany(pool, keys, nkeys))
+	search->npassed_over += nfar;
+
+	VhnswSeenReserve(&search->seen, nnear);
+	for (int i = 0; i < nnear; i++)
+	{
+		if (note_estimate(search, near[i]))
+			near[nnew++] = near[i];
+	}
+	if (!VhnswPoolPutMany(pool, near, nnew))
 		search->forgot = true;
 	if (pool->next < pool->count)
 		VhnswPrefetchSlot(&search->layout, search->hints,
 						  VhnswPoolKeyElement(pool->items[pool->next].key));
+}
+
+/*
+ * Move the estimates that were passed over into the table, from where they
+ * come back when the pool is filled anew.  None of them is nearer than what is
+ * in the pool, so no place there changes.
+ */
+static void
+take_in_passed_over(VhnswSearch *search)
+{
+	if (search->npassed_over > 0)
+		search->forgot = true;
+	for (int i = 0; i < search->npassed_over; i++)
+	{
+		VhnswSeenReserve(&search->seen, 1);
+		note_estimate(search, search->passed_over[i]);
+	}
+	search->npassed_over = 0;
 }
 
 /*
@@ -249,6 +325,7 @@ refill_pool(VhnswSearch *search, int capacity)
 	Size		size;
 	int64		n = 0;
 
+	take_in_passed_over(search);
 	size = add_size(search->seen.count, search->nfound);
 	all = MemoryContextAllocHuge(search->context,
 								 mul_size(Max(size, 1), sizeof(*all)));
@@ -261,15 +338,7 @@ refill_pool(VhnswSearch *search, int capacity)
 		all[n].key = VhnswMakePoolKey(seen->estimate, seen->element);
 		all[n++].found = NULL;
 	}
-	for (int64 i = 0; i < search->nfound; i++)
-	{
-		VhnswFound *found = search->found[i];
-
-		if (found->settled)
-			continue;
-		all[n].key = VhnswMakePoolKey(found->estimate, found->element);
-		all[n++].found = found;
-	}
+	n += copy_unsettled(search, all + n);
 
 	if (capacity > search->pool.capacity)
 	{
@@ -290,6 +359,24 @@ refill_pool(VhnswSearch *search, int capacity)
 	VhnswPoolSkipExpanded(&search->pool);
 	search->forgot = n > search->pool.count;
 	pfree(all);
+}
+
+/* Copy all that are expanded and not settled; returns their number. */
+static int64
+copy_unsettled(const VhnswSearch *search, VhnswCandidate *copies)
+{
+	int64		n = 0;
+
+	for (int64 i = 0; i < search->nfound; i++)
+	{
+		VhnswFound *found = search->found[i];
+
+		if (found->settled)
+			continue;
+		copies[n].key = VhnswMakePoolKey(found->estimate, found->element);
+		copies[n++].found = found;
+	}
+	return n;
 }
 
 /*
@@ -356,7 +443,6 @@ expand(VhnswSearch *search)
 	VhnswPoolKeyElement(search->pool.items[search->pool.next].key);
 	VhnswElement neighbors[VHNSW_MAX_DEGREE];
 	float		estimates[VHNSW_MAX_DEGREE];
-	float		deviations[VHNSW_MAX_DEGREE];
 	VhnswFound *found = NULL;
 	Buffer		buffer;
 	VhnswSlot	slot;
@@ -387,7 +473,7 @@ expand(VhnswSearch *search)
 		memcpy(neighbors, slot->neighbors, n * sizeof(VhnswElement));
 		if (layout->edge_dims > 0)
 			VhnswEdgeEstimates(layout, &search->edge_query, slot, n, estimate,
-							   estimates, deviations);
+							   estimates);
 		if (slot->flags & VHNSW_SLOT_LIVE)
 			found = add_found(search, element, slot, estimate, bound);
 		if (search->keep)
@@ -409,7 +495,7 @@ expand(VhnswSearch *search)
 									  VhnswElementBlock(layout, element),
 									  "A sketch of a neighbor is out of range.");
 		}
-		add_candidates(search, neighbors, estimates, deviations, n);
+		add_neighbors(search, neighbors, estimates, n);
 		search->nestimated += n;
 	}
 	else
@@ -487,8 +573,6 @@ evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 	const VhnswLayout *layout = &search->layout;
 	Buffer		buffer = InvalidBuffer;
 	BlockNumber visited = InvalidBlockNumber;
-	const float exact = 0;
-	float		estimate;
 
 	qsort(elements, n, sizeof(VhnswElement), compare_elements);
 	for (int i = 0; i < n; i++)
@@ -513,11 +597,20 @@ evaluate(VhnswSearch *search, VhnswElement *elements, int n)
 		if (search->keep)
 			VhnswKeepEvaluated(search->keep, elements[i], slot);
 		search->nevaluated++;
-		estimate = VhnswEstimate(search->query, VhnswSlotView(layout, slot));
-		add_candidates(search, &elements[i], &estimate, &exact, 1);
+		add_candidate(search, elements[i],
+					  VhnswEstimate(search->query,
+									VhnswSlotView(layout, slot)));
 	}
 	if (BufferIsValid(buffer))
 		VhnswReleasePage(buffer);
+}
+
+static void
+settle_one(VhnswSearch *search, VhnswFound *found)
+{
+	found->settled = true;
+	pairingheap_add(search->settled, &found->link);
+	search->nsettled++;
 }
 
 /* Settle all before the first candidate that is not expanded. */
@@ -527,11 +620,7 @@ settle(VhnswSearch *search)
 	VhnswPool  *pool = &search->pool;
 
 	for (int i = 0; i < pool->next; i++)
-	{
-		pool->items[i].found->settled = true;
-		pairingheap_add(search->settled, &pool->items[i].found->link);
-	}
-	search->nsettled += pool->next;
+		settle_one(search, pool->items[i].found);
 	pool->count -= pool->next;
 	memmove(pool->items, pool->items + pool->next,
 			pool->count * sizeof(VhnswCandidate));
@@ -539,23 +628,61 @@ settle(VhnswSearch *search)
 }
 
 /*
- * Are the nearest that are wanted known, and all that is not expanded much
- * farther?  That is, by a factor of 1 + vhnsw.gamma.
+ * Settle n more, when the first phase has ended with too few: the nearest of
+ * what was expanded.  What remains in the pool is in the table, too.
+ */
+static void
+settle_found(VhnswSearch *search, int64 n)
+{
+	VhnswCandidate *all;
+	int64		nall;
+
+	all = MemoryContextAllocHuge(search->context,
+								 mul_size(Max(search->nfound, 1),
+										  sizeof(*all)));
+	nall = copy_unsettled(search, all);
+	n = Min(n, nall);
+	separate_nearest(all, nall, n);
+	for (int64 i = 0; i < n; i++)
+		settle_one(search, all[i].found);
+	pfree(all);
+
+	search->pool.count = search->pool.next = 0;
+	search->forgot = true;
+	search->content = false;
+}
+
+/* Is there something outside the pool to fill it with? */
+static bool
+knows_more(const VhnswSearch *search)
+{
+	return search->forgot || search->npassed_over > 0;
+}
+
+/*
+ * The first phase is over when nothing in the pool is left to be expanded and
+ * enough was.  It may be that less than that is in the pool: what turned out
+ * to be farther than a candidate for which there was no room has left it.
  *
+ * With vhnsw.gamma it is also over when the nearest that are wanted are known,
+ * and all that is not expanded is farther by a factor of 1 + gamma.
  * Al-Jazzazi et al., "Distance Adaptive Beam Search for Provably Accurate
- * Graph-Based Nearest Neighbor Search" (arXiv 2505.15636), give the rule; ours
- * asks for it only once, before anything was settled.
+ * Graph-Based Nearest Neighbor Search" (arXiv 2505.15636), give that rule.
  */
 static bool
-is_near_enough(const VhnswSearch *search)
+first_phase_is_over(const VhnswSearch *search, int64 nsettled)
 {
 	const VhnswPool *pool = &search->pool;
 	float		kth;
 	float		nearest;
 	double		limit;
 
-	if (vhnsw_gamma <= 0 || search->wanted == 0 || search->nsettled > 0 ||
-		pool->next < search->wanted || pool->next == pool->count)
+	if (search->nsettled > 0)
+		return false;
+	if (pool->next == pool->count)
+		return search->nfound >= nsettled;
+	if (vhnsw_gamma <= 0 || search->wanted == 0 ||
+		pool->next < search->wanted)
 		return false;
 
 	kth = VhnswPoolKeyEstimate(pool->items[search->wanted - 1].key);
@@ -576,8 +703,8 @@ is_near_enough(const VhnswSearch *search)
  * is not expanded, or at the end of the search.  Before, what is near may
  * still turn out to be far from the nearest.
  *
- * With vhnsw.gamma a first call may end before, when the nearest that are
- * wanted are probably known (search->content).
+ * The first phase may end with fewer settled (search->content).  The caller
+ * may make do with these; the next call settles what lacks.
  *
  * Returns false if the search ended before: everything reachable is settled.
  * No locks on entry and exit.
@@ -588,6 +715,11 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 	VhnswPool  *pool = &search->pool;
 	int64		wanted = nsettled - search->nsettled;
 
+	if (wanted > 0 && search->content)
+	{
+		settle_found(search, wanted);
+		wanted = nsettled - search->nsettled;
+	}
 	if (wanted <= 0)
 		return true;
 
@@ -598,7 +730,7 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 	 */
 	search->hints = VhnswGetPageHints(search->index);
 	if (wanted + POOL_SLACK(wanted) > pool->capacity ||
-		(search->forgot && pool->count < wanted))
+		(search->nsettled > 0 && pool->count < wanted && knows_more(search)))
 	{
 		wanted = Max(wanted, search->nsettled > 0 ?
 					 MIN_ROOM + search->nsettled / 4 : 0);
@@ -611,7 +743,7 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 		CHECK_FOR_INTERRUPTS();
 		if (search->nsettled + pool->next >= nsettled)
 			settle(search);
-		else if (is_near_enough(search))
+		else if (first_phase_is_over(search, nsettled))
 		{
 			settle(search);
 			search->content = true;
@@ -621,7 +753,7 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 			break;
 		else if (pool->next < pool->count)
 			expand(search);
-		else if (search->forgot)
+		else if (knows_more(search))
 			refill_pool(search, pool->capacity);
 		else if (!add_entries(search))
 		{

@@ -47,11 +47,15 @@ typedef struct VhnswSearch
 	struct VhnswKeep *keep;		/* what an insert remembers, else NULL */
 	int64		wanted;			/* nearest elements that the caller needs to
 								 * begin with; 0 = not known */
-	bool		content;		/* the rule of vhnsw.gamma has cut it short */
+	bool		content;		/* the first phase has ended early */
 	MemoryContext context;		/* owns everything below */
 	VhnswSeenTable seen;
 	VhnswPool	pool;
 	bool		forgot;			/* something seen is in the hash table only */
+	int			npassed_over;
+	int			passed_over_capacity;
+	VhnswPoolKey *passed_over;	/* estimates that are not in the table yet,
+								 * none below pool.limit */
 	VhnswFound **found;			/* all there ever were, nfound of them */
 	int			found_capacity;
 	pairingheap *settled;		/* VhnswFound, lowest bound first */

@@ -22,8 +22,7 @@
 typedef struct VhnswSeen
 {
 	VhnswElement element;		/* VHNSW_NO_ELEMENT = an empty place */
-	float		estimate;		/* of its distance, until it is expanded */
-	float		deviation;		/* of the estimate; 0 = by its own code */
+	float		estimate;		/* the lowest there was, until it is expanded */
 	bool		expanded;
 	bool		taken;			/* the caller of the search has got it */
 } VhnswSeen;
