@@ -44,12 +44,14 @@ static bool cpu_has_avx2(void);
 #endif
 #ifdef DISTANCE_HAVE_AVX512
 static bool cpu_has_avx512(void);
+static bool cpu_is_zen4(void);
 #endif
 static bool is_usable(Implementation *implementation);
 
 /* Fastest first; the last can always be used. */
 static Implementation implementations[] = {
 #ifdef DISTANCE_HAVE_AVX512
+	{&distance_zen4_kernels, cpu_is_zen4, UNTESTED},
 	{&distance_avx512_kernels, cpu_has_avx512, UNTESTED},
 #endif
 #ifdef DISTANCE_HAVE_AVX2
@@ -131,13 +133,14 @@ cpu_has_avx2(void)
 	unsigned int edx;
 
 	/* Not every compiler's __builtin_cpu_supports() knows F16C. */
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+		__builtin_cpu_supports("popcnt") &&
 		__get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C) != 0;
 }
 #endif
 
 #ifdef DISTANCE_HAVE_AVX512
-/* What those in distance_avx512.c name; its edge_dots is that of AVX2. */
+/* What those in distance_avx512.c name; some of its kernels are those of AVX2. */
 static bool
 cpu_has_avx512(void)
 {
@@ -147,6 +150,20 @@ cpu_has_avx512(void)
 		__builtin_cpu_supports("avx512vl") &&
 		__builtin_cpu_supports("avx512vnni") &&
 		__builtin_cpu_supports("avx512vpopcntdq");
+}
+
+/* Family 19 of AMD has Zen 3, without AVX-512, and Zen 4. */
+static bool
+cpu_is_zen4(void)
+{
+	unsigned int eax;
+	unsigned int ebx;
+	unsigned int ecx;
+	unsigned int edx;
+
+	return cpu_has_avx512() && __builtin_cpu_is("amd") &&
+		__get_cpuid(1, &eax, &ebx, &ecx, &edx) &&
+		((eax >> 8 & 0xf) + (eax >> 20 & 0xff)) == 0x19;
 }
 #endif
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * distance_avx2.c
- *	  The distance kernels for x86-64 CPUs with AVX2 and F16C.
+ *	  The distance kernels for x86-64 CPUs with AVX2, F16C and FMA.
  *
  * The instruction set is named by attributes, not by compiler flags for this
  * file, so that the bitcode for PostgreSQL's JIT builds with the same rules.
@@ -22,8 +22,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX2 __attribute__((target("avx2,f16c,popcnt")))
-#define AVX2_INLINE static inline __attribute__((target("avx2,f16c,popcnt"), always_inline))
+#define AVX2_FEATURES "avx2,f16c,fma,popcnt"
+#define AVX2 __attribute__((target(AVX2_FEATURES)))
+#define AVX2_INLINE static inline __attribute__((target(AVX2_FEATURES), always_inline))
 
 typedef struct Lanes
 {
@@ -214,15 +215,21 @@ lanes_load_half_tail(const Half *p, int n, int before)
 	return result;
 }
 
+/*
+ * As a * 1 - b, which is rounded once and so the same, but done by the units
+ * for multiplication.  On AMD CPUs those for addition convert the halves, and
+ * are the limit of their kernels.
+ */
 AVX2_INLINE Lanes
 lanes_sub(Lanes a, Lanes b)
 {
+	__m256		one = _mm256_set1_ps(1.0f);
 	Lanes		result;
 
-	result.v0 = _mm256_sub_ps(a.v0, b.v0);
-	result.v1 = _mm256_sub_ps(a.v1, b.v1);
-	result.v2 = _mm256_sub_ps(a.v2, b.v2);
-	result.v3 = _mm256_sub_ps(a.v3, b.v3);
+	result.v0 = _mm256_fmsub_ps(a.v0, one, b.v0);
+	result.v1 = _mm256_fmsub_ps(a.v1, one, b.v1);
+	result.v2 = _mm256_fmsub_ps(a.v2, one, b.v2);
+	result.v3 = _mm256_fmsub_ps(a.v3, one, b.v3);
 	return result;
 }
 
@@ -538,6 +545,25 @@ avx2_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	counts->total = total;
 }
 
+/* For the kernels of distance_avx512.c on Zen 4 */
+AVX2 double
+DistanceHalfL2SquaredAvx2(const Half *a, const Half *b, int dim)
+{
+	return lanes_half_l2_squared(a, b, dim);
+}
+
+AVX2 double
+DistanceHalfInnerProductAvx2(const Half *a, const Half *b, int dim)
+{
+	return lanes_half_inner_product(a, b, dim);
+}
+
+AVX2 double
+DistanceHalfL1Avx2(const Half *a, const Half *b, int dim)
+{
+	return lanes_half_l1(a, b, dim);
+}
+
 const DistanceKernels distance_avx2_kernels = {
 	.name = "avx2",
 	.l2_squared = lanes_l2_squared,
@@ -545,9 +571,9 @@ const DistanceKernels distance_avx2_kernels = {
 	.l1 = lanes_l1,
 	.cosine = lanes_cosine,
 	.norm_squared = avx2_norm_squared,
-	.half_l2_squared = lanes_half_l2_squared,
-	.half_inner_product = lanes_half_inner_product,
-	.half_l1 = lanes_half_l1,
+	.half_l2_squared = DistanceHalfL2SquaredAvx2,
+	.half_inner_product = DistanceHalfInnerProductAvx2,
+	.half_l1 = DistanceHalfL1Avx2,
 	.half_cosine = lanes_half_cosine,
 	.half_norm_squared = avx2_half_norm_squared,
 	.half_to_float = avx2_half_to_float,

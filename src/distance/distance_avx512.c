@@ -362,28 +362,39 @@ avx512_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	counts->total = (uint64_t) _mm512_reduce_add_epi64(total);
 }
 
-const DistanceKernels distance_avx512_kernels = {
-	.name = "avx512",
-	.l2_squared = lanes_l2_squared,
-	.inner_product = lanes_inner_product,
-	.l1 = lanes_l1,
-	.cosine = lanes_cosine,
-	.norm_squared = avx512_norm_squared,
-	.half_l2_squared = lanes_half_l2_squared,
-	.half_inner_product = lanes_half_inner_product,
-	.half_l1 = lanes_half_l1,
-	.half_cosine = lanes_half_cosine,
-	.half_norm_squared = avx512_half_norm_squared,
-	.half_to_float = avx512_half_to_float,
-	.float_to_half = avx512_float_to_half,
-	.dot_float_int8 = lanes_dot_float_int8,
-	.dot_int8 = avx512_dot_int8,
-	.l1_float_int8 = lanes_l1_float_int8,
-	.l1_int8 = lanes_l1_int8,
-	.edge_dots = DistanceEdgeDotsAvx2,
-	.block_near = DistanceBlockNearAvx512,
-	.hamming = avx512_hamming,
-	.jaccard = avx512_jaccard,
-};
+#define KERNELS(half_l2, half_ip, half_taxicab) \
+{ \
+	.name = "avx512", \
+	.l2_squared = lanes_l2_squared, \
+	.inner_product = lanes_inner_product, \
+	.l1 = lanes_l1, \
+	.cosine = lanes_cosine, \
+	.norm_squared = avx512_norm_squared, \
+	.half_l2_squared = half_l2, \
+	.half_inner_product = half_ip, \
+	.half_l1 = half_taxicab, \
+	.half_cosine = lanes_half_cosine, \
+	.half_norm_squared = avx512_half_norm_squared, \
+	.half_to_float = avx512_half_to_float, \
+	.float_to_half = avx512_float_to_half, \
+	.dot_float_int8 = lanes_dot_float_int8, \
+	.dot_int8 = avx512_dot_int8, \
+	.l1_float_int8 = lanes_l1_float_int8, \
+	.l1_int8 = lanes_l1_int8, \
+	.edge_dots = DistanceEdgeDotsAvx2, \
+	.block_near = DistanceBlockNearAvx512, \
+	.hamming = avx512_hamming, \
+	.jaccard = avx512_jaccard, \
+}
+
+const DistanceKernels distance_avx512_kernels =
+KERNELS(lanes_half_l2_squared, lanes_half_inner_product, lanes_half_l1);
+
+/*
+ * Zen 4 does 512-bit instructions in two turns.  So it gains nothing from them
+ * here, and the additions wait longer for the units that convert halves.
+ */
+const DistanceKernels distance_zen4_kernels =
+KERNELS(DistanceHalfL2SquaredAvx2, DistanceHalfInnerProductAvx2, DistanceHalfL1Avx2);
 
 #endif							/* DISTANCE_HAVE_AVX512 */

@@ -16,9 +16,13 @@ extern const DistanceKernels distance_scalar_kernels;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define DISTANCE_HAVE_AVX2 1
 extern const DistanceKernels distance_avx2_kernels;
+extern double DistanceHalfL2SquaredAvx2(const Half *a, const Half *b, int dim);
+extern double DistanceHalfInnerProductAvx2(const Half *a, const Half *b, int dim);
+extern double DistanceHalfL1Avx2(const Half *a, const Half *b, int dim);
 
 #define DISTANCE_HAVE_AVX512 1
 extern const DistanceKernels distance_avx512_kernels;
+extern const DistanceKernels distance_zen4_kernels;
 #endif
 
 #if defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__) && \
