@@ -38,7 +38,7 @@
 #define ROWS_PER_ELEMENT 8
 
 /* The choice of the source is looked at again whenever so many were taken. */
-#define LOOK_INTERVAL 64
+#define LOOK_INTERVAL 16
 
 /* It may change when the search has cost this part of the other way. */
 #define SHARE_TO_CHANGE 4
@@ -335,7 +335,6 @@ begin_stream(VhnswCustomState *state, Datum query, bool isnull)
 {
 	VhnswStream *stream = VhnswStreamBegin(state->index, query, isnull,
 										   state->context);
-	double		wanted = wanted_rows(state);
 
 	state->stream = stream;
 	state->size.elements = Max(stream->elements, 1);
@@ -347,8 +346,8 @@ begin_stream(VhnswCustomState *state, Datum query, bool isnull)
 		stream->max_elements = stream->ef;
 	if (VhnswDemandIsAll(state->demand))
 		stream->expected_rows = stream->elements;
-	else if (state->quals)
-		stream->expected_rows = wanted / Max(state->costs.passing, 1e-9);
+	else if (state->quals && VhnswDemandRows(state->demand) < 0)
+		stream->expected_rows = SOME_ROWS / Max(state->costs.passing, 1e-9);
 	stream->filtered = state->quals != NULL;
 	if (!stream->filtered)
 		stream->rows_wanted = Max(VhnswDemandRows(state->demand), 0);
@@ -368,7 +367,15 @@ wanted_rows(const VhnswCustomState *state)
 	return rows >= 0 ? Max(rows, 1) : SOME_ROWS;
 }
 
-/* The way to the wanted rows that costs least, as far as is known. */
+/*
+ * The way to the wanted rows that costs least, as far as is known.
+ *
+ * What share of the rows pass is an estimate, and whether those near the query
+ * do is not known at all.  So if it would cost little, compared to the other
+ * ways, to find that they do, a search tries; reconsider() sees to the rest.
+ * It can do so only before the first row is returned, which is late enough if
+ * the number of rows wanted is known.
+ */
 static VhnswFilterStrategy
 choose_strategy(VhnswCustomState *state)
 {
@@ -376,6 +383,7 @@ choose_strategy(VhnswCustomState *state)
 	double		taken;
 	Cost		search;
 	Cost		all;
+	Cost		matches;
 	Cost		table;
 
 	if (state->stream->unordered ||
@@ -398,10 +406,15 @@ choose_strategy(VhnswCustomState *state)
 				state->size.elements);
 	search = search_cost(state, taken, taken);
 	all = state->costs.passing * state->size.elements * state->costs.fetch;
+	matches = state->costs.bitmap + all;
 	table = table_cost(state, state->costs.passing);
+	if (VhnswDemandRows(state->demand) >= 0 &&
+		search_cost(state, wanted, wanted) * SHARE_TO_CHANGE <=
+		(state->bitmap ? Min(matches, table) : table))
+		return VHNSW_FILTER_SEARCH;
 	if (state->bitmap && Min(search, table) >
-		state->costs.bitmap +
-		Min(search - (taken - wanted) * state->costs.fetch, all))
+		Min(state->costs.bitmap + search -
+			(taken - wanted) * state->costs.fetch, matches))
 		return choose_with_matches(state);
 	return search <= table ?
 		VHNSW_FILTER_SEARCH : VHNSW_FILTER_EXACT;
