@@ -75,6 +75,32 @@ check-neon:
 
 .PHONY: check-neon
 
+# Inputs that libFuzzer thinks of, for the types' input functions and casts;
+# test/fuzz/README.  What it found interesting stays in build/fuzz/corpus.
+FUZZ_CC = clang-14
+fuzz_build = mkdir -p build/fuzz && $(FUZZ_CC) -std=gnu99 -g -O1 \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	-ffp-contract=off -DUSE_ASSERT_CHECKING=1 -D_GNU_SOURCE \
+	-Wall -Wno-ignored-attributes -Werror -Isrc -Itest/fuzz \
+	-isystem "$$($(PG_CONFIG) --includedir-server)" -o build/fuzz/types_fuzz \
+	test/fuzz/*.c $(wildcard $(addprefix src/types/,$(addsuffix .c, \
+		vector vector_list vector_cast halfvec halfvec_cast sparsevec sparsevec_cast))) \
+	src/distance/*.c -L"$$($(PG_CONFIG) --pkglibdir)" -L"$$($(PG_CONFIG) --libdir)" \
+	-lpgcommon -lpgport -lm -no-pie -Wl,--wrap=float_to_shortest_decimal_bufn \
+	-Wl,--unresolved-symbols=ignore-in-object-files
+# $(call fuzz_run,DIRECTORY FOR NEW INPUTS,OPTIONS)
+fuzz_run = $(fuzz_build) && mkdir -p build/fuzz/$(1) && cd build/fuzz && \
+	./types_fuzz -dict=../../test/fuzz/types.dict -print_final_stats=1 $(2) \
+	$(1) ../../test/fuzz/seeds
+fuzz:
+	@$(call fuzz_run,corpus,-max_total_time=$(or $(FUZZ_SECONDS),180))
+# The same inputs each time
+check-fuzz:
+	@rm -rf build/fuzz/check
+	@$(call fuzz_run,check,-verbosity=0 -seed=1 -runs=20000)
+
+.PHONY: fuzz check-fuzz
+
 # For developers
 format:
 	@dev/format
@@ -133,6 +159,8 @@ help:
 	@echo 'make soak                random searches for hours; ROUNDS=n SEED=n'
 	@echo 'make demo                a cluster that searches real text; also demo-env,'
 	@echo '                         demo-search Q="phrase", demo-stop'
+	@echo 'make fuzz                input functions under libFuzzer; FUZZ_SECONDS=n'
+	@echo 'make check-fuzz          the same on some inputs, always the same ones'
 	@echo 'make check-neon          unit tests for aarch64, under emulation'
 	@echo 'make format check-format lay out the source'
 	@echo 'make lint                all checks that need no server'
