@@ -54,13 +54,20 @@ check: check-build
 	@PG_CONFIG='$(PG_CONFIG)' TESTS='$(TESTS)' PROVE_TESTS='$(PROVE_TESTS)' \
 		JOBS='$(or $(JOBS),2)' KEEP='$(KEEP)' dev/check
 
+# Tests of the types with the server under valgrind; TESTS chooses others.
+VALGRIND_TESTS = vector_* halfvec_* sparsevec_* bit_distance types_bad_input
+check-valgrind: check-build
+	@VALGRIND=1 PG_CONFIG='$(PG_CONFIG)' TESTS='$(or $(TESTS),$(VALGRIND_TESTS))' \
+		KEEP='$(KEEP)' dev/check
+
 # Random searches against the exact answer until stopped or ROUNDS tables are
 # done, with SEED; each table gets a hundred queries.
 soak: check-build
 	@VECDIST_ROUNDS='$(or $(ROUNDS),1000)' VECDIST_SEED='$(or $(SEED),6)' \
 		PG_CONFIG='$(PG_CONFIG)' PROVE_TESTS=test/t/332_dist_differential.pl dev/check
 
-.PHONY: soak all install uninstall clean distclean installcheck installdirs check check-build
+.PHONY: all install uninstall clean distclean installcheck installdirs \
+	check check-build check-valgrind soak
 
 # Unit tests for aarch64, cross-compiled and emulated, for those without one
 CROSS = aarch64-linux-gnu-
@@ -159,6 +166,7 @@ help:
 	@echo 'make soak                random searches for hours; ROUNDS=n SEED=n'
 	@echo 'make demo                a cluster that searches real text; also demo-env,'
 	@echo '                         demo-search Q="phrase", demo-stop'
+	@echo 'make check-valgrind      tests of the types with the server under valgrind'
 	@echo 'make fuzz                input functions under libFuzzer; FUZZ_SECONDS=n'
 	@echo 'make check-fuzz          the same on some inputs, always the same ones'
 	@echo 'make check-neon          unit tests for aarch64, under emulation'
