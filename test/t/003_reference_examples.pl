@@ -5,8 +5,13 @@
 # follows at once, as psql prints it less the row counts.  All examples of one
 # file run in one session, in order, each file in a database of its own.
 #
+# The tables of errors have examples too: every one gives an SQLSTATE and a
+# message of its row.
+#
 # Nothing is left out: the document of each type speaks of every function and
-# cast function, and shows every operator and public function in an example.
+# cast function, shows every operator and public function in an example, and
+# has one for every message; that of vhnsw shows every operator class and speaks of
+# every setting, option and function.
 
 use strict;
 use warnings;
@@ -15,7 +20,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @files = grep { -e } map { "docs/reference/$_.md" } qw(vector halfvec sparsevec bit);
+my @files = grep { -e } map { "docs/reference/$_.md" } qw(vector halfvec sparsevec bit vhnsw);
 plan skip_all => 'docs/reference is not here' if !@files;
 
 my $server = PostgreSQL::Test::Cluster->new('server');
@@ -96,6 +101,84 @@ foreach my $file (@files)
 	}
 }
 
+# ----------------------------------------------------------------------
+# Errors
+# ----------------------------------------------------------------------
+
+# Returns the rows of the table of errors: [SQLSTATE, messages, examples], the
+# messages as patterns.
+sub errors
+{
+	my ($text) = @_;
+	my @rows;
+
+	foreach my $line ($text =~ /^\| [0-9A-Z]{5} \|.*$/mg)
+	{
+		my (undef, $code, $messages, $examples) =
+		  map { s/^ +| +$//gr } split /\|/, $line;
+		my @patterns = map {
+			my $pattern = quotemeta;
+			$pattern =~ s/\\\*\w+\\\*/\\S+/g;
+			$pattern =~ s/\\\.\\\.\\\./.*/g;
+			qr/^$pattern$/
+		} split /; /, $messages;
+
+		push @rows, [ $code, \@patterns, [ $examples =~ /`(.+?)`/g ] ];
+	}
+	return @rows;
+}
+
+# The SQLSTATE and the message that an example gives: a statement, an
+# expression, or the bytes of the binary form of a type.
+sub error_of
+{
+	my ($database, $type, $example) = @_;
+	my $sql = $example =~ /^[A-Z]+ / && $example !~ /^ARRAY/ ? $example : "SELECT $example";
+
+	if ($example =~ /^\\x(.*)/)
+	{
+		my $file = PostgreSQL::Test::Utils::tempdir() . '/field';
+
+		unlink $file;
+		append_to_file($file, "PGCOPY\n\xff\r\n\0" . pack('NNnN/a*n', 0, 0, 1, pack('H*', $1), 0xffff));
+		$sql = "CREATE TEMP TABLE one (v $type); COPY one FROM '$file' (FORMAT binary)";
+	}
+	my (undef, undef, $stderr) =
+	  $server->psql($database, "\\set VERBOSITY verbose\n$sql");
+	return $stderr =~ /ERROR:  (\w{5}): (.*)/ ? ($1, $2) : ('', $stderr);
+}
+
+foreach my $file (@files)
+{
+	my ($type) = $file =~ m{(\w+)\.md$};
+	my @wrong;
+	my $examples = 0;
+
+	foreach my $row (errors(slurp_file($file)))
+	{
+		my ($code, $patterns, $list) = @$row;
+		my @unseen = @$patterns;
+
+		foreach my $example (@$list)
+		{
+			my ($state, $message) = error_of("examples_$type", $type, $example);
+
+			$examples++;
+			push @wrong, "$example: $state $message"
+			  if $state ne $code || !grep { $message =~ $_ } @$patterns;
+			@unseen = grep { $message !~ $_ } @unseen;
+		}
+		push @wrong, "no example of $code @unseen"
+		  if @unseen && ($type ne 'vhnsw' || @$list);
+	}
+	cmp_ok($examples, '>', 0, "$file has examples of errors");
+	is(join("\n", @wrong), '', 'which give what it says');
+}
+
+# ----------------------------------------------------------------------
+# Completeness
+# ----------------------------------------------------------------------
+
 # What the catalogs have for each type: lines of type, kind and name.  Functions
 # named after a type serve operators, casts, aggregates and the type's forms:
 # no example calls them.
@@ -135,5 +218,28 @@ foreach my $object (@objects)
 cmp_ok(scalar @objects, '>', 130, 'the catalogs list functions and operators');
 is("@unmentioned", '', 'the documents speak of all of them');
 is("@unshown",     '', 'examples show all that users call');
+
+# vhnsw
+@objects = split /\n/, $server->safe_psql('examples_vhnsw', <<'SQL');
+LOAD 'vecdist';
+SELECT 'shown', opcname FROM pg_opclass JOIN pg_am AS a ON a.oid = opcmethod WHERE amname = 'vhnsw'
+UNION ALL
+SELECT 'mentioned', proname FROM pg_proc WHERE proname ~ '^vhnsw_' AND prorettype <> 'integer'::regtype
+    AND prorettype <> 'index_am_handler'::regtype
+UNION ALL
+SELECT 'mentioned', name FROM pg_settings WHERE name LIKE 'vhnsw.%'
+UNION ALL
+SELECT 'mentioned', column_name
+FROM unnest(ARRAY['vhnsw_info', 'vhnsw_check', 'vhnsw_stats']) AS f,
+    LATERAL (SELECT proargnames, proargmodes FROM pg_proc WHERE proname = f) AS p,
+    LATERAL unnest(proargnames, proargmodes::text[]) AS c (column_name, mode) WHERE mode IN ('o', 't')
+ORDER BY 1, 2;
+SQL
+my @absent = grep {
+	my ($where, $name) = split /\|/;
+	($where eq 'shown' ? $shown{vhnsw} : $text{vhnsw}) !~ /\b\Q$name\E\b/
+} @objects;
+cmp_ok(scalar @objects, '>', 65, 'the catalogs list what there is of vhnsw');
+is("@absent", '', 'its document has it all');
 
 done_testing();
