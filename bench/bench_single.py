@@ -25,6 +25,7 @@ Variables, with their defaults:
     STORAGE=              storage of the column (default: the type's, external)
     OPTIONS=              further options of vhnsw's index, as in WITH (...)
     SHARED_BUFFERS=1GB  MAINTENANCE_WORK_MEM=1GB
+    CPU=0                 the one on which client and server work
     SVG=                  directory for a curve of each set
 """
 
@@ -77,6 +78,8 @@ class System:
     def find_processes(self):
         server = int(self.ask("server"))
         self.processes = [self.client.pid] + ([server] if server else [])
+        for process in self.processes:
+            os.sched_setaffinity(process, [number("CPU", 0)])
 
     def ask(self, command):
         self.client.stdin.write(command + "\n")
