@@ -288,7 +288,7 @@ BEGIN
     PERFORM vhnsw_stats_reset('items_v');
     EXECUTE format('SELECT count(*) FROM (SELECT id FROM items WHERE %s ORDER BY v <-> random_vector(8, 9) LIMIT %s) s',
                    condition, wanted) INTO found;
-    SELECT cut_searches, found < wanted, expanded + evaluated BETWEEN 10 AND 300
+    SELECT cut_searches, found < wanted, expanded + evaluated BETWEEN 10 AND 400
     INTO searches_cut, few, visited_few FROM vhnsw_stats('items_v');
 END $$;
 SELECT * FROM cut('category >= 15', 100);

@@ -21,6 +21,8 @@ typedef struct VhnswIndexSize
 	VhnswLayout layout;
 } VhnswIndexSize;
 
+extern int64 VhnswEfFor(double rows);
+
 /*
  * How many elements must be settled before number 'number' is reported: ef for
  * the first ef, then a window that grows with what was taken.  Always as many

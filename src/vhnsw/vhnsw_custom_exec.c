@@ -341,7 +341,7 @@ begin_stream(VhnswCustomState *state, Datum query, bool isnull)
 	state->size.pages = RelationGetNumberOfBlocks(state->index);
 	state->size.layout = stream->layout;
 
-	stream->ef = Max(VhnswEfSearch(), VhnswDemandRows(state->demand));
+	stream->ef = VhnswEfFor(VhnswDemandRows(state->demand));
 	if (VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF)
 		stream->max_elements = stream->ef;
 	if (VhnswDemandIsAll(state->demand))

@@ -287,7 +287,7 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	double		passing;
 	bool		filtered = rel->baserestrictinfo != NIL;
 	double		wanted = root->limit_tuples > 0 ? root->limit_tuples : SOME_ROWS;
-	double		ef = Max(VhnswEfSearch(), root->limit_tuples);
+	double		ef = VhnswEfFor(root->limit_tuples);
 	double		taken;
 	Cost		distances;
 	Cost		startup;
