@@ -77,6 +77,66 @@ with psycopg.connect("", autocommit=True) as conn:
             expect_nearest(conn.execute(search, pair).fetchall(), operator, 10, what)
         conn.execute(f"DROP INDEX {index}")
 
+    # The forms in which frameworks write a search, also with a plan that does
+    # not know the values: all use the index, or the expression's.
+    conn.execute(f"CREATE INDEX plain ON items USING {METHOD} (embedding vector_cosine_ops)")
+    conn.execute(f"CREATE INDEX halves ON items USING {METHOD} "
+                 f"((embedding::halfvec({DIMS})) halfvec_cosine_ops)")
+    conn.execute(f"CREATE INDEX signs ON items USING {METHOD} "
+                 f"((binary_quantize(embedding)::bit({DIMS})) bit_hamming_ops)")
+    text = query.vector.to_text()
+    for index, order, parameter in (
+            ("plain", "embedding <=> %s", query.vector),
+            ("plain", "embedding <=> %s", text),
+            ("plain", "embedding <=> %s::vector", text),
+            ("plain", f"embedding <=> %s::vector({DIMS})", text),
+            ("plain", "embedding <=> CAST(%s AS vector)", text),
+            ("plain", "embedding OPERATOR(public.<=>) %s", query.vector),
+            ("halves", f"embedding::halfvec({DIMS}) <=> %s", query.half),
+            ("halves", f"embedding::halfvec({DIMS}) <=> %s::halfvec({DIMS})", text),
+            ("halves", f"(CAST(embedding AS halfvec({DIMS}))) <=> %s", text)):
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            conn.execute(f"SET plan_cache_mode = {mode}")
+            search = f"SELECT id, {order} AS d FROM items ORDER BY {order} LIMIT %s"
+            values_of = (parameter, parameter, 10)
+            plan = conn.execute("EXPLAIN " + search, values_of, prepare=True).fetchall()
+            expect_index([line for line, in plan], index, f"{order}, {mode}")
+            expect_nearest(conn.execute(search, values_of, prepare=True).fetchall(),
+                           "<=>", 10, f"{order}, {mode}")
+    conn.execute("RESET plan_cache_mode")
+
+    # A bound on the distance beside the order
+    near = conn.execute(
+        "SELECT id, embedding <=> %(q)s AS distance FROM items WHERE embedding <=> %(q)s < %(d)s "
+        "ORDER BY distance LIMIT 5", {"q": query.vector, "d": 1.5}).fetchall()
+    expect_nearest(near, "<=>", 5, "a bound on the distance")
+
+    # Signs first, then the distances of what they find
+    found = conn.execute(
+        f"SELECT id, embedding <=> %(q)s FROM (SELECT * FROM items ORDER BY "
+        f"binary_quantize(embedding)::bit({DIMS}) <~> binary_quantize(%(q)s) LIMIT 200) s "
+        f"ORDER BY embedding <=> %(q)s LIMIT 5", {"q": query.vector}).fetchall()
+    expect_nearest(found, "<=>", 5, "signs, then distances")
+
+    # One batch, as it comes from LangChain, and settings of a transaction
+    conn.execute(f"BEGIN; SELECT pg_advisory_xact_lock(1573678846307946496); "
+                 f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}; COMMIT;")
+    with conn.transaction():
+        conn.execute(f"SET LOCAL {METHOD}.ef_search = 100")
+        conn.execute("SET LOCAL ivfflat.probes = 10")
+        plan = conn.execute("EXPLAIN (ANALYZE) SELECT id FROM items ORDER BY embedding <=> %s "
+                            "LIMIT 3", (query.vector,)).fetchall()
+        expect(any("Ef: 100" in line for line, in plan), True, "ef_search")
+    conn.execute("ALTER TABLE items ALTER COLUMN embedding SET STORAGE PLAIN")
+    conn.execute("ALTER TABLE items SET (parallel_workers = 2)")
+
+    # What tools watch while an index is made
+    phases = conn.execute(
+        "SELECT pg_indexam_progress_phasename(oid, 1), ARRAY(SELECT "
+        "pg_indexam_progress_phasename(oid, n) FROM generate_series(1, 20) AS n) "
+        "FROM pg_am WHERE amname = %s", (METHOD,)).fetchone()
+    expect((phases[0], "loading tuples" in phases[1]), ("initializing", True), "phases")
+
     # Errors have the SQLSTATEs that the client's exceptions are made from
     for statement, error in (
             ("SELECT '[1,2]'::vector(3)", psycopg.errors.DataException),

@@ -122,6 +122,14 @@ SELECT bool_and(amvalidate(c.oid)) AND count(*) =
 FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod WHERE amname = 'hnsw'
 SQL
 
+is( $server->safe_psql('postgres', <<'SQL'), join(' ',
+SELECT string_agg(opcname, ' ' ORDER BY opcname) FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod
+WHERE amname = 'hnsw' AND NOT opcdefault
+SQL
+		'bit_hamming_ops bit_jaccard_ops',
+		map { my $type = $_; map { "${type}_${_}_ops" } qw(cosine ip l1 l2) } qw(halfvec sparsevec vector)),
+	'they have the names of those of pgvector');
+
 # ----------------------------------------------------------------------
 # Settings
 # ----------------------------------------------------------------------
