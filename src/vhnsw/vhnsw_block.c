@@ -28,23 +28,40 @@ VhnswBlockBytes(int dims, uint32 capacity)
 		(2 * DistanceRowBytes(dims) + 2 * sizeof(float) + sizeof(int32));
 }
 
-/* An empty block in the current memory context. */
-VhnswBlock *
-VhnswBlockCreate(VhnswMetric metric, int dims, uint32 capacity)
+/*
+ * VhnswBlockInit
+ *		Make a block of VhnswBlockBytes() of memory.
+ *
+ * It is empty; but if the memory is that of a finished block, of the same
+ * sizes, the caller may set its count.
+ */
+void
+VhnswBlockInit(VhnswBlock *block, VhnswMetric metric, int dims,
+			   uint32 capacity, void *memory)
 {
-	VhnswBlock *block = palloc0_object(VhnswBlock);
 	Size		places = VhnswBlockPlaces((Size) capacity);
 
 	block->metric = metric;
 	block->dims = dims;
 	block->row_bytes = DistanceRowBytes(dims);
 	block->capacity = capacity;
-	block->rows = palloc_extended(places * block->row_bytes, MCXT_ALLOC_HUGE);
-	block->panels = palloc_extended(places * block->row_bytes,
-									MCXT_ALLOC_HUGE);
-	block->addends = palloc_array(float, places);
-	block->factors = palloc_array(float, places);
-	block->sums = palloc_array(int32, places);
+	block->count = 0;
+	block->rows = memory;
+	block->panels = (int8 *) (block->rows + places * block->row_bytes);
+	block->addends = (float *) (block->panels + places * block->row_bytes);
+	block->factors = block->addends + places;
+	block->sums = (int32 *) (block->factors + places);
+}
+
+/* An empty block in the current memory context. */
+VhnswBlock *
+VhnswBlockCreate(VhnswMetric metric, int dims, uint32 capacity)
+{
+	VhnswBlock *block = palloc_object(VhnswBlock);
+
+	VhnswBlockInit(block, metric, dims, capacity,
+				   palloc_extended(VhnswBlockBytes(dims, capacity),
+								   MCXT_ALLOC_HUGE));
 	return block;
 }
 
@@ -52,10 +69,6 @@ void
 VhnswBlockFree(VhnswBlock *block)
 {
 	pfree(block->rows);
-	pfree(block->panels);
-	pfree(block->addends);
-	pfree(block->factors);
-	pfree(block->sums);
 	pfree(block);
 }
 

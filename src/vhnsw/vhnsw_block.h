@@ -24,7 +24,7 @@ typedef struct VhnswBlock
 	int			row_bytes;
 	uint32		capacity;
 	uint32		count;
-	uint8	   *rows;
+	uint8	   *rows;			/* begin of the memory */
 	int8	   *panels;
 	float	   *addends;
 	float	   *factors;
@@ -38,6 +38,8 @@ typedef struct VhnswBlock
 #define VhnswBlockPlaces(count) TYPEALIGN(DISTANCE_PANEL, count)
 
 extern Size VhnswBlockBytes(int dims, uint32 capacity);
+extern void VhnswBlockInit(VhnswBlock *block, VhnswMetric metric, int dims,
+						   uint32 capacity, void *memory);
 extern VhnswBlock *VhnswBlockCreate(VhnswMetric metric, int dims,
 									uint32 capacity);
 extern void VhnswBlockFree(VhnswBlock *block);

@@ -58,39 +58,76 @@
  */
 #define MAX_INCOMING 256
 
+/* Elements whose links are chosen at a time. */
+#define CHOSEN_AT_ONCE 128
+
+/* Job: compare what is in the same leaf. */
+typedef struct JoinJob
+{
+	VhnswJoin	join;
+	VhnswPartition partition;
+	uint64		seed;
+} JoinJob;
+
+/* Job: choose links, among the candidates or with those of others. */
+typedef struct ChooseJob
+{
+	VhnswJoin	join;
+	VhnswMemory incoming;		/* of the second choice */
+} ChooseJob;
+
 /* Room to choose the links of one element. */
 typedef struct Chooser
 {
 	VhnswGraph *graph;
-	VhnswJoin  *join;
-	uint32	   *starts;			/* of each element's incoming links */
-	uint32	   *incoming;
+	VhnswJoin	join;
+	const uint32 *starts;		/* of each element's incoming links */
+	const uint32 *incoming;
 	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
 	VhnswLink	links[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
 } Chooser;
 
 static void report_recall(const char *index_name, double first, double last,
 						  int rounds);
-static void report_done(int64 done);
 static void renumber(VhnswGraph *graph, VhnswPartition *partition,
 					 uint32 *nearest);
-static void join_parts(VhnswJoin *join, VhnswPartition *partition,
-					   uint64 seed);
+static void join_parts(VhnswCrew *crew, const VhnswJoin *join,
+					   const VhnswPartition *partition, uint64 seed);
+static void run_chooser(VhnswCrew *crew, VhnswJob job, const ChooseJob *arg);
+static Chooser *begin_chooser(VhnswCrew *crew, const ChooseJob *job);
 static int	links_of_keys(Chooser *chooser, int n);
 static int	choose(const VhnswLayout *layout, VhnswLink *links, int n, int max,
 				   float slack);
 static void choose_first(Chooser *chooser, uint32 id);
-static void collect_incoming(Chooser *chooser);
+static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join);
 static void choose_again(Chooser *chooser, uint32 id);
-static void store_lists(Chooser *chooser);
 
-/* Memory for one element, at the most. */
+/*
+ * Blocks compare codes of 8 bits, and clusters hold what is near by L2 or
+ * cosine.
+ */
+bool
+VhnswMayHaveBlocks(const VhnswLayout *layout)
+{
+	return layout->is_rotated && VhnswMetricIsSquared(layout->metric) &&
+		vhnsw_build_method != VHNSW_BUILD_SEARCH;
+}
+
+/*
+ * Memory for one element in the phase that takes most, besides what a leaf
+ * takes.
+ */
 Size
 VhnswBlockedElementBytes(const VhnswLayout *layout)
 {
-	return VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey) + 2 * sizeof(uint8) +
-		Max(OVERLAP * 2, FirstLinks(layout) + 1) * sizeof(uint32) +
-		2 * sizeof(uint32);
+	Size		partition = VhnswPartitionElementBytes(layout->dims, OVERLAP) +
+	sizeof(uint32) + sizeof(bool);
+	Size		join = VhnswJoinElementBytes(layout->degree);
+	Size		members = OVERLAP * sizeof(uint32);
+	Size		incoming = (FirstLinks(layout) + 1) * sizeof(uint32);
+	Size		later = VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
+
+	return Max(partition, join + Max(Max(members, incoming), later));
 }
 
 /*
@@ -103,25 +140,26 @@ VhnswBlockedElementBytes(const VhnswLayout *layout)
 bool
 VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 {
-	Chooser    *chooser;
+	VhnswCrew  *crew = graph->crew;
 	VhnswJoin  *join;
 	uint32	   *nearest = palloc_extended((Size) graph->count * sizeof(uint32),
 										  MCXT_ALLOC_HUGE);
 	VhnswPartition *partition;
+	ChooseJob	job;
 	double		first_recall;
 	double		recall;
 	int			rounds = 0;
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
 								 VHNSW_PHASE_CLUSTER);
-	partition = VhnswMakePartition(graph, NULL, graph->count, OVERLAP,
+	partition = VhnswMakePartition(crew, NULL, graph->count, OVERLAP,
 								   PARTITION_SEED, nearest);
 	renumber(graph, partition, nearest);
 	pfree(nearest);
 
-	join = VhnswJoinCreate(graph);
-	join_parts(join, partition, PARTITION_SEED);
-	VhnswFreePartition(partition);
+	join = VhnswJoinCreate(crew);
+	join_parts(crew, join, partition, PARTITION_SEED);
+	VhnswFreePartition(crew, partition);
 	recall = first_recall = VhnswJoinRecall(join);
 	while (recall < GOOD_RECALL && rounds < MAX_ROUNDS)
 	{
@@ -129,46 +167,33 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
 									 VHNSW_PHASE_CLUSTER);
-		partition = VhnswMakePartition(graph, NULL, graph->count, OVERLAP,
+		partition = VhnswMakePartition(crew, NULL, graph->count, OVERLAP,
 									   seed, NULL);
-		join_parts(join, partition, seed);
-		VhnswFreePartition(partition);
+		join_parts(crew, join, partition, seed);
+		VhnswFreePartition(crew, partition);
 		recall = VhnswJoinRecall(join);
 	}
 	report_recall(index_name, first_recall, recall, rounds);
 	if (recall < USELESS_RECALL)
 	{
-		VhnswJoinFree(join);
+		VhnswJoinFree(crew, join);
 		return false;
 	}
 
-	chooser = palloc_object(Chooser);
-	chooser->graph = graph;
-	chooser->join = join;
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
 								 VHNSW_PHASE_LINK);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 2 * (int64) graph->count);
-	for (uint32 id = 0; id < graph->count; id++)
-	{
-		if (id % 128 == 0)
-			report_done(id);
-		choose_first(chooser, id);
-	}
-	collect_incoming(chooser);
-	for (uint32 id = 0; id < graph->count; id++)
-	{
-		if (id % 128 == 0)
-			report_done((int64) graph->count + id);
-		choose_again(chooser, id);
-	}
-	store_lists(chooser);
+	job.join = *join;
+	run_chooser(crew, VHNSW_JOB_CHOOSE_FIRST, &job);
+	job.incoming = collect_incoming(crew, join);
+	run_chooser(crew, VHNSW_JOB_CHOOSE_AGAIN, &job);
 
-	pfree(chooser->starts);
-	pfree(chooser->incoming);
-	pfree(join->far_counts);
+	/* Keys have become lists. */
+	VhnswGraphSetLists(graph, crew, &join->lists, 2 * join->key_places);
+	VhnswCrewFree(crew, &job.incoming);
+	VhnswCrewFree(crew, &join->rest);
 	pfree(join);
-	pfree(chooser);
 	return true;
 }
 
@@ -191,13 +216,6 @@ report_recall(const char *index_name, double first, double last, int rounds)
 					   index_name, rounds + 1),
 				errdetail("The first time found %.0f %% of their neighbors, all together %.0f %%.",
 						  100 * first, 100 * last));
-}
-
-static void
-report_done(int64 done)
-{
-	CHECK_FOR_INTERRUPTS();
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
 }
 
 /*
@@ -231,16 +249,16 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 		if (moved[start])
 			continue;
 		memcpy(code, VhnswGraphGetCode(graph, i), graph->code_size);
-		tid = graph->tids[i];
+		tid = *VhnswGraphGetTid(graph, i);
 		do
 		{
 			uint32		to = numbers[i];
-			ItemPointerData other_tid = graph->tids[to];
+			ItemPointerData other_tid = *VhnswGraphGetTid(graph, to);
 
 			memcpy(other, VhnswGraphGetCode(graph, to), graph->code_size);
 			memcpy(VhnswGraphGetCode(graph, to), code, graph->code_size);
 			memcpy(code, other, graph->code_size);
-			graph->tids[to] = tid;
+			*VhnswGraphGetTid(graph, to) = tid;
 			tid = other_tid;
 			moved[to] = true;
 			i = to;
@@ -258,22 +276,91 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 	pfree(next);
 }
 
-/* Compare what is in the same leaf. */
+/* Compare what is in the same part. */
 static void
-join_parts(VhnswJoin *join, VhnswPartition *partition, uint64 seed)
+join_parts(VhnswCrew *crew, const VhnswJoin *join,
+		   const VhnswPartition *partition, uint64 seed)
 {
+	JoinJob		job = {*join, *partition, seed};
+
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
 								 VHNSW_PHASE_JOIN);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 partition->starts[partition->nparts]);
-	for (uint32 i = 0; i < partition->nparts; i++)
-	{
-		uint32		start = partition->starts[i];
+								 partition->nmembers);
+	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
+}
 
-		report_done(start);
-		VhnswVisitLeaves(join->graph, partition->members + start,
-						 partition->starts[i + 1] - start, seed,
-						 VhnswJoinLeaf, join);
+void
+VhnswJoinJob(VhnswCrew *crew, const void *arg)
+{
+	JoinJob		job = *(const JoinJob *) arg;
+	uint32		part;
+
+	VhnswAttachJoin(crew, &job.join);
+	VhnswAttachPartition(crew, &job.partition);
+	while (VhnswCrewNext(crew, &part))
+	{
+		uint32		start = job.partition.starts[part];
+
+		VhnswCrewReport(crew, start);
+		VhnswVisitLeaves(crew->graph, job.partition.members + start,
+						 job.partition.starts[part + 1] - start, job.seed,
+						 VhnswJoinLeaf, &job.join);
+	}
+}
+
+static void
+run_chooser(VhnswCrew *crew, VhnswJob job, const ChooseJob *arg)
+{
+	VhnswCrewRun(crew, job, arg, sizeof(*arg),
+				 (crew->graph->count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
+}
+
+static Chooser *
+begin_chooser(VhnswCrew *crew, const ChooseJob *job)
+{
+	Chooser    *chooser = palloc_object(Chooser);
+
+	chooser->graph = crew->graph;
+	chooser->join = job->join;
+	VhnswAttachJoin(crew, &chooser->join);
+	return chooser;
+}
+
+void
+VhnswChooseFirstJob(VhnswCrew *crew, const void *arg)
+{
+	Chooser    *chooser = begin_chooser(crew, arg);
+	uint32		chunk;
+
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		uint32		first = chunk * CHOSEN_AT_ONCE;
+		uint32		end = Min(first + CHOSEN_AT_ONCE, crew->graph->count);
+
+		VhnswCrewReport(crew, first);
+		for (uint32 id = first; id < end; id++)
+			choose_first(chooser, id);
+	}
+}
+
+void
+VhnswChooseAgainJob(VhnswCrew *crew, const void *arg)
+{
+	const ChooseJob *job = arg;
+	Chooser    *chooser = begin_chooser(crew, job);
+	uint32		chunk;
+
+	chooser->starts = VhnswCrewAddress(crew, &job->incoming);
+	chooser->incoming = chooser->starts + crew->graph->count + 2;
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		uint32		first = chunk * CHOSEN_AT_ONCE;
+		uint32		end = Min(first + CHOSEN_AT_ONCE, crew->graph->count);
+
+		VhnswCrewReport(crew, (int64) crew->graph->count + first);
+		for (uint32 id = first; id < end; id++)
+			choose_again(chooser, id);
 	}
 }
 
@@ -333,7 +420,7 @@ choose_first(Chooser *chooser, uint32 id)
 	const VhnswGraph *graph = chooser->graph;
 	const VhnswLayout *layout = &graph->layout;
 	const VhnswCode *code = VhnswGraphGetCode(graph, id);
-	VhnswJoin  *join = chooser->join;
+	VhnswJoin  *join = &chooser->join;
 	VhnswKey   *keys = VhnswJoinGetKeys(join, id);
 	VhnswLink  *links = chooser->links;
 	int			n = 0;
@@ -363,44 +450,57 @@ choose_first(Chooser *chooser, uint32 id)
 	join->far_counts[id] = Min(n - chosen, PG_UINT8_MAX);
 }
 
-/* Sort the chosen links by the elements they lead to. */
-static void
-collect_incoming(Chooser *chooser)
+/*
+ * Sort the chosen links by the elements they lead to: the places where those
+ * of each element start, two more than there are elements, then the links.
+ */
+static VhnswMemory
+collect_incoming(VhnswCrew *crew, const VhnswJoin *join)
 {
-	VhnswGraph *graph = chooser->graph;
-	VhnswJoin  *join = chooser->join;
-	uint32	   *starts = palloc_extended(((Size) graph->count + 2) * sizeof(uint32),
-										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	uint32	   *next = starts + 1;
+	uint32		count = crew->graph->count;
+	Size		total = 0;
+	VhnswMemory memory;
+	uint32	   *starts;
+	uint32	   *next;
+	uint32	   *incoming;
 
-	for (uint32 id = 0; id < graph->count; id++)
+	for (uint32 id = 0; id < count; id++)
+		total += join->near_counts[id];
+	memory = VhnswCrewAlloc(crew, ((Size) count + 2 + total) * sizeof(uint32));
+	starts = memory.address;
+	next = starts + 1;
+	incoming = starts + count + 2;
+
+	/* Counted two places on, starts move into place. */
+	memset(starts, 0, ((Size) count + 2) * sizeof(uint32));
+	for (uint32 id = 0; id < count; id++)
 	{
 		for (int i = 0; i < join->near_counts[id]; i++)
 			next[VhnswKeyId(VhnswJoinGetKeys(join, id)[i]) + 1]++;
 	}
-	for (uint32 id = 1; id <= graph->count; id++)
+	for (uint32 id = 1; id <= count; id++)
 		next[id] += next[id - 1];
-	chooser->incoming = palloc_extended(((Size) next[graph->count] + 1) *
-										sizeof(uint32), MCXT_ALLOC_HUGE);
-	for (uint32 id = 0; id < graph->count; id++)
+	for (uint32 id = 0; id < count; id++)
 	{
 		if (id % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < join->near_counts[id]; i++)
-			chooser->incoming[next[VhnswKeyId(VhnswJoinGetKeys(join, id)[i])]++] =
-				id;
+			incoming[next[VhnswKeyId(VhnswJoinGetKeys(join, id)[i])]++] = id;
 	}
-	chooser->starts = starts;
+	return memory;
 }
 
-/* Choose among the chosen links of both directions, and fill the list. */
+/*
+ * Choose among the chosen links of both directions, and fill the list, which
+ * takes the place of the keys.
+ */
 static void
 choose_again(Chooser *chooser, uint32 id)
 {
 	const VhnswGraph *graph = chooser->graph;
 	const VhnswLayout *layout = &graph->layout;
 	const VhnswCode *code = VhnswGraphGetCode(graph, id);
-	VhnswJoin  *join = chooser->join;
+	VhnswJoin  *join = &chooser->join;
 	VhnswKey   *keys = VhnswJoinGetKeys(join, id);
 	VhnswLink  *links = chooser->links;
 	int			degree = layout->degree;
@@ -448,28 +548,8 @@ choose_again(Chooser *chooser, uint32 id)
 				selected[count++] = chooser->keys[i];
 		}
 	}
-	memcpy(keys, selected, count * sizeof(VhnswKey));
+	/* From here on: a list. */
+	for (int i = 0; i < count; i++)
+		((uint32 *) keys)[i] = VhnswKeyId(selected[i]);
 	join->near_counts[id] = count;
-}
-
-static void
-store_lists(Chooser *chooser)
-{
-	VhnswGraph *graph = chooser->graph;
-	VhnswJoin  *join = chooser->join;
-	uint32	   *ids;
-
-	/* In place of the keys, from the front. */
-	graph->list_capacity = graph->layout.degree;
-	ids = (uint32 *) join->keys;
-	for (uint32 id = 0; id < graph->count; id++)
-	{
-		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
-
-		for (int i = 0; i < join->near_counts[id]; i++)
-			ids[(Size) id * graph->list_capacity + i] = VhnswKeyId(keys[i]);
-	}
-	graph->list_ids = repalloc_huge(ids, (Size) Max(graph->count, 1) *
-									graph->list_capacity * sizeof(uint32));
-	graph->list_counts = join->near_counts;
 }

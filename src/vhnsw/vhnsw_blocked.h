@@ -12,7 +12,11 @@
 
 #include "vhnsw/vhnsw_graph.h"
 
+extern bool VhnswMayHaveBlocks(const VhnswLayout *layout);
 extern Size VhnswBlockedElementBytes(const VhnswLayout *layout);
 extern bool VhnswBlockedLink(VhnswGraph *graph, const char *index_name);
+extern void VhnswJoinJob(VhnswCrew *crew, const void *arg);
+extern void VhnswChooseFirstJob(VhnswCrew *crew, const void *arg);
+extern void VhnswChooseAgainJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_BLOCKED_H */

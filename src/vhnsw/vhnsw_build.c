@@ -4,7 +4,7 @@
  *	  CREATE INDEX and REINDEX.
  *
  *	1. sample blocks of the heap for the mean
- *	2. scan the heap into an array of codes
+ *	2. scan the heap into an array of codes; then start workers
  *	3. link the elements in memory (vhnsw_graph.c)
  *	4. learn how to sketch neighbors (vhnsw_edge_build.c)
  *	5. write the pages (vhnsw_write.c)
@@ -59,6 +59,7 @@ typedef struct BuildState
 	VhnswSpace	space;
 	VhnswQuery	query;			/* reused for every row */
 	VhnswCode  *code;			/* likewise */
+	VhnswCrew  *crew;
 	VhnswGraph *graph;			/* NULL once it is written */
 	VhnswTidArray outside[VHNSW_OUTSIDE_LISTS];
 	double	   *sums;			/* of the sample, if there shall be a mean */
@@ -101,8 +102,10 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 	begin_load(&state);
 
 	report_phase(VHNSW_PHASE_LOAD);
-	result->heap_tuples = table_index_build_scan(heap, index, info, true, true,
-												 load_callback, &state, NULL);
+	/* From the first block on, so that equal tables give equal indexes. */
+	result->heap_tuples = table_index_build_scan(heap, index, info, false,
+												 true, load_callback, &state,
+												 NULL);
 	if (state.graph)
 		write_out(&state);
 	VD_DEBUG_POINT("vhnsw-build-pages");
@@ -322,12 +325,17 @@ learn_code_length(BuildState *state)
 static void
 begin_load(BuildState *state)
 {
+	MemoryContext old_context;
+
 	state->space.code_bytes = state->layout.code_bytes;
 	state->code = MemoryContextAlloc(state->context,
 									 VhnswCodeSize(&state->layout));
-	state->graph = VhnswGraphCreate(&state->layout,
+	old_context = MemoryContextSwitchTo(state->graph_context);
+	state->crew = VhnswCrewCreate(state->heap, state->index);
+	state->graph = VhnswGraphCreate(&state->layout, state->crew,
 									(uint64) maintenance_work_mem * 1024,
 									state->graph_context);
+	MemoryContextSwitchTo(old_context);
 }
 
 static void
@@ -444,6 +452,7 @@ write_out(BuildState *state)
 	MemoryContext old_context = MemoryContextSwitchTo(state->graph_context);
 	VhnswSketches *sketches;
 
+	VhnswCrewLaunch(state->crew, state->graph, state->info->ii_Concurrent);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
 	report_phase(VHNSW_PHASE_SKETCH);
 	sketches = VhnswMakeSketches(state->graph,
@@ -451,6 +460,7 @@ write_out(BuildState *state)
 	report_phase(VHNSW_PHASE_WRITE);
 	VhnswWriteGraph(state->index, state->graph, sketches, ROTATION_SEED,
 					state->space.mean, state->outside);
+	VhnswCrewDismiss(state->crew);
 	MemoryContextSwitchTo(old_context);
 
 	MemoryContextDelete(state->graph_context);

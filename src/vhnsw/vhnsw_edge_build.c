@@ -36,6 +36,9 @@
 /* A basis needs some elements for each dimension. */
 #define ELEMENTS_PER_DIM 4
 
+/* Elements projected at a time. */
+#define PROJECTED_AT_ONCE 128
+
 /* What is tried, in this order. */
 typedef enum SketchSize
 {
@@ -50,10 +53,9 @@ static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
 static bool may_have_sketches(const VhnswLayout *layout);
 static int	dims_that_fit(const VhnswLayout *layout, int slots_per_page,
 						  int bits);
-static float *train(const VhnswGraph *graph, int ncomponents);
+static VhnswMemory train(const VhnswGraph *graph, int ncomponents);
 static double measure_energy(VhnswSketches *sketches,
 							 const VhnswGraph *graph);
-static void project_all(VhnswSketches *sketches, const VhnswGraph *graph);
 static void load_projection(const VhnswSketches *sketches,
 							const VhnswGraph *graph, uint32 id, float *z);
 
@@ -168,7 +170,7 @@ VhnswUntrainedSketches(VhnswLayout *layout)
  */
 
 /* A basis for 'ncomponents' dimensions, from elements spread evenly. */
-static float *
+static VhnswMemory
 train(const VhnswGraph *graph, int ncomponents)
 {
 	int			dims = graph->layout.dims;
@@ -177,9 +179,9 @@ train(const VhnswGraph *graph, int ncomponents)
 	float	   *columns = palloc_extended(mul_size(mul_size(n, dims),
 												   sizeof(float)),
 										  MCXT_ALLOC_HUGE);
-	float	   *matrix = palloc_extended(mul_size(mul_size(ncomponents, dims),
-												  sizeof(float)),
-										 MCXT_ALLOC_HUGE);
+	VhnswMemory matrix =
+	VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
+										 sizeof(float)));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -189,7 +191,7 @@ train(const VhnswGraph *graph, int ncomponents)
 		for (int j = 0; j < dims; j++)
 			columns[(Size) j * n + i] = code->scale * code->code[j];
 	}
-	VhnswPca(columns, n, dims, ncomponents, matrix);
+	VhnswPca(columns, n, dims, ncomponents, matrix.address);
 	pfree(columns);
 	return matrix;
 }
@@ -234,7 +236,7 @@ measure_energy(VhnswSketches *sketches, const VhnswGraph *graph)
  * need larger sketches than usual.
  */
 VhnswSketches *
-VhnswMakeSketches(const VhnswGraph *graph, const char *index_name)
+VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 {
 	VhnswSketches *sketches = palloc0_object(VhnswSketches);
 	VhnswLayout *layout = &sketches->layout;
@@ -265,12 +267,9 @@ VhnswMakeSketches(const VhnswGraph *graph, const char *index_name)
 			size = SKETCH_NONE;
 		}
 
-		VhnswEdgeSpaceInit(&sketches->space, layout,
-						   sketches->trained ?
-						   train(graph, layout->edge_dims) : NULL);
-		sketches->from = palloc_array(float, Max(layout->edge_dims, 1));
-		sketches->to = palloc_array(float, Max(layout->edge_dims, 1));
-		sketches->edge = palloc(VhnswEdgeSize(layout));
+		if (sketches->trained)
+			sketches->matrix = train(graph, layout->edge_dims);
+		VhnswAttachSketches(graph->crew, sketches);
 		sketches->energy = 0;
 		if (layout->edge_dims > 0 && size != SKETCH_NONE)
 			sketches->energy = (float) measure_energy(sketches, graph);
@@ -282,7 +281,7 @@ VhnswMakeSketches(const VhnswGraph *graph, const char *index_name)
 								 layout->storage == VHNSW_STORAGE_AUTO ?
 								 GOOD_ENERGY : USELESS_ENERGY))
 			break;
-		pfree(unconstify(float *, sketches->space.matrix));
+		VhnswCrewFree(graph->crew, &sketches->matrix);
 	}
 
 	if (size == SKETCH_LARGE && energies[SKETCH_DEFAULT] > 0)
@@ -301,47 +300,85 @@ VhnswMakeSketches(const VhnswGraph *graph, const char *index_name)
 				errdetail("The vectors vary in so many directions that smaller sketches would keep only %.0f %% of the distances between neighbors.",
 						  100 * energies[SKETCH_LARGE]));
 
-	if (layout->edge_dims > 0)
-		project_all(sketches, graph);
+	if (sketches->trained)
+	{
+		sketches->memory =
+			VhnswCrewAlloc(graph->crew,
+						   mul_size(mul_size(graph->count, layout->edge_dims),
+									sizeof(Half)));
+		VhnswCrewRun(graph->crew, VHNSW_JOB_PROJECT, sketches,
+					 sizeof(VhnswSketches),
+					 (graph->count + PROJECTED_AT_ONCE - 1) / PROJECTED_AT_ONCE);
+		sketches->projections = sketches->memory.address;
+	}
 	return sketches;
 }
 
+/* Let a process know where basis and projections are, and give it room. */
+void
+VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches)
+{
+	VhnswLayout *layout = &sketches->layout;
+
+	layout->coder = crew->graph->layout.coder;
+	VhnswEdgeSpaceInit(&sketches->space, layout, sketches->trained ?
+					   VhnswCrewAddress(crew, &sketches->matrix) : NULL);
+	if (sketches->projections)
+		sketches->projections = VhnswCrewAddress(crew, &sketches->memory);
+	sketches->from = palloc_array(float, Max(layout->edge_dims, 1));
+	sketches->to = palloc_array(float, Max(layout->edge_dims, 1));
+	sketches->edge = palloc(VhnswEdgeSize(layout));
+}
+
 /*
- * Project all elements.  Projections are kept in half precision, relative to
+ * Job: project elements.  Projections are kept in half precision, relative to
  * the vector's length, which has any magnitude.
  */
-static void
-project_all(VhnswSketches *sketches, const VhnswGraph *graph)
+void
+VhnswProjectJob(VhnswCrew *crew, const void *arg)
 {
-	int			dims = sketches->space.dims;
-	float	   *z = sketches->from;
+	VhnswSketches sketches = *(const VhnswSketches *) arg;
+	const VhnswGraph *graph = crew->graph;
+	int			dims = sketches.layout.edge_dims;
+	Half	   *projections = VhnswCrewAddress(crew, &sketches.memory);
+	uint32		chunk;
+	float	   *z;
 
-	sketches->projections =
-		palloc_extended(mul_size(mul_size(Max(graph->count, 1), dims),
-								 sizeof(Half)),
-						MCXT_ALLOC_HUGE);
-	for (uint32 i = 0; i < graph->count; i++)
+	VhnswAttachSketches(crew, &sketches);
+	z = sketches.from;
+	while (VhnswCrewNext(crew, &chunk))
 	{
-		const VhnswCode *code = VhnswGraphGetCode(graph, i);
+		uint32		first = chunk * PROJECTED_AT_ONCE;
+		uint32		end = Min(first + PROJECTED_AT_ONCE, graph->count);
 
-		CHECK_FOR_INTERRUPTS();
-		VhnswEdgeProjectCode(&sketches->space, code, z);
-		for (int j = 0; j < dims && code->norm > 0; j++)
-			z[j] /= code->norm;
-		DistanceFloatToHalf(z, sketches->projections + (Size) i * dims, dims);
+		for (uint32 id = first; id < end; id++)
+		{
+			const VhnswCode *code = VhnswGraphGetCode(graph, id);
+
+			VhnswEdgeProjectCode(&sketches.space, code, z);
+			for (int j = 0; j < dims && code->norm > 0; j++)
+				z[j] /= code->norm;
+			DistanceFloatToHalf(z, projections + (Size) id * dims, dims);
+		}
 	}
 }
 
+/* Without a basis a projection is part of the code. */
 static void
 load_projection(const VhnswSketches *sketches, const VhnswGraph *graph,
 				uint32 id, float *z)
 {
 	int			dims = sketches->space.dims;
-	float		norm = VhnswGraphGetCode(graph, id)->norm;
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
 
+	if (sketches->projections == NULL)
+	{
+		VhnswEdgeProjectCode(&sketches->space, code, z);
+		return;
+	}
 	DistanceHalfToFloat(sketches->projections + (Size) id * dims, z, dims);
 	for (int i = 0; i < dims; i++)
-		z[i] *= norm;
+		z[i] *= code->norm;
 }
 
 /*

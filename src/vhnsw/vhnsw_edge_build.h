@@ -20,6 +20,8 @@ typedef struct VhnswSketches
 	VhnswEdgeSpace space;		/* its matrix lives as long as this */
 	float		energy;			/* share of edges' squares kept; 0 = unknown */
 	bool		trained;
+	VhnswMemory matrix;			/* of the space, if trained */
+	VhnswMemory memory;			/* of the projections, if trained */
 	Half	   *projections;	/* space.dims for each element, or NULL */
 	VhnswEdge  *edge;			/* room for one */
 	float	   *from;			/* likewise, for its ends */
@@ -27,8 +29,10 @@ typedef struct VhnswSketches
 } VhnswSketches;
 
 extern void VhnswUntrainedSketches(VhnswLayout *layout);
-extern VhnswSketches *VhnswMakeSketches(const VhnswGraph *graph,
+extern VhnswSketches *VhnswMakeSketches(VhnswGraph *graph,
 										const char *index_name);
+extern void VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches);
+extern void VhnswProjectJob(VhnswCrew *crew, const void *arg);
 extern void VhnswSketchNeighbors(VhnswSketches *sketches,
 								 const VhnswGraph *graph, uint32 id,
 								 VhnswSlot slot);

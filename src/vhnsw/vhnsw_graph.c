@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "commands/progress.h"
-#include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -30,8 +29,6 @@
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_select.h"
 
-#define LIST_SLACK 1.3
-
 /* Fewer elements are linked by search. */
 #define MIN_BLOCKED 1000
 
@@ -40,33 +37,6 @@
 
 /* How many unreached elements one element takes before another's turn. */
 #define MAX_HOSTED 8
-
-typedef struct CodesEntry
-{
-	uint32		element;		/* hash key: stands for its code */
-	uint32		hash;
-	char		status;
-} CodesEntry;
-
-static uint32 code_hash (const VhnswGraph *graph, uint32 element);
-static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
-
-#define SH_PREFIX codes
-#define SH_ELEMENT_TYPE CodesEntry
-#define SH_KEY_TYPE uint32
-#define SH_KEY element
-#define SH_HASH_KEY(tb, key) code_hash((const VhnswGraph *) (tb)->private_data, key)
-#define SH_EQUAL(tb, a, b) code_equal((const VhnswGraph *) (tb)->private_data, a, b)
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a) (a)->hash
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-/* Core's header has a harmless shadowing. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow=compatible-local"
-#include "lib/simplehash.h"
-#pragma GCC diagnostic pop
 
 /* A place in the pool of a search, nearest first. */
 typedef struct PoolEntry
@@ -91,7 +61,6 @@ typedef struct Workspace
 	VhnswLink  *selected;
 } Workspace;
 
-static bool may_have_blocks(const VhnswLayout *layout);
 static bool wants_blocks(const VhnswGraph *graph);
 static void link_by_search(VhnswGraph *graph);
 static void allocate_lists(VhnswGraph *graph);
@@ -107,96 +76,13 @@ static void set_list(VhnswGraph *graph, uint32 id, const VhnswLink *links,
 static void top_up_list(VhnswGraph *graph, uint32 id, Workspace *work);
 static void attach_unreached(VhnswGraph *graph);
 
-static uint32
-code_hash	(const VhnswGraph *graph, uint32 element)
+/* Memory that searching takes for one element, at the most. */
+Size
+VhnswSearchElementBytes(const VhnswLayout *layout)
 {
-	return hash_bytes((unsigned char *) VhnswGraphGetCode(graph, element),
-					  graph->code_size);
-}
-
-static bool
-code_equal(const VhnswGraph *graph, uint32 a, uint32 b)
-{
-	return memcmp(VhnswGraphGetCode(graph, a), VhnswGraphGetCode(graph, b),
-				  graph->code_size) == 0;
-}
-
-VhnswGraph *
-VhnswGraphCreate(const VhnswLayout *layout, uint64 memory_limit,
-				 MemoryContext context)
-{
-	MemoryContext old_context = MemoryContextSwitchTo(context);
-	VhnswGraph *graph = palloc0_object(VhnswGraph);
-
-	graph->context = context;
-	graph->layout = *layout;
-	graph->code_size = VhnswCodeSize(layout);
-	graph->memory_limit = memory_limit;
-	graph->list_capacity = Min((int) (layout->degree * LIST_SLACK),
-							   PG_UINT8_MAX - 1);
-	graph->capacity = 1024;
-	graph->codes = palloc(graph->capacity * graph->code_size);
-	graph->tids = palloc_array(ItemPointerData, graph->capacity);
-	graph->duplicates_capacity = 16;
-	graph->duplicates = palloc_array(VhnswDuplicate,
-									 graph->duplicates_capacity);
-	graph->hash = codes_create(context, 1024, graph);
-	MemoryContextSwitchTo(old_context);
-	return graph;
-}
-
-/* Would one more element, with its share of the lists, exceed the limit? */
-bool
-VhnswGraphIsFull(const VhnswGraph *graph)
-{
-	uint64		lists = sizeof(uint8) + 2 * sizeof(uint32) +
-	(uint64) graph->list_capacity * (sizeof(uint32) + sizeof(float));
-	uint64		per_element = graph->code_size + sizeof(ItemPointerData) +
-	3 * sizeof(CodesEntry);		/* the hash is at most half full */
-
-	if (may_have_blocks(&graph->layout))
-		lists = Max(lists, VhnswBlockedElementBytes(&graph->layout));
-	per_element += lists;
-	return (graph->count + 1) * per_element +
-		(uint64) graph->nduplicates * sizeof(VhnswDuplicate) >
-		graph->memory_limit;
-}
-
-/*
- * VhnswGraphAdd
- *		Load a code; an element that has it already gets one more TID.
- */
-void
-VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code, ItemPointer tid)
-{
-	CodesEntry *entry;
-	bool		found;
-
-	if (graph->count == graph->capacity)
-	{
-		graph->capacity *= 2;
-		graph->codes = repalloc_huge(graph->codes,
-									 graph->capacity * graph->code_size);
-		graph->tids = repalloc_huge(graph->tids, graph->capacity *
-									sizeof(ItemPointerData));
-	}
-	memcpy(VhnswGraphGetCode(graph, graph->count), code, graph->code_size);
-	entry = codes_insert(graph->hash, graph->count, &found);
-	if (!found)
-	{
-		graph->tids[graph->count++] = *tid;
-		return;
-	}
-
-	if (graph->nduplicates == graph->duplicates_capacity)
-	{
-		graph->duplicates_capacity *= 2;
-		graph->duplicates = repalloc_huge(graph->duplicates,
-										  graph->duplicates_capacity *
-										  sizeof(VhnswDuplicate));
-	}
-	graph->duplicates[graph->nduplicates].element = entry->element;
-	graph->duplicates[graph->nduplicates++].tid = *tid;
+	return VhnswGraphListBytes(1, VhnswLinkerPlaces(layout)) +
+		VhnswLinkerPlaces(layout) * sizeof(float) +
+		VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
 }
 
 /*
@@ -208,8 +94,7 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 {
 	bool		done;
 
-	codes_destroy(graph->hash);
-	graph->hash = NULL;
+	VhnswGraphEndLoad(graph);
 
 	/* Before anything is said about elements: it gives them new numbers. */
 	done = wants_blocks(graph) && VhnswBlockedLink(graph, index_name);
@@ -224,22 +109,11 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 								 graph->count);
 }
 
-/*
- * Blocks compare codes of 8 bits, and clusters hold what is near by L2 or
- * cosine.
- */
-static bool
-may_have_blocks(const VhnswLayout *layout)
-{
-	return layout->is_rotated && VhnswMetricIsSquared(layout->metric) &&
-		vhnsw_build_method != VHNSW_BUILD_SEARCH;
-}
-
 /* In a small table a search costs little. */
 static bool
 wants_blocks(const VhnswGraph *graph)
 {
-	if (!may_have_blocks(&graph->layout) || graph->count == 0)
+	if (!VhnswMayHaveBlocks(&graph->layout) || graph->count == 0)
 		return false;
 	return vhnsw_build_method == VHNSW_BUILD_BLOCKED ||
 		graph->count >= MIN_BLOCKED;
@@ -287,20 +161,21 @@ link_by_search(VhnswGraph *graph)
 	pfree(work.pool.entries);
 	pfree(work.candidates);
 	pfree(work.selected);
+	pfree(graph->list_distances);
 }
 
 static void
 allocate_lists(VhnswGraph *graph)
 {
-	Size		n = Max(graph->count, 1);
-	Size		places = n * graph->list_capacity;
+	int			capacity = VhnswLinkerPlaces(&graph->layout);
+	VhnswMemory lists = VhnswCrewAlloc(graph->crew,
+									   VhnswGraphListBytes(graph->count, capacity));
 
-	graph->list_counts = MemoryContextAllocHuge(graph->context, n);
-	memset(graph->list_counts, 0, n);
-	graph->list_ids = MemoryContextAllocHuge(graph->context,
-											 places * sizeof(uint32));
-	graph->list_distances = MemoryContextAllocHuge(graph->context,
-												   places * sizeof(float));
+	VhnswGraphSetLists(graph, graph->crew, &lists, capacity);
+	memset(graph->list_counts, 0, graph->count);
+	graph->list_distances =
+		MemoryContextAllocHuge(graph->context, (Size) Max(graph->count, 1) *
+							   capacity * sizeof(float));
 }
 
 /*

@@ -13,23 +13,31 @@
 #include "storage/itemptr.h"
 
 #include "vhnsw/vhnsw_code.h"
+#include "vhnsw/vhnsw_crew.h"
 #include "vhnsw/vhnsw_page.h"
 
 /*
  * Elements have numbers from 0, in the order of loading, which is that of the
- * heap and later that of the pages.  Arrays live in 'context'; codes move when
- * the array grows, so pointers to them are short-lived until linking begins.
+ * heap; the blocked build gives them new ones, in which they are written.
+ *
+ * Codes and first TIDs lie in bundles of 2^bundle_shift elements: codes, then
+ * TIDs.  Bundles do not move as the graph grows, and lie in a few large
+ * segments, so that workers can share them.
  */
 typedef struct VhnswGraph
 {
 	MemoryContext context;
+	VhnswCrew  *crew;
 	VhnswLayout layout;
 	Size		code_size;
 	uint32		count;
-	uint32		capacity;
-	char	   *codes;
-	ItemPointerData *tids;		/* the first TID of each element */
-	struct codes_hash *hash;	/* finds equal codes */
+	int			bundle_shift;
+	Size		bundle_bytes;
+	char	  **bundles;
+	uint32		nbundles;
+	int			nsegments;
+	struct VhnswSegment *segments;
+	struct codes_hash *hash;	/* finds equal codes, while loading */
 	uint64		memory_limit;	/* bytes */
 
 	/* TIDs beyond the first: (element, tid), in the order of loading */
@@ -38,9 +46,10 @@ typedef struct VhnswGraph
 	struct VhnswDuplicate *duplicates;
 
 	/* made by VhnswGraphLink(), which may number the elements anew */
-	int			list_capacity;
+	VhnswMemory lists;			/* list_ids, then list_counts */
+	int			list_capacity;	/* places of a list */
 	uint8	   *list_counts;
-	uint32	   *list_ids;		/* list_capacity for each element */
+	uint32	   *list_ids;
 	float	   *list_distances; /* of the search-based linker only */
 	uint32	   *order;			/* elements in the order of linking */
 	uint32	   *visited;		/* mark of the last search that saw it */
@@ -48,25 +57,78 @@ typedef struct VhnswGraph
 	uint32		nentries;		/* order[0 .. nentries) are the entries */
 } VhnswGraph;
 
+/* Bundles that were allocated together. */
+typedef struct VhnswSegment
+{
+	VhnswMemory memory;
+	uint32		nbundles;
+} VhnswSegment;
+
+/* What workers need to know of a graph whose elements are loaded. */
+typedef struct VhnswGraphShape
+{
+	VhnswLayout layout;			/* without coder, which is elsewhere in others */
+	int			own_bits;		/* of the coder */
+	uint32		count;
+	int			nsegments;
+	VhnswSegment segments[FLEXIBLE_ARRAY_MEMBER];
+} VhnswGraphShape;
+
 typedef struct VhnswDuplicate
 {
 	uint32		element;
 	ItemPointerData tid;
 } VhnswDuplicate;
 
-#define VhnswGraphGetCode(graph, id) \
-	((VhnswCode *) ((graph)->codes + (Size) (id) * (graph)->code_size))
+static inline VhnswCode *
+VhnswGraphGetCode(const VhnswGraph *graph, uint32 id)
+{
+	return (VhnswCode *) (graph->bundles[id >> graph->bundle_shift] +
+						  (id & ((1U << graph->bundle_shift) - 1)) *
+						  graph->code_size);
+}
+
+/* The first TID of an element. */
+static inline ItemPointer
+VhnswGraphGetTid(const VhnswGraph *graph, uint32 id)
+{
+	return (ItemPointer) (graph->bundles[id >> graph->bundle_shift] +
+						  (graph->code_size << graph->bundle_shift)) +
+		(id & ((1U << graph->bundle_shift) - 1));
+}
+
+/* Places of a list while it is linked by searching: more than it keeps. */
+#define VhnswLinkerPlaces(layout) \
+	Min((int) ((layout)->degree * 1.3), PG_UINT8_MAX - 1)
+
 #define VhnswGraphGetIds(graph, id) \
 	((graph)->list_ids + (Size) (id) * (graph)->list_capacity)
 #define VhnswGraphGetDistances(graph, id) \
 	((graph)->list_distances + (Size) (id) * (graph)->list_capacity)
 
+/* For each element: order, visited, queue and hosted, at the end of linking. */
+#define VhnswOrderBytes (3 * sizeof(uint32) + sizeof(uint8))
+
+/* For each element, later: its projection, but for very large sketches. */
+#define VhnswProjectionBytes(dims) (Min(dims, 256) * sizeof(Half))
+
 extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
+									VhnswCrew *crew,
 									uint64 memory_limit,
 									MemoryContext context);
 extern bool VhnswGraphIsFull(const VhnswGraph *graph);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);
+extern void VhnswGraphEndLoad(VhnswGraph *graph);
+extern Size VhnswSearchElementBytes(const VhnswLayout *layout);
 extern void VhnswGraphLink(VhnswGraph *graph, const char *index_name);
+extern Size VhnswGraphListBytes(uint32 count, int list_capacity);
+extern void VhnswGraphSetLists(VhnswGraph *graph, VhnswCrew *crew,
+							   const VhnswMemory *lists, int list_capacity);
+extern Size VhnswGraphShapeSize(const VhnswGraph *graph);
+extern void VhnswGraphDescribe(const VhnswGraph *graph,
+							   VhnswGraphShape *shape);
+extern VhnswGraph *VhnswGraphAttach(VhnswCrew *crew,
+									const VhnswGraphShape *shape);
 
 #endif							/* VHNSW_GRAPH_H */

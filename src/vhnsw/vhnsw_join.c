@@ -29,6 +29,9 @@
 #define HASH_FACTOR 2654435769U
 #define NO_ELEMENT PG_UINT32_MAX
 
+/* An element has the lock of this number, by its own. */
+#define NUM_LOCKS 4096
+
 /* Elements whose lists are compared with exact ones, and how much of them. */
 #define CHECKED_ELEMENTS 200
 #define CHECKED_NEIGHBORS 10
@@ -43,15 +46,33 @@ typedef struct WorkList
 	int			count;
 	int			places;			/* how many are wanted */
 	float	   *limit;			/* farther ones are not */
+	const float *least_limit;	/* the limit stays above this, if not NULL */
 } WorkList;
+
+/* One of the two lists of an element, as all leaves share it. */
+typedef struct SharedList
+{
+	VhnswKey   *keys;
+	uint8	   *count;
+	slock_t    *lock;			/* NULL if there are no workers */
+} SharedList;
 
 static bool is_far_candidate(uint32 id);
 static int	far_candidates_first(uint32 *members, uint32 n);
+static SharedList near_list(const VhnswJoin *join, uint32 id);
+static SharedList far_list(const VhnswJoin *join, uint32 id);
+static int	copy_list(const SharedList *shared, VhnswKey *keys);
+static bool replace_list(const SharedList *shared,
+						 const VhnswKey *old, int old_count,
+						 const VhnswKey *keys, int count);
 static void begin_list(WorkList *list, VhnswKey *room, int places,
-					   float *limit, const VhnswKey *keys, int count);
+					   float *limit, const float *least_limit);
+static void set_limit(WorkList *list, const VhnswKey *keys, int count);
 static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
-static int	merge_list(WorkList *list, VhnswKey *keys, int count);
+static void merge_list(WorkList *list, const SharedList *shared);
+static int	merge_keys(const WorkList *list, const VhnswKey *keys, int count,
+					   VhnswKey *all);
 static void select_smallest(VhnswKey *keys, int n, int k);
 static VhnswKey largest_key(const VhnswKey *keys, int n);
 static void compare_leaf(const VhnswBlock *block, const uint32 *members,
@@ -80,31 +101,58 @@ VhnswSortKeys(VhnswKey *keys, int n)
 	return count;
 }
 
+/* Memory that comparing a leaf takes, in a graph of 'count' elements. */
+Size
+VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count)
+{
+	Size		n = Min(count, VHNSW_LEAF_LIMIT);
+
+	return VhnswBlockBytes(layout->dims, n) +
+		n * (2 * VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey) +
+			 2 * sizeof(WorkList) + 2 * sizeof(float));
+}
+
 /* Empty lists for all elements of a graph. */
 VhnswJoin *
-VhnswJoinCreate(const VhnswGraph *graph)
+VhnswJoinCreate(VhnswCrew *crew)
 {
 	VhnswJoin  *join = palloc_object(VhnswJoin);
+	VhnswGraph *graph = crew->graph;
 
-	join->graph = graph;
 	join->near_places = VhnswNearPlaces(graph->layout.degree);
 	join->far_places = VhnswFarPlaces(graph->layout.degree);
 	join->key_places = join->near_places + join->far_places;
-	join->keys = palloc_extended((Size) graph->count * join->key_places *
-								 sizeof(VhnswKey), MCXT_ALLOC_HUGE);
-	join->near_counts = palloc_extended(graph->count,
-										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	join->far_counts = palloc_extended(graph->count,
-									   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	join->lists =
+		VhnswCrewAlloc(crew, VhnswGraphListBytes(graph->count,
+												 2 * join->key_places));
+	join->rest = VhnswCrewAlloc(crew, (Size) graph->count +
+								NUM_LOCKS * sizeof(slock_t));
+	VhnswAttachJoin(crew, join);
+	memset(join->near_counts, 0, graph->count);
+	memset(join->far_counts, 0, graph->count);
+	for (int i = 0; join->locks && i < NUM_LOCKS; i++)
+		SpinLockInit(&join->locks[i]);
 	return join;
 }
 
+/* Let a process know where the lists are. */
 void
-VhnswJoinFree(VhnswJoin *join)
+VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join)
 {
-	pfree(join->keys);
-	pfree(join->near_counts);
-	pfree(join->far_counts);
+	join->graph = crew->graph;
+	join->keys = VhnswCrewAddress(crew, &join->lists);
+	join->near_counts = (uint8 *) VhnswJoinGetKeys(join, crew->graph->count);
+	join->locks = VhnswCrewAddress(crew, &join->rest);
+	join->far_counts = (uint8 *) (join->locks + NUM_LOCKS);
+	if (crew->shared == NULL)
+		join->locks = NULL;
+}
+
+void
+VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join)
+{
+	VhnswCrewFree(crew, &join->lists);
+	VhnswCrewFree(crew, &join->rest);
 	pfree(join);
 }
 
@@ -155,14 +203,17 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 
 	for (uint32 i = 0; i < n; i++)
 	{
-		VhnswKey   *keys = VhnswJoinGetKeys(join, members[i]);
+		SharedList	shared = near_list(join, members[i]);
+		VhnswKey	keys[VHNSW_MAX_KEY_PLACES];
 
 		VhnswBlockAdd(block, VhnswGraphGetCode(graph, members[i]));
-		begin_list(&near[i], room, join->near_places, &near_limits[i],
-				   keys, join->near_counts[members[i]]);
+		begin_list(&near[i], room, join->near_places, &near_limits[i], NULL);
+		set_limit(&near[i], keys, copy_list(&shared, keys));
 		room += 2 * join->near_places;
+		shared = far_list(join, members[i]);
 		begin_list(&far[i], room, join->far_places, &far_limits[i],
-				   keys + join->near_places, join->far_counts[members[i]]);
+				   &near_limits[i]);
+		set_limit(&far[i], keys, copy_list(&shared, keys));
 		room += 2 * join->far_places;
 	}
 	VhnswBlockFinish(block);
@@ -173,13 +224,11 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 
 	for (uint32 i = 0; i < n; i++)
 	{
-		VhnswKey   *keys = VhnswJoinGetKeys(join, members[i]);
+		SharedList	shared = near_list(join, members[i]);
 
-		join->near_counts[members[i]] =
-			merge_list(&near[i], keys, join->near_counts[members[i]]);
-		join->far_counts[members[i]] =
-			merge_list(&far[i], keys + join->near_places,
-					   join->far_counts[members[i]]);
+		merge_list(&near[i], &shared);
+		shared = far_list(join, members[i]);
+		merge_list(&far[i], &shared);
 	}
 
 	pfree(near[0].keys);
@@ -190,17 +239,91 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	VhnswBlockFree(block);
 }
 
-/* An empty list, of what is not farther than a full list of 'count' keys. */
+static SharedList
+near_list(const VhnswJoin *join, uint32 id)
+{
+	return (SharedList)
+	{
+		VhnswJoinGetKeys(join, id), &join->near_counts[id],
+			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
+	};
+}
+
+static SharedList
+far_list(const VhnswJoin *join, uint32 id)
+{
+	return (SharedList)
+	{
+		VhnswJoinGetKeys(join, id) + join->near_places, &join->far_counts[id],
+			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
+	};
+}
+
+/*
+ * Another process may have a leaf with the same element in work.  Locks are
+ * held while keys are copied or compared, and no longer.
+ */
+static int
+copy_list(const SharedList *shared, VhnswKey *keys)
+{
+	int			count;
+
+	if (shared->lock)
+		SpinLockAcquire(shared->lock);
+	count = *shared->count;
+	memcpy(keys, shared->keys, count * sizeof(VhnswKey));
+	if (shared->lock)
+		SpinLockRelease(shared->lock);
+	return count;
+}
+
+/* Replace a list if it is still the old one. */
+static bool
+replace_list(const SharedList *shared, const VhnswKey *old, int old_count,
+			 const VhnswKey *keys, int count)
+{
+	bool		unchanged;
+
+	if (shared->lock)
+		SpinLockAcquire(shared->lock);
+	unchanged = *shared->count == old_count &&
+		memcmp(shared->keys, old, old_count * sizeof(VhnswKey)) == 0;
+	if (unchanged)
+	{
+		memcpy(shared->keys, keys, count * sizeof(VhnswKey));
+		*shared->count = count;
+	}
+	if (shared->lock)
+		SpinLockRelease(shared->lock);
+	return unchanged;
+}
+
 static void
 begin_list(WorkList *list, VhnswKey *room, int places, float *limit,
-		   const VhnswKey *keys, int count)
+		   const float *least_limit)
 {
 	list->keys = room;
 	list->count = 0;
 	list->places = places;
 	list->limit = limit;
-	*limit = count < places ? FLT_MAX :
-		VhnswKeyDistance(largest_key(keys, count));
+	list->least_limit = least_limit;
+	*limit = FLT_MAX;
+}
+
+/*
+ * As many keys as are wanted make a limit.
+ *
+ * That of a far list stays above that of the near list: a leaf is compared by
+ * one limit for both, and what is lost must not depend on the order of leaves.
+ */
+static void
+set_limit(WorkList *list, const VhnswKey *keys, int count)
+{
+	if (count < list->places)
+		return;
+	*list->limit = VhnswKeyDistance(largest_key(keys, count));
+	if (list->least_limit)
+		*list->limit = Max(*list->limit, *list->least_limit);
 }
 
 static inline void
@@ -221,22 +344,38 @@ cut_list(WorkList *list)
 		return;
 	select_smallest(list->keys, list->count, list->places);
 	list->count = list->places;
-	*list->limit = VhnswKeyDistance(largest_key(list->keys, list->count));
+	set_limit(list, list->keys, list->count);
+}
+
+/* Merge a list into the one that all leaves share. */
+static void
+merge_list(WorkList *list, const SharedList *shared)
+{
+	VhnswKey	old[VHNSW_MAX_KEY_PLACES];
+	VhnswKey	all[2 * VHNSW_MAX_KEY_PLACES];
+	int			old_count;
+	int			count;
+
+	cut_list(list);
+	do
+	{
+		old_count = copy_list(shared, old);
+		count = merge_keys(list, old, old_count, all);
+	} while (!replace_list(shared, old, old_count, all, count));
 }
 
 /*
- * Merge a list into 'keys', of which there are 'count' before, and return how
- * many there are then.  Most of what a leaf has to say is known from another.
+ * Put the nearest of a list and of 'count' keys into 'all', and return how
+ * many there are.  Most of what a leaf has to say is known from another.
  */
 static int
-merge_list(WorkList *list, VhnswKey *keys, int count)
+merge_keys(const WorkList *list, const VhnswKey *keys, int count,
+		   VhnswKey *all)
 {
-	VhnswKey	all[2 * VHNSW_MAX_KEY_PLACES];
 	uint32		known[4 * VHNSW_MAX_KEY_PLACES];
 	uint32		mask = pg_nextpower2_32(2 * Max(count, 1)) - 1;
 	int			n = count;
 
-	cut_list(list);
 	memset(known, 0xFF, (mask + 1) * sizeof(uint32));
 	for (int i = 0; i < count; i++)
 	{
@@ -262,7 +401,6 @@ merge_list(WorkList *list, VhnswKey *keys, int count)
 		select_smallest(all, n, list->places);
 		n = list->places;
 	}
-	memcpy(keys, all, n * sizeof(VhnswKey));
 	return n;
 }
 
@@ -387,7 +525,7 @@ VhnswJoinRecall(const VhnswJoin *join)
 		ids[i] = (uint32) ((uint64) graph->count * i / nchecked);
 		VhnswBlockAdd(rows, VhnswGraphGetCode(graph, ids[i]));
 		begin_list(&lists[i], palloc_array(VhnswKey, 2 * CHECKED_NEIGHBORS),
-				   CHECKED_NEIGHBORS, &limits[i], NULL, 0);
+				   CHECKED_NEIGHBORS, &limits[i], NULL);
 	}
 	VhnswBlockFinish(rows);
 

@@ -11,6 +11,8 @@
 
 #include "postgres.h"
 
+#include "storage/spin.h"
+
 #include "vhnsw/vhnsw_graph.h"
 
 /*
@@ -52,23 +54,38 @@ VhnswKeyDistance(VhnswKey key)
 
 #define VhnswKeyId(key) ((uint32) (key))
 
-/* key_places keys for each element: near ones first, then far ones. */
+/*
+ * key_places keys for each element: near ones first, then far ones.
+ *
+ * 'lists' has keys and near_counts, as a graph wants its lists, into which
+ * they turn; 'rest' what is needed before only.
+ */
 typedef struct VhnswJoin
 {
-	const VhnswGraph *graph;
+	VhnswGraph *graph;
 	int			near_places;
 	int			far_places;
 	int			key_places;
 	VhnswKey   *keys;
 	uint8	   *near_counts;
 	uint8	   *far_counts;
+	slock_t    *locks;			/* of the lists of some elements each; NULL
+								 * where nobody else is */
+	VhnswMemory lists;
+	VhnswMemory rest;
 } VhnswJoin;
 
 #define VhnswJoinGetKeys(join, id) \
 	((join)->keys + (Size) (id) * (join)->key_places)
 
-extern VhnswJoin *VhnswJoinCreate(const VhnswGraph *graph);
-extern void VhnswJoinFree(VhnswJoin *join);
+/* Memory of a join for one element, and its lists alone. */
+#define VhnswJoinElementBytes(degree) \
+	(VhnswKeyPlaces(degree) * sizeof(VhnswKey) + 2 * sizeof(uint8))
+
+extern Size VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count);
+extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew);
+extern void VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join);
+extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinLeaf(uint32 *members, uint32 n, void *join);
 extern int	VhnswSortKeys(VhnswKey *keys, int n);
 extern double VhnswJoinRecall(const VhnswJoin *join);

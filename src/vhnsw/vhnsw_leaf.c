@@ -39,9 +39,31 @@ typedef struct Nearest
 	uint32		centroids[DISTANCE_ROWS][MAX_OVERLAP];
 } Nearest;
 
-static VhnswBlock *find_centroids(const VhnswGraph *graph,
-								  const uint32 *members, uint32 n, uint32 k,
-								  uint64 seed);
+/* Vectors that centroids are learned from, assigned to them by a job. */
+typedef struct CentroidsJob
+{
+	uint32		nsample;
+	uint32		k;
+	VhnswMemory rows;			/* a block */
+	VhnswMemory centroids;		/* likewise */
+	VhnswMemory assigned;		/* a centroid for each vector */
+} CentroidsJob;
+
+/* Elements to be assigned to the nearest centroids. */
+typedef struct AssignJob
+{
+	uint32		n;
+	const uint32 *members;		/* NULL in a whole crew */
+	int			overlap;
+	uint32		k;
+	VhnswMemory centroids;
+	VhnswMemory chosen;			/* 'overlap' for each element */
+} AssignJob;
+
+static VhnswMemory find_centroids(VhnswCrew *crew, const uint32 *members,
+								  uint32 n, uint32 k, uint64 seed);
+static void fill_parts(VhnswPartition *partition, const uint32 *chosen,
+					   int overlap, const uint32 *members, uint32 n);
 static void move_centroids(const VhnswGraph *graph, const uint32 *sample,
 						   uint32 n, const uint32 *assigned, uint32 k,
 						   float *sums, VhnswBlock *centroids,
@@ -56,62 +78,119 @@ static void find_nearest(const VhnswBlock *rows, uint32 row,
  *		in all if there are fewer.
  *
  * There are as many parts as would have VHNSW_LEAF_SIZE members.  'members'
- * may be NULL for elements 0 to n - 1.  If 'nearest' is not NULL, it gets the
- * number of each element's nearest part.
+ * may be NULL for elements 0 to n - 1, and must be if there are workers.  If
+ * 'nearest' is not NULL, it gets the number of each element's nearest part.
  */
 VhnswPartition *
-VhnswMakePartition(const VhnswGraph *graph, const uint32 *members, uint32 n,
+VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 				   int overlap, uint64 seed, uint32 *nearest)
 {
 	VhnswPartition *partition = palloc_object(VhnswPartition);
-	uint32		k = (uint32) Max(((uint64) n * overlap + VHNSW_LEAF_SIZE - 1) /
-								 VHNSW_LEAF_SIZE, 1);
-	VhnswBlock *centroids;
-	VhnswBlock *rows = VhnswBlockCreate(VHNSW_L2, graph->layout.dims,
-										ROWS_AT_ONCE);
-	Nearest		found;
-	uint32	   *chosen;
-	uint32	   *next;
+	AssignJob	job = {.n = n,.members = members};
+	const uint32 *chosen;
 
-	k = Min(k, n);
-	overlap = Min(overlap, (int) k);
-	centroids = find_centroids(graph, members, n, k, seed);
-	chosen = palloc_extended((Size) n * overlap * sizeof(uint32),
-							 MCXT_ALLOC_HUGE);
-	partition->nparts = k;
-	partition->starts = palloc0_array(uint32, k + 2);
-	partition->members = palloc_extended((Size) n * overlap * sizeof(uint32),
-										 MCXT_ALLOC_HUGE);
+	job.k = (uint32) Max(((uint64) n * overlap + VHNSW_LEAF_SIZE - 1) /
+						 VHNSW_LEAF_SIZE, 1);
+	job.k = Min(job.k, n);
+	job.overlap = Min(overlap, (int) job.k);
+	job.centroids = find_centroids(crew, members, n, job.k, seed);
+	job.chosen = VhnswCrewAlloc(crew, (Size) n * job.overlap * sizeof(uint32));
+	VhnswCrewRun(crew, VHNSW_JOB_ASSIGN, &job, sizeof(job),
+				 (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
+	VhnswCrewFree(crew, &job.centroids);
 
-	/* Counted two places on, starts move into place as parts are filled. */
-	next = partition->starts + 1;
-	for (uint32 first = 0; first < n; first += ROWS_AT_ONCE)
+	chosen = job.chosen.address;
+	for (uint32 i = 0; nearest && i < n; i++)
+		nearest[i] = chosen[(Size) i * job.overlap];
+
+	partition->nparts = job.k;
+	partition->nmembers = (uint64) n * job.overlap;
+	partition->memory =
+		VhnswCrewAlloc(crew, (partition->nmembers + job.k + 2) * sizeof(uint32));
+	VhnswAttachPartition(crew, partition);
+	fill_parts(partition, chosen, job.overlap, members, n);
+	VhnswCrewFree(crew, &job.chosen);
+	return partition;
+}
+
+/* Let a process know where the members are. */
+void
+VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition)
+{
+	partition->members = VhnswCrewAddress(crew, &partition->memory);
+	partition->starts = partition->members + partition->nmembers;
+}
+
+void
+VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition)
+{
+	VhnswCrewFree(crew, &partition->memory);
+	pfree(partition);
+}
+
+/* Memory for one element, besides that of a leaf. */
+Size
+VhnswPartitionElementBytes(int dims, int overlap)
+{
+	Size		of_vector = VhnswBlockBytes(dims, DISTANCE_PANEL) /
+	DISTANCE_PANEL;
+	Size		of_sample = of_vector + 2 * sizeof(uint32);
+	Size		of_centroid = of_vector + dims * sizeof(float);
+
+	return overlap * (2 * sizeof(uint32) +
+					  (of_sample * SAMPLE_PER_CENTROID + of_centroid) /
+					  VHNSW_LEAF_SIZE);
+}
+
+/* Job: find the nearest centroids of elements. */
+void
+VhnswAssignJob(VhnswCrew *crew, const void *arg)
+{
+	const AssignJob *job = arg;
+	const VhnswGraph *graph = crew->graph;
+	int			dims = graph->layout.dims;
+	uint32	   *chosen = VhnswCrewAddress(crew, &job->chosen);
+	VhnswBlock *rows = VhnswBlockCreate(VHNSW_L2, dims, ROWS_AT_ONCE);
+	VhnswBlock	centroids;
+	uint32		chunk;
+
+	VhnswBlockInit(&centroids, VHNSW_L2, dims, job->k,
+				   VhnswCrewAddress(crew, &job->centroids));
+	centroids.count = job->k;
+	while (VhnswCrewNext(crew, &chunk))
 	{
-		uint32		count = Min(n - first, ROWS_AT_ONCE);
+		uint32		first = chunk * ROWS_AT_ONCE;
+		uint32		count = Min(job->n - first, ROWS_AT_ONCE);
+		Nearest		found;
 
-		CHECK_FOR_INTERRUPTS();
 		VhnswBlockReset(rows);
-		for (uint32 i = 0; i < count; i++)
-			VhnswBlockAdd(rows, VhnswGraphGetCode(graph, members ?
-												  members[first + i] :
-												  first + i));
+		for (uint32 i = first; i < first + count; i++)
+			VhnswBlockAdd(rows, VhnswGraphGetCode(graph, job->members ?
+												  job->members[i] : i));
 		VhnswBlockFinish(rows);
 		for (uint32 i = 0; i < count; i++)
 		{
-			uint32	   *choice = chosen + (Size) (first + i) * overlap;
-
 			if (i % DISTANCE_ROWS == 0)
-				find_nearest(rows, i, centroids, overlap, &found);
-			for (int j = 0; j < overlap; j++)
-			{
-				choice[j] = found.centroids[i % DISTANCE_ROWS][j];
-				next[choice[j] + 1]++;
-			}
-			if (nearest)
-				nearest[first + i] = choice[0];
+				find_nearest(rows, i, &centroids, job->overlap, &found);
+			memcpy(chosen + (Size) (first + i) * job->overlap,
+				   found.centroids[i % DISTANCE_ROWS],
+				   job->overlap * sizeof(uint32));
 		}
 	}
-	for (uint32 i = 1; i <= k; i++)
+}
+
+/* Sort elements by the parts they are in. */
+static void
+fill_parts(VhnswPartition *partition, const uint32 *chosen, int overlap,
+		   const uint32 *members, uint32 n)
+{
+	/* Counted two places on, starts move into place as parts are filled. */
+	uint32	   *next = partition->starts + 1;
+
+	memset(partition->starts, 0, (partition->nparts + 2) * sizeof(uint32));
+	for (uint64 i = 0; i < partition->nmembers; i++)
+		next[chosen[i] + 1]++;
+	for (uint32 i = 1; i <= partition->nparts; i++)
 		next[i] += next[i - 1];
 	for (uint32 i = 0; i < n; i++)
 	{
@@ -119,19 +198,6 @@ VhnswMakePartition(const VhnswGraph *graph, const uint32 *members, uint32 n,
 			partition->members[next[chosen[(Size) i * overlap + j]]++] =
 				members ? members[i] : i;
 	}
-
-	pfree(chosen);
-	VhnswBlockFree(rows);
-	VhnswBlockFree(centroids);
-	return partition;
-}
-
-void
-VhnswFreePartition(VhnswPartition *partition)
-{
-	pfree(partition->starts);
-	pfree(partition->members);
-	pfree(partition);
 }
 
 /*
@@ -139,9 +205,10 @@ VhnswFreePartition(VhnswPartition *partition)
  *		Call back with a part as one leaf, or divide it if it is too large.
  */
 void
-VhnswVisitLeaves(const VhnswGraph *graph, uint32 *members, uint32 n,
+VhnswVisitLeaves(VhnswGraph *graph, uint32 *members, uint32 n,
 				 uint64 seed, VhnswLeafCallback callback, void *arg)
 {
+	VhnswCrew	alone = {.graph = graph};
 	VhnswPartition *inner;
 
 	CHECK_FOR_INTERRUPTS();
@@ -152,7 +219,7 @@ VhnswVisitLeaves(const VhnswGraph *graph, uint32 *members, uint32 n,
 		return;
 	}
 
-	inner = VhnswMakePartition(graph, members, n, INNER_OVERLAP, seed, NULL);
+	inner = VhnswMakePartition(&alone, members, n, INNER_OVERLAP, seed, NULL);
 	for (uint32 i = 0; i < inner->nparts; i++)
 	{
 		uint32		start = inner->starts[i];
@@ -169,24 +236,32 @@ VhnswVisitLeaves(const VhnswGraph *graph, uint32 *members, uint32 n,
 						 Min(size - done, VHNSW_LEAF_SIZE), arg);
 		}
 	}
-	VhnswFreePartition(inner);
+	VhnswFreePartition(&alone, inner);
 }
 
-/* k-means on a random sample of the members. */
-static VhnswBlock *
-find_centroids(const VhnswGraph *graph, const uint32 *members, uint32 n,
-			   uint32 k, uint64 seed)
+/* k-means on a random sample of the members; returns a block of centroids. */
+static VhnswMemory
+find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
+			   uint64 seed)
 {
+	const VhnswGraph *graph = crew->graph;
 	int			dims = graph->layout.dims;
 	uint32		nsample = (uint32) Min((uint64) n,
 									   (uint64) k * SAMPLE_PER_CENTROID);
-	VhnswBlock *centroids = VhnswBlockCreate(VHNSW_L2, dims, k);
-	VhnswBlock *rows = VhnswBlockCreate(VHNSW_L2, dims, nsample);
-	uint32	   *sample = palloc_array(uint32, nsample);
-	uint32	   *assigned = palloc_array(uint32, nsample);
+	CentroidsJob job = {.nsample = nsample,.k = k};
+	VhnswBlock	centroids;
+	VhnswBlock	rows;
+	uint32	   *sample = palloc_extended((Size) nsample * sizeof(uint32),
+										 MCXT_ALLOC_HUGE);
 	float	   *sums = palloc_extended((Size) k * dims * sizeof(float),
 									   MCXT_ALLOC_HUGE);
 	pg_prng_state prng;
+
+	job.rows = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, nsample));
+	job.centroids = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, k));
+	job.assigned = VhnswCrewAlloc(crew, (Size) nsample * sizeof(uint32));
+	VhnswBlockInit(&rows, VHNSW_L2, dims, nsample, job.rows.address);
+	VhnswBlockInit(&centroids, VHNSW_L2, dims, k, job.centroids.address);
 
 	/* Of each part of equal length one, so that no list of places is needed. */
 	pg_prng_seed(&prng, seed);
@@ -208,32 +283,57 @@ find_centroids(const VhnswGraph *graph, const uint32 *members, uint32 n,
 	}
 
 	for (uint32 i = 0; i < nsample; i++)
-		VhnswBlockAdd(rows, VhnswGraphGetCode(graph, sample[i]));
-	VhnswBlockFinish(rows);
+		VhnswBlockAdd(&rows, VhnswGraphGetCode(graph, sample[i]));
+	VhnswBlockFinish(&rows);
 	for (uint32 i = 0; i < k; i++)
-		VhnswBlockAdd(centroids, VhnswGraphGetCode(graph, sample[i]));
-	VhnswBlockFinish(centroids);
+		VhnswBlockAdd(&centroids, VhnswGraphGetCode(graph, sample[i]));
+	VhnswBlockFinish(&centroids);
 
 	for (int round = 0; k > 1 && round < KMEANS_ROUNDS; round++)
 	{
-		for (uint32 i = 0; i < nsample; i += DISTANCE_ROWS)
-		{
-			Nearest		nearest;
-
-			CHECK_FOR_INTERRUPTS();
-			find_nearest(rows, i, centroids, 1, &nearest);
-			for (uint32 j = 0; j < DISTANCE_ROWS && i + j < nsample; j++)
-				assigned[i + j] = nearest.centroids[j][0];
-		}
-		move_centroids(graph, sample, nsample, assigned, k, sums, centroids,
-					   &prng);
+		VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
+					 (nsample + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
+		move_centroids(graph, sample, nsample, job.assigned.address, k, sums,
+					   &centroids, &prng);
 	}
 
 	pfree(sample);
-	pfree(assigned);
 	pfree(sums);
-	VhnswBlockFree(rows);
-	return centroids;
+	VhnswCrewFree(crew, &job.rows);
+	VhnswCrewFree(crew, &job.assigned);
+	return job.centroids;
+}
+
+/* Job: find the nearest centroid of vectors of the sample. */
+void
+VhnswCentroidsJob(VhnswCrew *crew, const void *arg)
+{
+	const CentroidsJob *job = arg;
+	int			dims = crew->graph->layout.dims;
+	uint32	   *assigned = VhnswCrewAddress(crew, &job->assigned);
+	VhnswBlock	rows;
+	VhnswBlock	centroids;
+	uint32		chunk;
+
+	VhnswBlockInit(&rows, VHNSW_L2, dims, job->nsample,
+				   VhnswCrewAddress(crew, &job->rows));
+	rows.count = job->nsample;
+	VhnswBlockInit(&centroids, VHNSW_L2, dims, job->k,
+				   VhnswCrewAddress(crew, &job->centroids));
+	centroids.count = job->k;
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		uint32		end = Min((chunk + 1) * ROWS_AT_ONCE, job->nsample);
+
+		for (uint32 i = chunk * ROWS_AT_ONCE; i < end; i += DISTANCE_ROWS)
+		{
+			Nearest		nearest;
+
+			find_nearest(&rows, i, &centroids, 1, &nearest);
+			for (uint32 j = 0; j < DISTANCE_ROWS && i + j < end; j++)
+				assigned[i + j] = nearest.centroids[j][0];
+		}
+	}
 }
 
 /* Make each centroid the mean of the elements assigned to it. */

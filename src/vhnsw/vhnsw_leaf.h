@@ -22,17 +22,23 @@ typedef struct VhnswPartition
 	uint32		nparts;
 	uint32	   *starts;			/* nparts + 1 places in members */
 	uint32	   *members;
+	uint64		nmembers;
+	VhnswMemory memory;			/* members, then starts */
 } VhnswPartition;
 
 /* Told each leaf; may change the order of its members. */
 typedef void (*VhnswLeafCallback) (uint32 *members, uint32 n, void *arg);
 
-extern VhnswPartition *VhnswMakePartition(const VhnswGraph *graph,
+extern Size VhnswPartitionElementBytes(int dims, int overlap);
+extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
 										  const uint32 *members, uint32 n,
 										  int overlap, uint64 seed,
 										  uint32 *nearest);
-extern void VhnswFreePartition(VhnswPartition *partition);
-extern void VhnswVisitLeaves(const VhnswGraph *graph, uint32 *members,
+extern void VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition);
+extern void VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition);
+extern void VhnswCentroidsJob(VhnswCrew *crew, const void *arg);
+extern void VhnswAssignJob(VhnswCrew *crew, const void *arg);
+extern void VhnswVisitLeaves(VhnswGraph *graph, uint32 *members,
 							 uint32 n, uint64 seed,
 							 VhnswLeafCallback callback, void *arg);
 

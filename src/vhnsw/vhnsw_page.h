@@ -354,6 +354,8 @@ extern void VhnswUnlockPage(Buffer buffer);
 extern void VhnswReleasePage(Buffer buffer);
 extern bool VhnswPageIsKind(Page page, VhnswPageKind kind);
 extern Buffer VhnswExtend(Relation index, ForkNumber fork);
+extern void VhnswExtendBy(Relation index, BlockNumber npages);
+extern Buffer VhnswNewPage(Relation index, BlockNumber blkno);
 extern void VhnswReportCorruption(Relation index, BlockNumber blkno,
 								  const char *detail) pg_attribute_noreturn();
 

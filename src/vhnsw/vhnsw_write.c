@@ -4,8 +4,9 @@
  *	  Write the graph of an index build to pages.
  *
  * The pages follow each other without gaps: metapage, mean, basis of sketches,
- * entries, elements in the order of loading, TID cells.  So every place is known by arithmetic
- * before anything is written, and each page is written once.
+ * entries, elements by number, TID cells.  So every place is known by
+ * arithmetic before anything is written, and each page is written once; those
+ * of the elements by whoever has time.
  *
  * Nothing is logged here; the build logs all pages at its end.
  *
@@ -21,6 +22,28 @@
 
 #define FLOATS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
 
+/* Element pages written at a time. */
+#define PAGES_AT_ONCE 16
+
+/* An element with more than one TID, and the first cell of the others. */
+typedef struct DuplicateRun
+{
+	uint32		element;
+	ItemPointerData cell;
+} DuplicateRun;
+
+/* Job: write the element pages. */
+typedef struct WriteJob
+{
+	VhnswSketches sketches;
+	VhnswMemory lists;			/* of the graph */
+	int			list_capacity;
+	BlockNumber first_block;
+	BlockNumber nblocks;
+	VhnswMemory runs;			/* by element */
+	uint32		nruns;
+} WriteJob;
+
 typedef struct Writer
 {
 	Relation	index;
@@ -35,6 +58,7 @@ typedef struct Writer
 	BlockNumber entry_block;
 	BlockNumber entry_pages;
 	BlockNumber element_block;
+	BlockNumber element_pages;
 	BlockNumber cell_block;
 	uint64		ncells;
 
@@ -47,6 +71,7 @@ typedef struct Writer
 } Writer;
 
 static void plan_pages(Writer *writer, bool has_mean);
+static VhnswMemory make_runs(Writer *writer, uint32 *nruns);
 static Page begin_page(Writer *writer, VhnswPageKind kind, BlockNumber blkno);
 static void end_page(Writer *writer);
 static void write_meta(Writer *writer, uint64 seed);
@@ -155,7 +180,8 @@ plan_pages(Writer *writer, bool has_mean)
 				errmsg("index \"%s\" cannot hold more elements",
 					   RelationGetRelationName(writer->index)),
 				errhint("Partition the table."));
-	writer->cell_block = next + element_pages;
+	writer->element_pages = (BlockNumber) element_pages;
+	writer->cell_block = next + writer->element_pages;
 
 	for (uint32 i = 0; i < graph->nduplicates;)
 	{
@@ -289,52 +315,128 @@ write_entries(Writer *writer)
 }
 
 static void
-fill_slot(Writer *writer, VhnswSlot slot, uint32 id)
+write_elements(Writer *writer)
 {
 	VhnswGraph *graph = writer->graph;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	VhnswCrew  *crew = graph->crew;
+	WriteJob	job = {.sketches = *writer->sketches,
+		.lists = graph->lists,.list_capacity = graph->list_capacity,
+		.first_block = writer->element_block,
+	.nblocks = writer->element_pages};
+
+	if (job.nblocks == 0)
+		return;
+	job.runs = make_runs(writer, &job.nruns);
+	VhnswExtendBy(writer->index, job.nblocks);
+	VhnswCrewRun(crew, VHNSW_JOB_WRITE, &job, sizeof(job),
+				 (job.nblocks + PAGES_AT_ONCE - 1) / PAGES_AT_ONCE);
+	VhnswCrewReport(crew, graph->count);
+	VhnswCrewFree(crew, &job.runs);
+}
+
+/* Where the cells of elements will be that have any. */
+static VhnswMemory
+make_runs(Writer *writer, uint32 *nruns)
+{
+	VhnswGraph *graph = writer->graph;
+	VhnswMemory memory;
+	DuplicateRun *runs;
+	uint64		cell = 0;
+
+	*nruns = 0;
+	for (uint32 i = 0; i < graph->nduplicates; i += run_length(graph, i))
+		(*nruns)++;
+	memory = VhnswCrewAlloc(graph->crew, *nruns * sizeof(DuplicateRun));
+	runs = memory.address;
+	for (uint32 i = 0; i < graph->nduplicates;)
+	{
+		uint32		n = run_length(graph, i);
+
+		runs->element = graph->duplicates[i].element;
+		cell_address(writer, cell, &runs->cell);
+		runs++;
+		cell += CellsFor(n);
+		i += n;
+	}
+	return memory;
+}
+
+static void
+fill_slot(VhnswGraph *graph, VhnswSketches *sketches, VhnswSlot slot,
+		  uint32 id, VhnswElement first)
+{
 	const uint32 *ids = VhnswGraphGetIds(graph, id);
 
 	slot->flags = VHNSW_SLOT_LIVE;
 	slot->nneighbors = graph->list_counts[id];
-	slot->heaptid = graph->tids[id];
-	VhnswSlotSetCode(writer->layout, slot, code);
+	slot->heaptid = *VhnswGraphGetTid(graph, id);
+	VhnswSlotSetCode(&sketches->layout, slot, VhnswGraphGetCode(graph, id));
 	for (int i = 0; i < slot->nneighbors; i++)
-		slot->neighbors[i] = element_number(writer, ids[i]);
-	if (writer->layout->edge_dims > 0)
-		VhnswSketchNeighbors(writer->sketches, graph, id, slot);
+		slot->neighbors[i] = first + ids[i];
+	if (sketches->layout.edge_dims > 0)
+		VhnswSketchNeighbors(sketches, graph, id, slot);
 }
 
-static void
-write_elements(Writer *writer)
+/* The first run of an element with at least this number. */
+static const DuplicateRun *
+find_run(const DuplicateRun *runs, uint32 nruns, uint32 element)
 {
-	const VhnswLayout *layout = writer->layout;
-	VhnswGraph *graph = writer->graph;
-	BlockNumber blkno = writer->element_block;
-	uint32		duplicate = 0;
-	uint64		cell = 0;
-
-	for (uint32 id = 0; id < graph->count;)
+	while (nruns > 0)
 	{
-		Page		page = begin_page(writer, VHNSW_PAGE_ELEMENT, blkno++);
+		uint32		half = nruns / 2;
 
-		for (int i = 0; i < layout->slots_per_page && id < graph->count; i++)
+		if (runs[half].element < element)
 		{
-			VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
-
-			fill_slot(writer, slot, id);
-			if (duplicate < graph->nduplicates &&
-				graph->duplicates[duplicate].element == id)
-			{
-				uint32		n = run_length(graph, duplicate);
-
-				cell_address(writer, cell, &slot->tids);
-				cell += CellsFor(n);
-				duplicate += n;
-			}
-			id++;
+			runs += half + 1;
+			nruns -= half + 1;
 		}
-		end_page(writer);
+		else
+			nruns = half;
+	}
+	return runs;
+}
+
+void
+VhnswWriteJob(VhnswCrew *crew, const void *arg)
+{
+	WriteJob	job = *(const WriteJob *) arg;
+	VhnswGraph *graph = crew->graph;
+	const VhnswLayout *layout = &job.sketches.layout;
+	VhnswElement first;
+	const DuplicateRun *runs = VhnswCrewAddress(crew, &job.runs);
+	const DuplicateRun *end = runs + job.nruns;
+	uint32		chunk;
+
+	VhnswAttachSketches(crew, &job.sketches);
+	VhnswGraphSetLists(graph, crew, &job.lists, job.list_capacity);
+	first = VhnswMakeElement(layout, job.first_block, 0);
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		BlockNumber page_number = chunk * PAGES_AT_ONCE;
+		BlockNumber last = Min(page_number + PAGES_AT_ONCE, job.nblocks);
+		uint32		id = page_number * layout->slots_per_page;
+		const DuplicateRun *run = find_run(runs, job.nruns, id);
+
+		VhnswCrewReport(crew, id);
+		for (; page_number < last; page_number++)
+		{
+			Buffer		buffer = VhnswNewPage(crew->index,
+											  job.first_block + page_number);
+			Page		page = BufferGetPage(buffer);
+
+			VhnswInitPage(page, VHNSW_PAGE_ELEMENT, layout);
+			for (int i = 0; i < layout->slots_per_page && id < graph->count;
+				 i++, id++)
+			{
+				VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
+
+				fill_slot(graph, &job.sketches, slot, id, first);
+				if (run < end && run->element == id)
+					slot->tids = run++->cell;
+			}
+			MarkBufferDirty(buffer);
+			VhnswReleasePage(buffer);
+		}
 	}
 }
 

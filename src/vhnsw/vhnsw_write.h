@@ -18,5 +18,6 @@ extern void VhnswWriteGraph(Relation index, VhnswGraph *graph,
 							VhnswSketches *sketches, uint64 seed,
 							const float *mean,
 							const VhnswTidArray *outside);
+extern void VhnswWriteJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_WRITE_H */

@@ -1,0 +1,411 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_crew.c
+ *	  Workers for an index build, their jobs and their memory.
+ *
+ * The leader does everything that has an order, and alone; of what has none it
+ * makes a job (vhnsw_job.h): chunks with numbers, which leader and workers
+ * take one after the other until none is left.  Before and after a job all
+ * wait at a barrier:
+ *
+ *	even phase	the leader prepares; workers wait
+ *	odd phase	the job is done
+ *
+ * Workers may come late, or never: whoever attaches during a job takes part in
+ * it, and the leader waits for those only who have attached.  Without workers
+ * the same functions run in the leader alone.
+ *
+ * What a job writes must not depend on who takes which chunk: README, section
+ * "Parallel build".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/xact.h"
+#include "commands/progress.h"
+#include "executor/instrument.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "pgstat.h"
+#include "storage/barrier.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_progress.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "vecdist_debug.h"
+#include "vhnsw/vhnsw_crew.h"
+#include "vhnsw/vhnsw_graph.h"
+
+/* Keys of the parts of the parallel context's memory. */
+#define KEY_CREW UINT64CONST(0x7668637200000001)
+#define KEY_GRAPH UINT64CONST(0x7668637200000002)
+#define KEY_QUERY UINT64CONST(0x7668637200000003)
+#define KEY_WAL_USAGE UINT64CONST(0x7668637200000004)
+#define KEY_BUFFER_USAGE UINT64CONST(0x7668637200000005)
+
+/* Room for the argument of a job. */
+#define MAX_ARGUMENT 1024
+
+typedef struct CrewShared
+{
+	Oid			index;
+	bool		concurrent;		/* CREATE INDEX CONCURRENTLY */
+	Barrier		barrier;
+
+	/* written by the leader in even phases */
+	VhnswJob	job;
+	uint32		nchunks;
+	pg_atomic_uint32 next;
+	char		argument[MAX_ARGUMENT] pg_attribute_aligned(MAXIMUM_ALIGNOF);
+} CrewShared;
+
+static void arrive_and_wait(CrewShared *shared);
+static void do_job(VhnswCrew *crew, VhnswJob job, const void *arg);
+static void detach_segments(VhnswCrew *crew);
+
+/* ----------------------------------------------------------------------
+ * The leader
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * VhnswCrewCreate
+ *		Plan how many workers a build shall have, as for a btree.
+ *
+ * None start yet: rows are read, and expressions evaluated, before, so that
+ * these may do what parallel mode forbids.  But from here on VhnswCrewAlloc()
+ * gives memory that workers will see.
+ */
+VhnswCrew *
+VhnswCrewCreate(Relation heap, Relation index)
+{
+	VhnswCrew  *crew = palloc0_object(VhnswCrew);
+
+	crew->index = index;
+	if (IsNormalProcessingMode() && max_parallel_maintenance_workers > 0)
+		crew->workers = plan_create_index_workers(RelationGetRelid(heap),
+												  RelationGetRelid(index));
+	return crew;
+}
+
+/*
+ * VhnswCrewLaunch
+ *		Start the workers, when all elements are loaded.
+ *
+ * Parallel mode lasts from here to VhnswCrewDismiss().
+ */
+void
+VhnswCrewLaunch(VhnswCrew *crew, VhnswGraph *graph, bool concurrent)
+{
+	ParallelContext *context;
+	CrewShared *shared;
+	Size		graph_size;
+	Size		query_size = debug_query_string ?
+	strlen(debug_query_string) + 1 : 0;
+	void	   *part;
+
+	crew->graph = graph;
+	if (crew->workers == 0)
+		return;
+
+	EnterParallelMode();
+	context = CreateParallelContext("vecdist", "VhnswBuildWorkerMain",
+									crew->workers);
+	graph_size = VhnswGraphShapeSize(graph);
+	shm_toc_estimate_chunk(&context->estimator, sizeof(CrewShared));
+	shm_toc_estimate_chunk(&context->estimator, graph_size);
+	shm_toc_estimate_chunk(&context->estimator, query_size);
+	shm_toc_estimate_chunk(&context->estimator,
+						   mul_size(sizeof(WalUsage), context->nworkers));
+	shm_toc_estimate_chunk(&context->estimator,
+						   mul_size(sizeof(BufferUsage), context->nworkers));
+	shm_toc_estimate_keys(&context->estimator, 5);
+	InitializeParallelDSM(context);
+	crew->context = context;
+	if (context->seg == NULL)
+		return;					/* no room for workers: we are alone */
+
+	shared = shm_toc_allocate(context->toc, sizeof(CrewShared));
+	shared->index = RelationGetRelid(crew->index);
+	shared->concurrent = concurrent;
+	shared->job = VHNSW_JOB_NONE;
+	shared->nchunks = 0;
+	pg_atomic_init_u32(&shared->next, 0);
+	BarrierInit(&shared->barrier, 0);
+	BarrierAttach(&shared->barrier);
+	shm_toc_insert(context->toc, KEY_CREW, shared);
+
+	part = shm_toc_allocate(context->toc, graph_size);
+	VhnswGraphDescribe(graph, part);
+	shm_toc_insert(context->toc, KEY_GRAPH, part);
+	if (query_size > 0)
+	{
+		part = shm_toc_allocate(context->toc, query_size);
+		memcpy(part, debug_query_string, query_size);
+		shm_toc_insert(context->toc, KEY_QUERY, part);
+	}
+	part = shm_toc_allocate(context->toc,
+							mul_size(sizeof(WalUsage), context->nworkers));
+	shm_toc_insert(context->toc, KEY_WAL_USAGE, part);
+	part = shm_toc_allocate(context->toc,
+							mul_size(sizeof(BufferUsage), context->nworkers));
+	shm_toc_insert(context->toc, KEY_BUFFER_USAGE, part);
+
+	LaunchParallelWorkers(context);
+	crew->shared = shared;
+	ereport(DEBUG1,
+			errmsg_internal("index \"%s\" is built with %d of %d planned workers",
+							RelationGetRelationName(crew->index),
+							context->nworkers_launched, crew->workers));
+	VD_DEBUG_POINT("vhnsw-build-launched");
+}
+
+/*
+ * VhnswCrewRun
+ *		Do a job of 'nchunks' chunks together; returns when all are done.
+ *
+ * 'arg' has 'size' bytes and may contain VhnswMemory, but no other pointers
+ * that workers follow.
+ */
+void
+VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
+			 uint32 nchunks)
+{
+	CrewShared *shared = crew->shared;
+
+	if (shared == NULL)
+	{
+		crew->next = 0;
+		crew->nchunks = nchunks;
+		do_job(crew, job, arg);
+		return;
+	}
+
+	Assert(size <= MAX_ARGUMENT);
+	memcpy(shared->argument, arg, size);
+	shared->job = job;
+	shared->nchunks = nchunks;
+	pg_atomic_write_u32(&shared->next, 0);
+	arrive_and_wait(shared);
+	do_job(crew, job, arg);
+	arrive_and_wait(shared);
+}
+
+/*
+ * VhnswCrewNext
+ *		Take the next chunk of the job that is being done; false if none is
+ *		left.
+ */
+bool
+VhnswCrewNext(VhnswCrew *crew, uint32 *chunk)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (crew->shared == NULL)
+	{
+		*chunk = crew->next++;
+		return *chunk < crew->nchunks;
+	}
+	*chunk = pg_atomic_fetch_add_u32(&crew->shared->next, 1);
+	return *chunk < crew->shared->nchunks;
+}
+
+/* Show how far a job is; what others take meanwhile comes after. */
+void
+VhnswCrewReport(VhnswCrew *crew, int64 done)
+{
+	if (!crew->is_worker)
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
+}
+
+/* Send the workers home and leave parallel mode; frees shared memory. */
+void
+VhnswCrewDismiss(VhnswCrew *crew)
+{
+	ParallelContext *context = crew->context;
+
+	detach_segments(crew);
+	if (context == NULL)
+		return;
+	if (crew->shared)
+	{
+		WalUsage   *wal = shm_toc_lookup(context->toc, KEY_WAL_USAGE, false);
+		BufferUsage *buffers = shm_toc_lookup(context->toc, KEY_BUFFER_USAGE,
+											  false);
+
+		crew->shared->job = VHNSW_JOB_NONE;
+		arrive_and_wait(crew->shared);
+		WaitForParallelWorkersToFinish(context);
+		for (int i = 0; i < context->nworkers_launched; i++)
+			InstrAccumParallelQuery(&buffers[i], &wal[i]);
+	}
+	DestroyParallelContext(context);
+	ExitParallelMode();
+	crew->context = NULL;
+	crew->shared = NULL;
+}
+
+static void
+arrive_and_wait(CrewShared *shared)
+{
+	BarrierArriveAndWait(&shared->barrier,
+						 WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+}
+
+/* Do what is to be done in a context of its own. */
+static void
+do_job(VhnswCrew *crew, VhnswJob job, const void *arg)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "vhnsw job",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+
+	VhnswGetJobFunction(job) (crew, arg);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
+}
+
+/* ----------------------------------------------------------------------
+ * Workers
+ * ----------------------------------------------------------------------
+ */
+
+/* Entry point of a worker. */
+void
+VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
+{
+	CrewShared *shared = shm_toc_lookup(toc, KEY_CREW, false);
+	const char *query = shm_toc_lookup(toc, KEY_QUERY, true);
+	WalUsage   *wal = shm_toc_lookup(toc, KEY_WAL_USAGE, false);
+	BufferUsage *buffers = shm_toc_lookup(toc, KEY_BUFFER_USAGE, false);
+	LOCKMODE	lock = shared->concurrent ?
+	RowExclusiveLock : AccessExclusiveLock;
+	VhnswCrew	crew = {.is_worker = true,.shared = shared};
+	List	   *graph_segments;
+
+	debug_query_string = query;
+	pgstat_report_activity(STATE_RUNNING, query);
+
+	if (BarrierAttach(&shared->barrier) % 2 == 0)
+		arrive_and_wait(shared);
+	if (shared->job != VHNSW_JOB_NONE)
+	{
+		crew.graph = VhnswGraphAttach(&crew,
+									  shm_toc_lookup(toc, KEY_GRAPH, false));
+
+		/* The graph stays attached, what belongs to jobs does not. */
+		graph_segments = crew.segments;
+		crew.segments = NIL;
+		crew.index = index_open(shared->index, lock);
+		InstrStartParallelQuery();
+		while (shared->job != VHNSW_JOB_NONE)
+		{
+			VD_DEBUG_POINT("vhnsw-build-worker");
+			do_job(&crew, shared->job, shared->argument);
+			detach_segments(&crew);
+			arrive_and_wait(shared);
+			arrive_and_wait(shared);
+		}
+		InstrEndParallelQuery(&buffers[ParallelWorkerNumber],
+							  &wal[ParallelWorkerNumber]);
+		index_close(crew.index, lock);
+		crew.segments = graph_segments;
+		detach_segments(&crew);
+	}
+	BarrierDetach(&shared->barrier);
+}
+
+/* ----------------------------------------------------------------------
+ * Memory
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * VhnswCrewAlloc
+ *		Memory that workers, if any are planned, will see.
+ *
+ * Private memory comes from the current context.  Shared memory is freed at
+ * the end of the transaction if nobody does before.
+ */
+VhnswMemory
+VhnswCrewAlloc(VhnswCrew *crew, Size size)
+{
+	VhnswMemory memory = {NULL, DSM_HANDLE_INVALID};
+	dsm_segment *segment;
+
+	size = Max(size, 1);
+	if (crew->workers == 0)
+		memory.address = palloc_extended(size, MCXT_ALLOC_HUGE);
+	else
+	{
+		MemoryContext old_context =
+		MemoryContextSwitchTo(GetMemoryChunkContext(crew));
+
+		segment = dsm_create(size, 0);
+		memory.address = dsm_segment_address(segment);
+		memory.handle = dsm_segment_handle(segment);
+		crew->segments = lappend(crew->segments, segment);
+		MemoryContextSwitchTo(old_context);
+	}
+	return memory;
+}
+
+/* For the leader; workers have given the memory back at the end of the job. */
+void
+VhnswCrewFree(VhnswCrew *crew, VhnswMemory *memory)
+{
+	if (memory->handle == DSM_HANDLE_INVALID)
+		pfree(memory->address);
+	else
+	{
+		dsm_segment *segment = dsm_find_mapping(memory->handle);
+
+		crew->segments = list_delete_ptr(crew->segments, segment);
+		dsm_detach(segment);
+	}
+	memory->address = NULL;
+	memory->handle = DSM_HANDLE_INVALID;
+}
+
+/*
+ * VhnswCrewAddress
+ *		Where the memory is in this process.
+ *
+ * In workers it is, but for the graph, there until the end of the job.
+ */
+void *
+VhnswCrewAddress(VhnswCrew *crew, const VhnswMemory *memory)
+{
+	dsm_segment *segment;
+
+	if (!crew->is_worker)
+		return memory->address;
+
+	segment = dsm_find_mapping(memory->handle);
+	if (segment == NULL)
+	{
+		MemoryContext old_context =
+		MemoryContextSwitchTo(TopTransactionContext);
+
+		segment = dsm_attach(memory->handle);
+		if (segment == NULL)
+			elog(ERROR, "shared memory of an index build is gone");
+		crew->segments = lappend(crew->segments, segment);
+		MemoryContextSwitchTo(old_context);
+	}
+	return dsm_segment_address(segment);
+}
+
+static void
+detach_segments(VhnswCrew *crew)
+{
+	ListCell   *lc;
+
+	foreach(lc, crew->segments)
+		dsm_detach(lfirst(lc));
+	list_free(crew->segments);
+	crew->segments = NIL;
+}

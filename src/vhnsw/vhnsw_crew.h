@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_crew.h
+ *	  The processes that build an index together: a leader and workers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_CREW_H
+#define VHNSW_CREW_H
+
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "nodes/pg_list.h"
+#include "storage/dsm.h"
+#include "utils/relcache.h"
+
+#include "vecdist_compat.h"
+#include "vhnsw/vhnsw_job.h"
+
+/* Memory that jobs work on: the leader's own, or shared. */
+typedef struct VhnswMemory
+{
+	void	   *address;		/* in the leader */
+	dsm_handle	handle;			/* DSM_HANDLE_INVALID if not shared */
+} VhnswMemory;
+
+/*
+ * The crew, as one of its processes sees it.  All zero but for the graph is a
+ * crew of one.
+ */
+typedef struct VhnswCrew
+{
+	struct VhnswGraph *graph;	/* what the jobs are about */
+	int			workers;		/* planned; if any, memory is shared */
+	bool		is_worker;
+	Relation	index;			/* open; of a whole crew only */
+	struct CrewShared *shared;	/* NULL while there are no workers */
+	uint32		next;			/* chunks taken, while there are none */
+	uint32		nchunks;
+	List	   *segments;		/* shared memory attached and not freed */
+	ParallelContext *context;	/* the leader's */
+} VhnswCrew;
+
+extern VhnswCrew *VhnswCrewCreate(Relation heap, Relation index);
+extern void VhnswCrewLaunch(VhnswCrew *crew, struct VhnswGraph *graph,
+							bool concurrent);
+extern void VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg,
+						 Size size, uint32 nchunks);
+extern bool VhnswCrewNext(VhnswCrew *crew, uint32 *chunk);
+extern void VhnswCrewReport(VhnswCrew *crew, int64 done);
+extern void VhnswCrewDismiss(VhnswCrew *crew);
+
+extern VhnswMemory VhnswCrewAlloc(VhnswCrew *crew, Size size);
+extern void VhnswCrewFree(VhnswCrew *crew, VhnswMemory *memory);
+extern void *VhnswCrewAddress(VhnswCrew *crew, const VhnswMemory *memory);
+
+extern PGDLLEXPORT void VhnswBuildWorkerMain(dsm_segment *segment,
+											 shm_toc *toc);
+
+#endif							/* VHNSW_CREW_H */

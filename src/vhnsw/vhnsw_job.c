@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_job.c
+ *	  What leader and workers of an index build do together.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_edge_build.h"
+#include "vhnsw/vhnsw_job.h"
+#include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_write.h"
+
+VhnswJobFunction
+VhnswGetJobFunction(VhnswJob job)
+{
+	switch (job)
+	{
+		case VHNSW_JOB_NONE:
+			break;
+		case VHNSW_JOB_CENTROIDS:
+			return VhnswCentroidsJob;
+		case VHNSW_JOB_ASSIGN:
+			return VhnswAssignJob;
+		case VHNSW_JOB_JOIN:
+			return VhnswJoinJob;
+		case VHNSW_JOB_CHOOSE_FIRST:
+			return VhnswChooseFirstJob;
+		case VHNSW_JOB_CHOOSE_AGAIN:
+			return VhnswChooseAgainJob;
+		case VHNSW_JOB_PROJECT:
+			return VhnswProjectJob;
+		case VHNSW_JOB_WRITE:
+			return VhnswWriteJob;
+	}
+	return NULL;
+}

@@ -1,0 +1,260 @@
+# Workers help to build an index, which is the same without them.
+#
+# Builds with 0 to 4 workers give the same pages, byte for byte, by CREATE
+# INDEX, REINDEX and CONCURRENTLY; vhnsw_check() finds nothing.  Workers that
+# do not start are not missed.  A cancel, an error in a worker and a worker
+# that is killed end the build and leave nothing behind, after which the same
+# build succeeds.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use VecdistTest;
+
+my $server = make_server('parallel', conf => <<'CONF');
+autovacuum = off
+restart_after_crash = on
+max_worker_processes = 8
+max_parallel_workers = 8
+CONF
+
+# Clusters, rows that repeat others, NULLs, and zero vectors
+$server->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION vecdist;
+CREATE FUNCTION vec(n bigint) RETURNS vector LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN n % 11 = 0 THEN NULL WHEN n % 97 = 0 THEN array_fill(0::float4, '{16}')::vector
+    ELSE array_agg(((hashint8extended(i, n % 20) & 1023) +
+                    (hashint8extended(i, n - n % 5 * (n % 50 / 49)) & 255))::float4 / 1024)::vector END
+    FROM generate_series(1, 16) i
+$$;
+CREATE TABLE items (id integer, v vector(16)) WITH (parallel_workers = 8);
+INSERT INTO items SELECT n, vec(n) FROM generate_series(1, 7000) n;
+INSERT INTO items SELECT id, v FROM items WHERE id % 3 = 0;
+SQL
+
+# Build with so many workers; returns what is said and the pages, but for LSN
+# and checksum, which tell when they were written.
+sub build
+{
+	my ($workers, $class, %params) = @_;
+	my $create = $params{create} // "CREATE INDEX items_v ON items USING vhnsw (v $class)";
+	my ($stdout, $stderr);
+
+	$server->safe_psql('postgres', 'DROP INDEX IF EXISTS items_v') unless $params{keep};
+	$server->psql(
+		'postgres', qq{
+SET client_min_messages = debug1;
+SET max_parallel_maintenance_workers = $workers;
+SET maintenance_work_mem = '200MB';
+@{[ $params{settings} // '' ]}
+$create},
+		stderr => \$stderr);
+	unlike($stderr, qr/WARNING/, 'no warning');
+	$server->safe_psql('postgres', 'CHECKPOINT');
+	return (
+		$stderr,
+		$server->safe_psql(
+			'postgres', q{
+SELECT md5(string_agg(substr(f, b * 8192 + 13, 8180), '' ORDER BY b))
+FROM pg_read_binary_file(pg_relation_filepath('items_v')) f, generate_series(0, length(f) / 8192 - 1) b}
+		));
+}
+
+sub check_index
+{
+	my ($name) = @_;
+
+	is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}),
+		'', "$name: vhnsw_check");
+	is($server->safe_psql('postgres', q{SELECT unreachable FROM vhnsw_info('items_v')}),
+		0, "$name: all reachable");
+	return;
+}
+
+# What a build that ends early must not leave
+sub check_nothing_left
+{
+	my ($name) = @_;
+
+	ok( $server->poll_query_until('postgres',
+			q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'parallel worker'}),
+		"$name: no workers left");
+	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_class WHERE relname = 'items_v'}),
+		0, "$name: no index left");
+	return;
+}
+
+# ----------------------------------------------------------------------
+# The same index
+# ----------------------------------------------------------------------
+
+# L2 and cosine are linked by blocks, inner products by searching.
+my %first;
+foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops))
+{
+	my ($said, $pages) = build(0, $class);
+
+	$first{$class} = $pages;
+	unlike($said, qr/planned workers/, "$class: no workers");
+	foreach my $workers ($class eq 'vector_l2_ops' ? (1, 2, 4) : 2)
+	{
+		($said, $pages) = build($workers, $class);
+		like($said, qr/built with $workers of $workers planned/, "$class: $workers workers");
+		is($pages, $first{$class}, "$class: the same index with $workers");
+	}
+	check_index($class);
+}
+
+my %variants = (
+	'REINDEX' => { create => 'REINDEX INDEX items_v', keep => 1 },
+	'CREATE INDEX CONCURRENTLY' =>
+	  { create => 'CREATE INDEX CONCURRENTLY items_v ON items USING vhnsw (v vector_l2_ops)' },
+	'REINDEX CONCURRENTLY' => { create => 'REINDEX INDEX CONCURRENTLY items_v', keep => 1 },
+	'in a transaction' => { settings => 'BEGIN;', create => <<'SQL' },
+TRUNCATE items;
+INSERT INTO items SELECT n, vec(n) FROM generate_series(1, 7000) n;
+INSERT INTO items SELECT id, v FROM items WHERE id % 3 = 0;
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
+COMMIT;
+SQL
+);
+
+build(0, 'vector_l2_ops');
+foreach my $name (sort keys %variants)
+{
+	my ($said, $pages) = build(2, 'vector_l2_ops', %{ $variants{$name} });
+
+	like($said, qr/built with 2 of 2 planned/, "$name: workers");
+	is($pages, $first{vector_l2_ops}, "$name: the same index");
+}
+check_index('variants');
+
+# Where clusters help little: several rounds, and large leaves divided again
+my @settings = (settings => 'SET vhnsw.build_method = blocked;');
+$server->safe_psql('postgres', <<'SQL');
+TRUNCATE items;
+INSERT INTO items SELECT n, (SELECT array_agg((hashint8extended(i, n) &
+        CASE WHEN n % 8 = 0 THEN 255 ELSE 3 END)::float4)::vector FROM generate_series(1, 16) i) FROM generate_series(1, 9000) n;
+SQL
+my (undef, $alone) = build(0, 'vector_l2_ops', @settings);
+is((build(3, 'vector_l2_ops', @settings))[1], $alone, 'uneven leaves: the same index');
+
+# ----------------------------------------------------------------------
+# No workers
+# ----------------------------------------------------------------------
+
+my ($said, $pages) = build(2, 'vector_l2_ops', settings => 'SET max_parallel_workers = 0;');
+like($said, qr/built with 0 of 2 planned/, 'no worker started');
+is($pages, $alone, 'no worker started: the same index');
+
+($said, $pages) = build(2, 'vector_l2_ops', create => <<'SQL');
+CREATE TEMP TABLE temporary (id integer, v vector(16)) WITH (parallel_workers = 2);
+INSERT INTO temporary SELECT * FROM items;
+CREATE INDEX temporary_v ON temporary USING vhnsw (v vector_l2_ops);
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
+SELECT 1 / count(*)::int FROM (SELECT 1 FROM vhnsw_check('temporary_v', true) HAVING count(*) = 0) s;
+SQL
+unlike($said, qr/"temporary_v" is built with/, 'temporary table: no workers');
+unlike($said, qr/ERROR/, 'temporary table: vhnsw_check');
+
+# A function that parallel mode forbids does not run in it.
+($said) = build(2, '', create => <<'SQL');
+CREATE FUNCTION unsafe(vector) RETURNS vector LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
+    AS 'BEGIN RETURN $1 + $1; END';
+CREATE INDEX items_v ON items USING vhnsw ((unsafe(v)::vector(16)) vector_l2_ops) WHERE id > 10;
+SQL
+unlike($said, qr/planned workers|ERROR/, 'unsafe expression: no workers');
+check_index('unsafe expression');
+
+# ----------------------------------------------------------------------
+# Cancel, error, crash
+# ----------------------------------------------------------------------
+
+my $create = 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)';
+my $gate   = $server->background_psql('postgres');
+
+# Start a build that stops at a point, let "$act" find it there, and say what
+# became of it.
+sub interrupt
+{
+	my ($points, $act) = @_;
+	my ($out, $err) = ('', '');
+
+	$server->safe_psql('postgres', 'DROP INDEX IF EXISTS items_v');
+	my $build = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-d', $server->connstr('postgres'),
+			'-c', "SET vecdist.debug_points = '$points'",
+			'-c', 'SET max_parallel_maintenance_workers = 2',
+			'-c', $create
+		],
+		'>', \$out, '2>', \$err);
+	$act->() if $act;
+	$build->finish;
+	return $err;
+}
+
+# Once the leader waits after the launch, workers wait for the first job, so
+# that what shall happen to them does.
+sub release_leader
+{
+	ok( $server->poll_query_until('postgres', <<'SQL'), 'workers wait for the leader');
+SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'parallel worker'
+    AND wait_event = 'ParallelCreateIndexScan'
+SQL
+	$gate->query_safe('SELECT pg_advisory_unlock(29795, 0)');
+	return;
+}
+
+sub hold_leader { return $gate->query_safe('SELECT pg_advisory_lock(29795, 0)'); }
+
+# In the first job, and in a later one
+foreach my $time (1, 9)
+{
+	hold_leader();
+	like(interrupt("vhnsw-build-launched=wait, vhnsw-build-worker=error:$time", \&release_leader),
+		qr/debug point "vhnsw-build-worker" reached.*parallel worker/s,
+		"an error in job $time of a worker");
+	check_nothing_left('error');
+}
+
+# The leader is canceled where it waits for a worker that does not end its job.
+foreach my $victim ('client backend', 'parallel worker')
+{
+	hold_leader();
+	$gate->query_safe('SELECT pg_advisory_lock(29795, 1)');
+	my $said = interrupt(
+		'vhnsw-build-launched=wait, vhnsw-build-worker=hold:8',
+		sub {
+			release_leader();
+			$server->poll_query_until('postgres', <<'SQL') or die 'workers do not wait';
+SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event = 'advisory'
+SQL
+			$server->safe_psql('postgres', $victim eq 'client backend' ?
+				q{SELECT pg_cancel_backend(leader_pid) FROM pg_stat_activity WHERE backend_type = 'parallel worker'} :
+				q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'parallel worker' LIMIT 1});
+		});
+	$gate->query_safe('SELECT pg_advisory_unlock(29795, 1)');
+	like($said, qr/canceling statement due to user request|terminating .* due to administrator command/,
+		"a $victim is stopped");
+	check_nothing_left("$victim stopped");
+}
+
+# Killed as if by the kernel for want of memory
+hold_leader();
+my $log_end = -s $server->logfile;
+like(interrupt('vhnsw-build-launched=wait, vhnsw-build-worker=crash:5', \&release_leader),
+	qr/server closed the connection|terminating connection/, 'a worker is killed');
+$server->wait_for_log(qr/all server processes terminated; reinitializing/, $log_end);
+wait_recovered($server) or die 'no recovery';
+check_nothing_left('killed');
+
+($said, $pages) = build(2, 'vector_l2_ops');
+like($said, qr/built with 2 of 2 planned/, 'built after all that');
+is($pages, $alone, 'the same index after all that');
+check_index('after all that');
+
+done_testing();
