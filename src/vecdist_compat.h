@@ -151,6 +151,17 @@ VecdistMembers(EquivalenceClass *ec, Relids relids)
 #define AmAutoVacuumWorkerProcess() IsAutoVacuumWorkerProcess()
 #endif
 
+/* 17 numbers backends from 0 and calls the type another name. */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#define VecdistBackendNumber ProcNumber
+#define VecdistMyBackendNumber MyProcNumber
+#else
+#include "storage/backendid.h"
+#define VecdistBackendNumber BackendId
+#define VecdistMyBackendNumber MyBackendId
+#endif
+
 /* 18 tells vacuum_delay_point() whether ANALYZE is running. */
 #if PG_VERSION_NUM >= 180000
 #define VacuumDelayPoint() vacuum_delay_point(false)

@@ -39,6 +39,7 @@ static void finish_host(DistConn *conn);
 static void order_hosts(DistConn *conn);
 static void note_failure(DistConn *conn, const char *message);
 static void host_failed(DistConn *conn, const char *message);
+static void close_keeping_slot(DistConn *conn);
 static void close_socket(DistConn *conn);
 static void receive_notice(void *arg, const PGresult *result);
 
@@ -54,6 +55,7 @@ DistConnectStart(DistConn *conn)
 {
 	Assert(conn->state == DIST_CONN_CLOSED);
 	Assert(conn->options != NULL && conn->depth == 0);
+	Assert(conn->slot != DIST_SLOT_NONE);
 
 	conn->failure[0] = '\0';
 	conn->failure_code = ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
@@ -342,6 +344,16 @@ note_failure(DistConn *conn, const char *message)
 void
 DistConnClose(DistConn *conn)
 {
+	int			slot = conn->slot;
+
+	close_keeping_slot(conn);
+	conn->slot = DIST_SLOT_NONE;
+	DistSlotReturn(slot);
+}
+
+static void
+close_keeping_slot(DistConn *conn)
+{
 	close_socket(conn);
 	conn->state = DIST_CONN_CLOSED;
 	conn->depth = 0;
@@ -372,7 +384,7 @@ DistConnLost(DistConn *conn, const char *reason)
 	if (conn->host >= 0)
 		conn->hosts[conn->host].failed = true;
 
-	DistConnClose(conn);
+	close_keeping_slot(conn);
 	if (depth > 0)
 	{
 		conn->depth = depth;

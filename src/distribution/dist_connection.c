@@ -65,6 +65,10 @@ static void close_all(int code, Datum arg);
 static DistConn *find_connection(Oid serverid, Oid userid, DistTarget target);
 static DistConn *make_connection(Oid serverid, Oid userid, DistTarget target);
 static void ensure_open(DistConn *conn);
+static void open_all(DistRequest *requests, int nrequests);
+static void await_slot(DistConn *conn);
+static void give_up_idle(DistConn *conn);
+static void no_slot(DistConn *conn, int timeout_ms) pg_attribute_noreturn();
 static void check_options(DistConn *conn);
 static void adopt_options(DistConn *conn, DistConnOptions *options,
 						  MemoryContext context);
@@ -96,7 +100,7 @@ initialize(void)
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, options_changed, 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, options_changed, 0);
 	CacheRegisterSyscacheCallback(AUTHOID, options_changed, 0);
-	on_proc_exit(close_all, 0);
+	on_shmem_exit(close_all, 0);
 	DistTransactionInit();
 	initialized = true;
 }
@@ -129,12 +133,16 @@ options_changed(Datum arg, int cacheid, uint32 hashvalue)
 	}
 }
 
-/* Say goodbye to the workers.  Sockets do not block, so neither does this. */
+/*
+ * Say goodbye to the workers, after the transaction was aborted and while there
+ * is shared memory.  Sockets do not block, so neither does this.
+ */
 static void
 close_all(int code, Datum arg)
 {
 	slist_iter	iter;
 
+	DistSlotEndWait();
 	slist_foreach(iter, &DistConns)
 	{
 		DistConnClose(slist_container(DistConn, link, iter.cur));
@@ -170,6 +178,7 @@ make_connection(Oid serverid, Oid userid, DistTarget target)
 	conn->state = DIST_CONN_CLOSED;
 	conn->host = -1;
 	conn->prepared_now = -1;
+	conn->slot = DIST_SLOT_NONE;
 	initStringInfo(&conn->steps);
 	initStringInfo(&conn->exchange_sql);
 	initStringInfo(&conn->send_buffer);
@@ -214,8 +223,9 @@ DistConnGet(Oid serverid, Oid userid, DistTarget target)
 /*
  * Make a connection ready for a new statement, or at least CONNECTING.
  *
- * Afterwards it is IDLE, CONNECTING, or CLOSED because no host could even be
- * started, which is reported when it is used.
+ * Afterwards it is IDLE, CONNECTING, or CLOSED: without a slot, because there
+ * is none that could be had without waiting; with one, because no host could
+ * even be started, which is reported when it is used.
  */
 static void
 ensure_open(DistConn *conn)
@@ -239,7 +249,117 @@ ensure_open(DistConn *conn)
 		conn->hosts[conn->host].failed = false;
 	}
 	if (conn->state == DIST_CONN_CLOSED)
-		DistConnectStart(conn);
+	{
+		if (conn->slot == DIST_SLOT_NONE)
+			conn->slot = DistSlotTake(conn->serverid, false);
+		if (conn->slot != DIST_SLOT_NONE)
+			DistConnectStart(conn);
+	}
+	DistSlotSetIdle(conn->slot, false);
+}
+
+/*
+ * As ensure_open for several connections, and waits for slots.
+ *
+ * Who waits for a slot of one worker while it keeps those of others must do
+ * so in the same order as everybody else.  So what could be had at once may be
+ * given up again, and is waited for when its turn comes.
+ */
+static void
+open_all(DistRequest *requests, int nrequests)
+{
+	static uint32 turn = 0;
+
+	turn++;
+	for (int i = 0; i < nrequests; i++)
+		ensure_open(requests[i].conn);
+	if (DistMaxConnections == 0)
+		return;
+
+	for (;;)
+	{
+		DistConn   *next = NULL;
+
+		for (int i = 0; i < nrequests; i++)
+		{
+			DistConn   *conn = requests[i].conn;
+
+			if (conn->turn != turn &&
+				(next == NULL || conn->serverid < next->serverid))
+				next = conn;
+		}
+		if (next == NULL)
+			break;
+		next->turn = turn;
+		if (next->state == DIST_CONN_CLOSED && next->slot == DIST_SLOT_NONE)
+			await_slot(next);
+	}
+}
+
+/* Wait until a connection can be opened, and begin to do so. */
+static void
+await_slot(DistConn *conn)
+{
+	int			timeout_ms = DistNodeTimeout;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   timeout_ms);
+
+	DistSlotBeginWait(conn->serverid);
+	PG_TRY();
+	{
+		for (;;)
+		{
+			TimestampTz now = GetCurrentTimestamp();
+
+			give_up_idle(conn);
+			conn->slot = DistSlotTake(conn->serverid, false);
+			if (conn->slot != DIST_SLOT_NONE)
+				break;
+			if (now >= deadline)
+				no_slot(conn, timeout_ms);
+			DistSlotSleep(TimestampDifferenceMilliseconds(now, deadline));
+		}
+	}
+	PG_FINALLY();
+	{
+		DistSlotEndWait();
+	}
+	PG_END_TRY();
+	DistConnectStart(conn);
+}
+
+/*
+ * Close connections of this session that nothing depends on, if they are to
+ * the worker that 'conn' waits for or others wait for them.  Those that
+ * open_all has made ready before 'conn' stay.
+ */
+static void
+give_up_idle(DistConn *conn)
+{
+	slist_iter	iter;
+
+	slist_foreach(iter, &DistConns)
+	{
+		DistConn   *other = slist_container(DistConn, link, iter.cur);
+
+		if ((other->state == DIST_CONN_IDLE ||
+			 other->state == DIST_CONN_CONNECTING) &&
+			other->depth == 0 && other->turn != conn->turn &&
+			(other->serverid == conn->serverid ||
+			 DistSlotIsWanted(other->slot)))
+			DistConnClose(other);
+	}
+}
+
+static void
+no_slot(DistConn *conn, int timeout_ms)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_TOO_MANY_CONNECTIONS),
+			errmsg("too many connections to worker \"%s\"", conn->worker),
+			errdetail("The %d connections that vecdist.max_connections_per_worker allows were in use for %d ms.",
+					  DistMaxConnections, timeout_ms),
+			errhint("Let fewer transactions use workers at the same time, or raise vecdist.max_connections_per_worker.  vecdist.node_timeout is how long to wait."));
 }
 
 /* End the operation that somebody has left open on a connection, if any. */
@@ -366,7 +486,9 @@ wait_for_one(DistConn *conn, TimestampTz deadline)
 static void
 wait_until_open(DistConn *conn)
 {
-	ensure_open(conn);
+	DistRequest request = {.conn = conn};
+
+	open_all(&request, 1);
 	while (conn->state == DIST_CONN_CONNECTING)
 		(void) wait_for_one(conn, DT_NOEND);
 	if (conn->state != DIST_CONN_IDLE)
@@ -402,8 +524,8 @@ DistExecuteMeanwhile(DistRequest *requests, int nrequests, int timeout_ms,
 		for (int j = 0; j < i; j++)
 			Assert(requests[j].conn != requests[i].conn);
 		tasks[i].request = &requests[i];
-		ensure_open(requests[i].conn);
 	}
+	open_all(requests, nrequests);
 
 	for (;;)
 	{

@@ -25,6 +25,9 @@
  *	IDLE, BUSY -> CLOSED		DistConnLost otherwise
  *	any -> CLOSED				DistConnClose
  *
+ * A connection has a slot (dist_limit.h) before it is CONNECTING and keeps it
+ * until DistConnClose: one that was lost can be opened again at once.
+ *
  * BROKEN means that remote work of the local transaction is gone: every use
  * raises an error until the (sub)transaction that opened the remote
  * transaction has ended.
@@ -41,6 +44,7 @@
 #include "lib/stringinfo.h"
 
 #include "distribution/dist_connection.h"
+#include "distribution/dist_limit.h"
 #include "distribution/dist_options.h"
 #include "vecdist_compat.h"
 
@@ -163,6 +167,8 @@ struct DistConn
 	void	   *finish_arg;
 	int			finish_level;	/* local nesting level it was set in */
 
+	int			slot;			/* counts it; dist_limit.h */
+	uint32		turn;			/* of open_all that has made it ready */
 	bool		retire;			/* close it when the transaction has ended */
 	bool		used;			/* has carried a statement since it was opened */
 	int			failure_code;	/* SQLSTATE of "failure" */

@@ -16,6 +16,7 @@
 #include "distribution/dist_ddl.h"
 #include "distribution/dist_fdw.h"
 #include "distribution/dist_init.h"
+#include "distribution/dist_limit.h"
 #include "distribution/dist_topk.h"
 
 /*
@@ -68,6 +69,7 @@ DistInit(void)
 							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							NULL, NULL, NULL);
 
+	DistLimitInit();
 	DistCheckQueryInit();
 	DistTopKInit();
 	DistDdlInit();

@@ -37,6 +37,7 @@
 #define CANCELED_COMMIT_TIMEOUT_MS 500
 
 static void xact_callback(XactEvent event, void *arg);
+static void end_remote(XactEvent event);
 static void subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 							 SubTransactionId parentSubid, void *arg);
 static void pre_commit(void);
@@ -48,6 +49,7 @@ static void pre_prepare(void);
 static void commit_prepared_all(void);
 static void abort_all(void);
 static void forget_transaction(void);
+static void give_up_wanted(void);
 static void subxact_committed(int level);
 static void subxact_aborted(int level);
 static void start_ending(DistConn *conn, DistEndingKind kind, int level);
@@ -69,8 +71,16 @@ DistTransactionInit(void)
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	if (!DistConnTouched)
-		return;
+	if (DistConnTouched)
+		end_remote(event);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		give_up_wanted();
+}
+
+static void
+end_remote(XactEvent event)
+{
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
@@ -92,6 +102,21 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		default:
 			break;
+	}
+}
+
+/* At the end of any transaction: let others have what they wait for. */
+static void
+give_up_wanted(void)
+{
+	slist_iter	iter;
+
+	slist_foreach(iter, &DistConns)
+	{
+		DistConn   *conn = slist_container(DistConn, link, iter.cur);
+
+		if (conn->state == DIST_CONN_IDLE && DistSlotIsWanted(conn->slot))
+			DistConnClose(conn);
 	}
 }
 
@@ -414,8 +439,11 @@ forget_transaction(void)
 		if (conn->retire ||
 			conn->state == DIST_CONN_BROKEN || conn->state == DIST_CONN_BUSY ||
 			(conn->state == DIST_CONN_IDLE &&
-			 PQtransactionStatus(conn->pg) != PQTRANS_IDLE))
+			 PQtransactionStatus(conn->pg) != PQTRANS_IDLE) ||
+			(conn->state == DIST_CONN_CLOSED && conn->slot != DIST_SLOT_NONE))
 			DistConnClose(conn);
+		else if (conn->state == DIST_CONN_IDLE)
+			DistSlotSetIdle(conn->slot, true);
 		conn->retire = false;
 		conn->depth = 0;
 		conn->release = false;
@@ -656,6 +684,7 @@ advance_ending(DistConn *conn)
 				ending->reopened = true;
 				ending->nsent = 0;
 				DistConnClose(conn);
+				conn->slot = DistSlotTake(conn->serverid, true);
 				DistConnectStart(conn);
 				break;
 		}
