@@ -7,6 +7,7 @@
  * at the n-th time (default: the first) this backend passes the point:
  *
  *	error	raise an error
+ *	cancel	cancel the statement, as pg_cancel_backend() does
  *	crash	kill -9 this backend, so that the server recovers from WAL.  What
  *			this backend has logged is flushed before, so that recovery ends
  *			with exactly that
@@ -61,6 +62,7 @@ parse_debug_point(const char *item, DebugPoint *point)
 			   &point->countdown) < 2)
 		return false;
 	return strcmp(point->action, "error") == 0 ||
+		strcmp(point->action, "cancel") == 0 ||
 		strcmp(point->action, "crash") == 0 ||
 		strcmp(point->action, "wait") == 0 ||
 		strcmp(point->action, "hold") == 0;
@@ -83,7 +85,7 @@ check_debug_points(char **newval, void **extra, GucSource source)
 	{
 		if (!parse_debug_point(lfirst(lc), &point))
 		{
-			GUC_check_errdetail("\"%s\" is not of the form name=error|crash|wait|hold[:n].",
+			GUC_check_errdetail("\"%s\" is not of the form name=error|cancel|crash|wait|hold[:n].",
 								(char *) lfirst(lc));
 			return false;
 		}
@@ -141,6 +143,8 @@ VecdistDebugPoint(const char *name)
 				XLogFlush(XactLastRecEnd);
 			kill(getpid(), SIGKILL);
 		}
+		else if (strcmp(point->action, "cancel") == 0)
+			(void) raise(SIGINT);
 		else if (strcmp(point->action, "error") == 0)
 			ereport(ERROR,
 					errcode(ERRCODE_INTERNAL_ERROR),

@@ -27,6 +27,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_custom.h"
 #include "vhnsw/vhnsw_demand.h"
@@ -728,6 +729,7 @@ consider_row(VhnswCustomState *state, TupleTableSlot *slot,
 	VhnswDistance distance;
 	Datum		value;
 
+	VD_DEBUG_POINT("vhnsw-scan-row");
 	ResetExprContext(econtext);
 	econtext->ecxt_scantuple = slot;
 	if (!ExecQual(state->quals, econtext))

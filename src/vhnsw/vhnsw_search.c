@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_keep.h"
 #include "vhnsw/vhnsw_lists.h"
@@ -752,7 +753,10 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 		else if (steps == max_steps)
 			break;
 		else if (pool->next < pool->count)
+		{
+			VD_DEBUG_POINT("vhnsw-search-step");
 			expand(search);
+		}
 		else if (knows_more(search))
 			refill_pool(search, pool->capacity);
 		else if (!add_entries(search))

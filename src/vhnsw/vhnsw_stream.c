@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 
 #include "vecdist_compat.h"
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_stream.h"
@@ -407,6 +408,7 @@ begin_sweep(VhnswStream *stream)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
+		VD_DEBUG_POINT("vhnsw-sweep-page");
 		n = collect_page(stream, blkno, strategy, found);
 		for (int i = 0; i < n; i++)
 			sweep_put(stream, &found[i]);
