@@ -139,7 +139,7 @@ SQL
 
 	like($plan, qr/Strategy: $strategy$/m, "$condition: $strategy");
 	my ($visited) = $plan =~ /Elements Visited: (\d+)/;
-	cmp_ok($visited, '<', $rows / 8, "... $visited elements visited");
+	cmp_ok($visited, '<', $rows / 6, "... $visited elements visited");
 }
 
 # All sessions count together.
