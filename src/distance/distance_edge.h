@@ -51,6 +51,10 @@ extern void DistanceEdgeDotsScalar(const int8_t *query, const uint8_t *codes,
 extern void DistanceEdgeDotsAvx2(const int8_t *query, const uint8_t *codes,
 								 int bits, int num_chunks, int num_groups,
 								 int32_t *dots);
+#elif defined(__aarch64__)
+extern void DistanceEdgeDotsNeon(const int8_t *query, const uint8_t *codes,
+								 int bits, int num_chunks, int num_groups,
+								 int32_t *dots);
 #endif
 
 #endif							/* DISTANCE_EDGE_H */
