@@ -247,7 +247,10 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 
 		found = VhnswSearchTake(search);
 		if (found == NULL)
+		{
+			Assert(stream->cut);
 			return cut(stream);
+		}
 		stream->nreported++;
 		take_tids(stream, found);
 	}
