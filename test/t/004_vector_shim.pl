@@ -165,6 +165,8 @@ SQL
   [ 'iterative_scan', 'on' ], [ 'max_scan_tuples', 0 ],
   [ 'scan_mem_multiplier', 0 ];
 
+is($server->safe_psql('postgres', 'SET hnsw.efsearch = 10; SELECT 1'), 1, 'a name that does not exist is taken');
+
 my $filtered = "SELECT count(*) FROM (SELECT id FROM items WHERE id % 50 = 0 ORDER BY embedding <-> '$query' LIMIT 10) s";
 my $off = $server->safe_psql('postgres',
 	"SET vhnsw.enable_scan = off; SET enable_sort = off; SET hnsw.ef_search = 10; SET hnsw.iterative_scan = off; $filtered");
