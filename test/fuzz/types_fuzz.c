@@ -102,6 +102,7 @@ static ArrayType *make_array(const char *form, int length);
 static bool call(PGFunction function, Datum *result, Datum arg0, Datum arg1,
 				 Datum arg2, int from);
 static Datum must(PGFunction function, Datum arg0);
+static Datum must_read(const FuzzType *type, const char *text);
 static void check_value(const FuzzType *type, Datum value);
 static void check_length(const FuzzType *type, PGFunction function, Datum arg0, int dim);
 static void check_text(const FuzzType *type, const char *text, Datum value);
