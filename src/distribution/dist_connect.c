@@ -275,6 +275,7 @@ static void
 finish_host(DistConn *conn)
 {
 	const char *standby = PQparameterStatus(conn->pg, "in_hot_standby");
+	const char *hop = PQparameterStatus(conn->pg, "vecdist.hop");
 
 	/*
 	 * The worker must have asked for the password of the mapping; otherwise
@@ -289,6 +290,17 @@ finish_host(DistConn *conn)
 		strlcpy(conn->failure,
 				"Non-superusers cannot connect if the worker does not request a password.",
 				sizeof(conn->failure));
+		return;
+	}
+
+	/*
+	 * A connection pool hands out sessions that were started by others, with
+	 * other settings, and changes them behind our back.  Without the library
+	 * preloaded there is no hop; add_worker will complain.
+	 */
+	if (hop != NULL && atoi(hop) != DistHop + 1)
+	{
+		host_failed(conn, "settings of the session did not arrive: servers must be connected directly, not through a connection pool");
 		return;
 	}
 	if (conn->target == DIST_TARGET_PRIMARY &&

@@ -62,11 +62,13 @@ DistInit(void)
 
 	DefineCustomIntVariable("vecdist.hop",
 							"Number of servers this session's requests have passed through.",
-							"Set by the server that opens the connection.",
+							"Set by the server that opens the connection, which is told "
+							"of it by the greeting.",
 							&DistHop,
 							0, 0, 2,
 							PGC_BACKEND,
-							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE |
+							GUC_REPORT,
 							NULL, NULL, NULL);
 
 	DistLimitInit();

@@ -21,8 +21,10 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "postmaster/postmaster.h"
 #include "parser/scansup.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #include "distribution/dist_connection.h"
 #include "distribution/dist_options.h"
@@ -310,7 +312,8 @@ DistGetConnOptions(Oid serverid, Oid userid)
 
 	add_keyword(result, &fingerprint, "client_encoding",
 				GetDatabaseEncodingName());
-	add_keyword(result, &fingerprint, "fallback_application_name", "vecdist");
+	add_keyword(result, &fingerprint, "fallback_application_name",
+				DistApplicationName(0));
 	add_keyword(result, &fingerprint, "options",
 				startup_options(server->options));
 	appendStringInfoChar(&fingerprint, result->password_required ? 'p' : '-');
@@ -362,6 +365,23 @@ startup_options(List *server_options)
 					"-c client_connection_check_interval=500 "
 					"-c vecdist.hop=%d",
 					own ? own : "", own ? " " : "", DistHop + 1);
+}
+
+/*
+ * Names are cut at 63 bytes, so the server's has 15: those are left by the
+ * longest pid and the longest query identifier.
+ */
+char *
+DistApplicationName(int64 query_id)
+{
+	char	   *port = psprintf("port %d", PostPortNumber);
+	char	   *name = psprintf(DIST_APPLICATION_NAME_PREFIX "%.15s/%d",
+								cluster_name[0] != '\0' ? cluster_name : port,
+								MyProcPid);
+
+	if (query_id != 0)
+		name = psprintf("%s query=" INT64_FORMAT, name, query_id);
+	return name;
 }
 
 char *

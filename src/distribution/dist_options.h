@@ -44,6 +44,13 @@ extern List *DistParseHosts(const char *text);
  */
 extern DistConnOptions *DistGetConnOptions(Oid serverid, Oid userid);
 
+/*
+ * The application_name of our sessions on workers: "vecdist from=<server>/<pid>",
+ * with " query=<identifier>" unless that is 0, in the current memory context.
+ */
+extern char *DistApplicationName(int64 query_id);
+#define DIST_APPLICATION_NAME_PREFIX "vecdist from="
+
 /* Value of an option in a list of DefElem, or NULL. */
 extern char *DistGetOption(List *options, const char *name);
 

@@ -25,6 +25,7 @@
 
 #include "distribution/dist_merge.h"
 #include "distribution/dist_search.h"
+#include "distribution/dist_settings.h"
 #include "vecdist_compat.h"
 #include "vecdist_debug.h"
 
@@ -233,7 +234,8 @@ read_arguments(FunctionCallInfo fcinfo, DistSearch *search)
 	if (!PG_ARGISNULL(ARG_TIES))
 		search->ties = text_to_cstring(PG_GETARG_TEXT_PP(ARG_TIES));
 	search->k = PG_ARGISNULL(ARG_K) ? DIST_ALL_ROWS : PG_GETARG_INT64(ARG_K);
-	search->settings = strings_of_array(PG_GETARG_DATUM(ARG_SETTINGS));
+	search->settings =
+		DistSettingsTakeName(strings_of_array(PG_GETARG_DATUM(ARG_SETTINGS)));
 
 	search->nparams = PG_NARGS() - ARG_PARAMETERS;
 	search->param_types = palloc(sizeof(Oid) * search->nparams);

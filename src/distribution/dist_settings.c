@@ -24,12 +24,14 @@
 #include "utils/guc_tables.h"
 
 #include "distribution/dist_deparse.h"
+#include "distribution/dist_options.h"
 #include "distribution/dist_settings.h"
 #include "vecdist_compat.h"
 #include "vecdist_debug.h"
 #include "vecdist_fallback.h"
 
 #define INDEX_SETTING_PREFIX	"vhnsw."
+#define NAME_SETTING_PREFIX		"application_name="
 
 /*
  * Settings with which a search may end before the last of its rows, or return
@@ -145,6 +147,32 @@ DistSettingsEcho(List *settings)
 		pfree(name);
 	}
 	return result;
+}
+
+List *
+DistSettingsWithName(List *settings, int64 query_id)
+{
+	if (query_id == 0)
+		return settings;		/* the connection's own name says the rest */
+	return lappend(list_copy(settings),
+				   psprintf(NAME_SETTING_PREFIX "%s",
+							DistApplicationName(query_id)));
+}
+
+List *
+DistSettingsTakeName(List *settings)
+{
+	const char *last = settings != NIL ? llast(settings) : "";
+
+	if (strncmp(last, NAME_SETTING_PREFIX, strlen(NAME_SETTING_PREFIX)) != 0)
+		return settings;
+	if (strncmp(application_name, DIST_APPLICATION_NAME_PREFIX,
+				strlen(DIST_APPLICATION_NAME_PREFIX)) == 0)
+		(void) set_config_option("application_name",
+								 last + strlen(NAME_SETTING_PREFIX),
+								 PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	return list_truncate(settings, list_length(settings) - 1);
 }
 
 /* Name of a "name=value" pair as a new string; *value points into the pair. */

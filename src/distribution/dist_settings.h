@@ -27,4 +27,14 @@ extern int	DistSettingsPush(List *settings);
 /* The same names with the values that are in effect now. */
 extern List *DistSettingsEcho(List *settings);
 
+/*
+ * Where a search comes from travels as the last of its settings, and is
+ * neither pushed nor echoed.  DistSettingsWithName is a list with it, if the
+ * query has an identifier.  DistSettingsTakeName, on the worker, is one without,
+ * and shows the name in pg_stat_activity until the transaction ends, unless
+ * the connection was given another name than ours.
+ */
+extern List *DistSettingsWithName(List *settings, int64 query_id);
+extern List *DistSettingsTakeName(List *settings);
+
 #endif							/* DIST_SETTINGS_H */

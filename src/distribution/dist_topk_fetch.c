@@ -428,7 +428,9 @@ make_message(DistTopKState *state)
 	message->values[MSG_TIES] = state->ties;
 	if (state->k != DIST_ALL_ROWS)
 		message->values[MSG_K] = psprintf(INT64_FORMAT, state->k);
-	message->values[MSG_SETTINGS] = text_array(state->settings);
+	message->values[MSG_SETTINGS] =
+		text_array(DistSettingsWithName(state->settings,
+										state->css.ss.ps.state->es_plannedstmt->queryId));
 	for (int i = 0; i < state->nparams; i++)
 		write_param(&state->param[i], message, MSG_FIRST_PARAM + i);
 	AtEOXact_GUC(true, nestlevel);

@@ -99,7 +99,7 @@ sub wait_for_workers
 	{
 		$worker->poll_query_until('postgres',
 			q{SELECT count(*) = 0 FROM pg_stat_activity
-			  WHERE application_name = 'vecdist'})
+			  WHERE application_name LIKE 'vecdist%'})
 		  or die 'sessions on a worker do not end';
 	}
 	return;

@@ -75,8 +75,8 @@ sub kill_backend
 
 my @faults = (
 	sub { kill_backend($coordinator, q{application_name = '311'}) },
-	sub { kill_backend($workers[0], q{application_name = 'vecdist'}) },
-	sub { kill_backend($workers[1], q{application_name = 'vecdist'}) },
+	sub { kill_backend($workers[0], q{application_name LIKE 'vecdist%'}) },
+	sub { kill_backend($workers[1], q{application_name LIKE 'vecdist%'}) },
 	sub {
 		my $worker = $workers[ rand 2 ];
 		kill_server($worker);
@@ -125,7 +125,7 @@ foreach my $round (1 .. $rounds)
 foreach my $worker (@workers)
 {
 	$worker->poll_query_until('postgres',
-		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'vecdist'})
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'vecdist%'})
 	  or die 'sessions on a worker do not end';
 }
 my $recovered = $coordinator->safe_psql('postgres',

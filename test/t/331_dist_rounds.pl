@@ -231,11 +231,21 @@ is($session->query_safe(sprintf $connections, 'true'),
 	'vecdist.connections: remote transactions are open');
 my $pid = $session->query_safe(
 	"SELECT pid FROM vecdist.connections WHERE worker = '$groups[0]'");
-is( $cluster->worker($groups[0])->safe_psql('postgres',
-		"SELECT application_name FROM pg_stat_activity WHERE pid = $pid"),
-	'vecdist',
-	'and the process is found on the worker');
-$session->query_safe('COMMIT');
+my $shown = "SELECT application_name FROM pg_stat_activity WHERE pid = $pid";
+my $backend = $session->query_safe('SELECT pg_backend_pid()');
+is($cluster->worker($groups[0])->safe_psql('postgres', $shown),
+	"vecdist from=coordinator/$backend",
+	'and the process on the worker says where it works for');
+$session->query_safe('SET compute_query_id = on');
+is($search->('four', 1000), 1000, 'a search with a query identifier');
+my ($name) = $cluster->worker($groups[0])->safe_psql('postgres', $shown);
+like($name, qr/^vecdist from=coordinator\/$backend query=(-?\d+)$/, 'shows it there');
+is($name =~ s/.*=//r, $coordinator->safe_psql('postgres',
+		"SELECT query_id FROM pg_stat_activity WHERE pid = $backend"),
+	'as it is shown here');
+$session->query_safe('COMMIT; RESET compute_query_id');
+is($cluster->worker($groups[0])->safe_psql('postgres', $shown),
+	"vecdist from=coordinator/$backend", 'until the transaction ends');
 is($session->query_safe(sprintf $connections, 'in_transaction'), '',
 	'vecdist.connections: no remote transaction is left');
 

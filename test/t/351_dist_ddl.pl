@@ -538,7 +538,7 @@ SQL
 		"the backend died at $point");
 	$coordinator->wait_for_log('ready to accept connections', $log_end);
 	$_->poll_query_until('postgres',
-		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'vecdist'})
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'vecdist%'})
 	  foreach $w1, $w2;
 	$coordinator->safe_psql('postgres',
 		'SELECT vecdist.recover_prepared_transactions()');
