@@ -66,8 +66,13 @@ soak: check-build
 	@VECDIST_ROUNDS='$(or $(ROUNDS),1000)' VECDIST_SEED='$(or $(SEED),6)' \
 		PG_CONFIG='$(PG_CONFIG)' PROVE_TESTS=test/t/332_dist_differential.pl dev/check
 
+# Millions of pairs of vectors whose bounds must hold
+check-bounds: check-build
+	@VECDIST_PAIRS='$(or $(PAIRS),3000000)' VECDIST_SEED='$(or $(SEED),2)' \
+		PG_CONFIG='$(PG_CONFIG)' PROVE_TESTS=test/t/107_vhnsw_bounds.pl dev/check
+
 .PHONY: all install uninstall clean distclean installcheck installdirs \
-	check check-build check-valgrind soak
+	check check-build check-bounds check-valgrind soak
 
 # Unit tests for aarch64, cross-compiled and emulated, for those without one
 CROSS = aarch64-linux-gnu-
@@ -164,6 +169,7 @@ help:
 	@echo 'make check               all tests, on a temporary installation;'
 	@echo '                         TESTS="name ..." or PROVE_TESTS="file ..." chooses'
 	@echo 'make soak                random searches for hours; ROUNDS=n SEED=n'
+	@echo 'make check-bounds        vectors that are hard on proven bounds; PAIRS=n SEED=n'
 	@echo 'make demo                a cluster that searches real text; also demo-env,'
 	@echo '                         demo-search Q="phrase", demo-stop'
 	@echo 'make check-valgrind      tests of the types with the server under valgrind'
