@@ -5,7 +5,7 @@ import asyncpg
 from pgvector import HalfVector, SparseVector, Vector
 from pgvector.asyncpg import register_vector
 
-from client_common import (DIMS, EXTENSION, METHOD, columns, expect,
+from client_common import (DIMS, DISTRIBUTED, EXTENSION, METHOD, columns, expect,
                            expect_index, expect_nearest, query, rows, searches)
 
 
@@ -22,9 +22,14 @@ async def main():
     conn = await asyncpg.connect()
     await conn.execute(f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
     await register_vector(conn)
-    await conn.execute("CREATE TABLE items (id int PRIMARY KEY, " + ", ".join(
+    await conn.execute("CREATE TABLE items (id int, " + ", ".join(
         f"{column} {type_name}({DIMS})"
-        for column, (type_name, _, _) in columns.items()) + ")")
+        for column, (type_name, _, _) in columns.items()) + ") PARTITION BY HASH (id)")
+    if DISTRIBUTED:
+        await conn.execute("SELECT vecdist.create_distributed_table('items', partitions => 4)")
+    else:
+        await conn.execute("CREATE TABLE items_all PARTITION OF items "
+                           "FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
 
     half = len(rows) // 2
     await conn.executemany("INSERT INTO items VALUES ($1, $2, $3, $4, $5)",
@@ -50,7 +55,8 @@ async def main():
         await conn.execute(
             f"CREATE INDEX {index} ON items USING {METHOD} ({column} {opclass})")
         plan = await conn.fetch("EXPLAIN " + search, parameter(query, attribute), 10)
-        expect_index([line for line, in plan], index, what)
+        expect_index([line for line, in plan],
+                     "Distributed Top-K" if DISTRIBUTED else f"items_all_{column}_idx", what)
 
         # Often enough for a generic plan of the prepared statement
         statement = await conn.prepare(search)

@@ -1,7 +1,8 @@
 """What the clients in Python share: rows, and the answers they expect.
 
 A client is called with the name of the extension to create and that of the
-access method to index with, and connects to PGDATABASE.  It fails by an
+access method to index with, perhaps with "distributed" for a table of the
+cluster, and connects to PGDATABASE.  It fails by an
 exception.  Values are multiples of 1/8, so that every type has them exactly.
 """
 import math
@@ -12,7 +13,8 @@ from pgvector import Bit, HalfVector, SparseVector, Vector
 
 DIMS = 8
 ROWS = 200
-EXTENSION, METHOD = sys.argv[1:]
+EXTENSION, METHOD = sys.argv[1:3]
+DISTRIBUTED = sys.argv[3:] == ["distributed"]
 
 _random = random.Random(6)
 

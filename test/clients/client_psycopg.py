@@ -3,11 +3,21 @@ import psycopg
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 
-from client_common import (DIMS, EXTENSION, METHOD, columns, expect,
+from client_common import (DIMS, DISTRIBUTED, EXTENSION, METHOD, columns, expect,
                            expect_index, expect_nearest, query, rows, searches)
 
 TYPES = ["int4"] + [type_name for type_name, _, _ in columns.values()]
 ATTRIBUTES = ["id"] + [attribute for _, attribute, _ in columns.values()]
+
+
+def create_table(conn):
+    names = ", ".join(f"{column} {type_name}({DIMS})"
+                      for column, (type_name, _, _) in columns.items())
+    if DISTRIBUTED:
+        conn.execute(f"CREATE TABLE items (id int, {names}) PARTITION BY HASH (id)")
+        conn.execute("SELECT vecdist.create_distributed_table('items', partitions => 4)")
+    else:
+        conn.execute(f"CREATE TABLE items (id int PRIMARY KEY, {names})")
 
 
 def values(row, binary):
@@ -16,14 +26,8 @@ def values(row, binary):
             for name in ATTRIBUTES]
 
 
-with psycopg.connect("", autocommit=True) as conn:
-    conn.execute(f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
-    register_vector(conn)
-    conn.execute("CREATE TABLE items (id int PRIMARY KEY, " + ", ".join(
-        f"{column} {type_name}({DIMS})"
-        for column, (type_name, _, _) in columns.items()) + ")")
-
-    # A quarter of the rows each way
+def fill_table(conn):
+    """A quarter of the rows each way."""
     quarter = len(rows) // 4
     cursor = conn.cursor()
     for mark, part in (("%t", rows[:quarter]),
@@ -39,7 +43,9 @@ with psycopg.connect("", autocommit=True) as conn:
             for row in part:
                 copy.write_row(values(row, how == "BINARY"))
 
-    # All of them are the same whichever way they come back
+
+def check_values(conn):
+    """All rows are the same whichever way they come back."""
     for binary in (False, True):
         found = conn.cursor(binary=binary).execute(
             "SELECT id, embedding, half, sparse, bits::text FROM items ORDER BY id").fetchall()
@@ -51,7 +57,9 @@ with psycopg.connect("", autocommit=True) as conn:
                [(row.id, row.vector, row.half, row.sparse) for row in rows],
                "values of COPY TO")
 
-    # NULL, arrays, aggregates
+
+def check_other_values(conn):
+    """NULL, arrays, aggregates."""
     for binary in (False, True):
         cursor = conn.cursor(binary=binary)
         expect(cursor.execute("SELECT NULL::vector, %s::vector", (None,)).fetchone(),
@@ -63,8 +71,16 @@ with psycopg.connect("", autocommit=True) as conn:
         expect(mean, Vector([(a + b) / 2 for a, b in
                              zip(rows[0].values, rows[1].values)]), "avg")
 
-    # Every operator class, with parameters of both kinds
-    for column, type_name, attribute, operator, opclass in searches():
+
+def expect_plan(lines, index, what):
+    """An index; of a distributed table, the workers have that."""
+    expect_index([line for line, in lines],
+                 "Distributed Top-K" if DISTRIBUTED else index, what)
+
+
+def check_classes(conn):
+    """Every operator class, with parameters of both kinds."""
+    for column, _, attribute, operator, opclass in searches():
         index = f"{column}_{opclass}"
         conn.execute(f"CREATE INDEX {index} ON items USING {METHOD} ({column} {opclass})")
         for mark in ("%t", "%b"):
@@ -72,37 +88,42 @@ with psycopg.connect("", autocommit=True) as conn:
             search = (f"SELECT id, {column} {operator.replace('%', '%%')} {mark} AS d "
                       "FROM items ORDER BY d LIMIT 10")
             pair = (getattr(query, attribute),)
-            plan = conn.execute("EXPLAIN " + search, pair).fetchall()
-            expect_index([line for line, in plan], index, what)
+            expect_plan(conn.execute("EXPLAIN " + search, pair).fetchall(), index, what)
             expect_nearest(conn.execute(search, pair).fetchall(), operator, 10, what)
         conn.execute(f"DROP INDEX {index}")
 
-    # The forms in which frameworks write a search, also with a plan that does
-    # not know the values: all use the index, or the expression's.
+
+def check_forms(conn):
+    """
+    The forms in which frameworks write a search, also with a plan that does
+    not know the values: all use the index, or the expression's.
+    """
     conn.execute(f"CREATE INDEX plain ON items USING {METHOD} (embedding vector_cosine_ops)")
     conn.execute(f"CREATE INDEX halves ON items USING {METHOD} "
                  f"((embedding::halfvec({DIMS})) halfvec_cosine_ops)")
-    conn.execute(f"CREATE INDEX signs ON items USING {METHOD} "
-                 f"((binary_quantize(embedding)::bit({DIMS})) bit_hamming_ops)")
     text = query.vector.to_text()
     for index, order, parameter in (
-            ("plain", "embedding <=> %s", query.vector),
-            ("plain", "embedding <=> %s", text),
-            ("plain", "embedding <=> %s::vector", text),
-            ("plain", f"embedding <=> %s::vector({DIMS})", text),
-            ("plain", "embedding <=> CAST(%s AS vector)", text),
-            ("plain", "embedding OPERATOR(public.<=>) %s", query.vector),
-            ("halves", f"embedding::halfvec({DIMS}) <=> %s", query.half),
-            ("halves", f"embedding::halfvec({DIMS}) <=> %s::halfvec({DIMS})", text),
-            ("halves", f"(CAST(embedding AS halfvec({DIMS}))) <=> %s", text)):
+            ("plain", "embedding <=> {}", query.vector),
+            ("plain", "embedding <=> {}", text),
+            ("plain", "embedding <=> {}::vector", text),
+            ("plain", f"embedding <=> {{}}::vector({DIMS})", text),
+            ("plain", "embedding <=> CAST({} AS vector)", text),
+            ("plain", "embedding OPERATOR(public.<=>) {}", query.vector),
+            ("halves", f"embedding::halfvec({DIMS}) <=> {{}}", query.half),
+            ("halves", f"embedding::halfvec({DIMS}) <=> {{}}::halfvec({DIMS})", text),
+            ("halves", f"(CAST(embedding AS halfvec({DIMS}))) <=> {{}}", text)):
+        search = f"SELECT id, {order} AS d FROM items ORDER BY {order} LIMIT {{}}"
         for mode in ("force_custom_plan", "force_generic_plan"):
+            what = f"{order}, {mode}"
             conn.execute(f"SET plan_cache_mode = {mode}")
-            search = f"SELECT id, {order} AS d FROM items ORDER BY {order} LIMIT %s"
-            values_of = (parameter, parameter, 10)
-            plan = conn.execute("EXPLAIN " + search, values_of, prepare=True).fetchall()
-            expect_index([line for line, in plan], index, f"{order}, {mode}")
-            expect_nearest(conn.execute(search, values_of, prepare=True).fetchall(),
-                           "<=>", 10, f"{order}, {mode}")
+            conn.execute(f"PREPARE search AS {search.format('$1', '$1', '$2')}")
+            plan = conn.execute(f"EXPLAIN EXECUTE search ('{text}', 10)").fetchall()
+            expect_plan(plan, index, what)
+            expect(any("$1" in line for line, in plan), mode == "force_generic_plan", what)
+            conn.execute("DEALLOCATE search")
+            found = conn.execute(search.format("%s", "%s", "%s"),
+                                 (parameter, parameter, 10), prepare=True).fetchall()
+            expect_nearest(found, "<=>", 10, what)
     conn.execute("RESET plan_cache_mode")
 
     # A bound on the distance beside the order
@@ -112,13 +133,17 @@ with psycopg.connect("", autocommit=True) as conn:
     expect_nearest(near, "<=>", 5, "a bound on the distance")
 
     # Signs first, then the distances of what they find
+    conn.execute(f"CREATE INDEX signs ON items USING {METHOD} "
+                 f"((binary_quantize(embedding)::bit({DIMS})) bit_hamming_ops)")
     found = conn.execute(
         f"SELECT id, embedding <=> %(q)s FROM (SELECT * FROM items ORDER BY "
         f"binary_quantize(embedding)::bit({DIMS}) <~> binary_quantize(%(q)s) LIMIT 200) s "
         f"ORDER BY embedding <=> %(q)s LIMIT 5", {"q": query.vector}).fetchall()
     expect_nearest(found, "<=>", 5, "signs, then distances")
 
-    # One batch, as it comes from LangChain, and settings of a transaction
+
+def check_session(conn):
+    """A batch as it comes from LangChain, settings, and what tools watch."""
     conn.execute(f"BEGIN; SELECT pg_advisory_xact_lock(1573678846307946496); "
                  f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}; COMMIT;")
     with conn.transaction():
@@ -126,25 +151,42 @@ with psycopg.connect("", autocommit=True) as conn:
         conn.execute("SET LOCAL ivfflat.probes = 10")
         plan = conn.execute("EXPLAIN (ANALYZE) SELECT id FROM items ORDER BY embedding <=> %s "
                             "LIMIT 3", (query.vector,)).fetchall()
-        expect(any("Ef: 100" in line for line, in plan), True, "ef_search")
-    conn.execute("ALTER TABLE items ALTER COLUMN embedding SET STORAGE PLAIN")
-    conn.execute("ALTER TABLE items SET (parallel_workers = 2)")
-
-    # What tools watch while an index is made
+        expect(any("ef: 100" in line.lower() or "ef 100" in line for line, in plan), True,
+               "ef_search")
+    if not DISTRIBUTED:
+        conn.execute("ALTER TABLE items ALTER COLUMN embedding SET STORAGE PLAIN")
+        conn.execute("ALTER TABLE items SET (parallel_workers = 2)")
     phases = conn.execute(
         "SELECT pg_indexam_progress_phasename(oid, 1), ARRAY(SELECT "
         "pg_indexam_progress_phasename(oid, n) FROM generate_series(1, 20) AS n) "
         "FROM pg_am WHERE amname = %s", (METHOD,)).fetchone()
     expect((phases[0], "loading tuples" in phases[1]), ("initializing", True), "phases")
 
-    # Errors have the SQLSTATEs that the client's exceptions are made from
+
+def check_errors(conn):
+    """Exceptions are made from SQLSTATEs."""
     for statement, error in (
             ("SELECT '[1,2]'::vector(3)", psycopg.errors.DataException),
             ("SELECT '[1,2'::vector", psycopg.errors.InvalidTextRepresentation),
-            ("SELECT '[1e5]'::halfvec", psycopg.errors.NumericValueOutOfRange)):
+            ("SELECT '[1e5]'::halfvec", psycopg.errors.NumericValueOutOfRange),
+            ("SELECT id FROM items ORDER BY embedding <=> '[1,2]' LIMIT 1",
+             psycopg.errors.DataException)):
         try:
             conn.execute(statement)
         except error as e:
             expect(type(e), error, statement)
         else:
             raise AssertionError(f"no error: {statement}")
+
+
+with psycopg.connect("", autocommit=True) as connection:
+    connection.execute(f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
+    register_vector(connection)
+    create_table(connection)
+    fill_table(connection)
+    check_values(connection)
+    check_other_values(connection)
+    check_classes(connection)
+    check_forms(connection)
+    check_session(connection)
+    check_errors(connection)

@@ -2,7 +2,8 @@
 # node's pg, each with its package pgvector.  They create tables with all types,
 # write rows in text and binary, read equal values back, and search with every
 # operator through an index, which they see in the plan; first with the extension
-# vecdist and USING vhnsw, then with the extension vector and USING hnsw.
+# vecdist and USING vhnsw, then with the extension vector and USING hnsw.  psycopg
+# and asyncpg do the same with a distributed table.
 #
 # The clients are the programs in test/clients.  VECDIST_CLIENTS names the
 # directory where dev/install-clients put their packages; make check sets it.
@@ -14,6 +15,8 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+
+use VecdistTest;
 
 my $installed = $ENV{VECDIST_CLIENTS} // '';
 my $python    = "$installed/python/bin/python";
@@ -48,9 +51,8 @@ my @missing = grep { !is_installed($_) } sort keys %clients;
 plan skip_all => 'no client is installed; see dev/install-clients'
   if @missing == keys %clients;
 
-my $server = PostgreSQL::Test::Cluster->new('server');
-$server->init;
-$server->start;
+my $cluster = make_cluster(workers => 1);
+my $server  = $cluster->coordinator;
 
 # Where to connect is for the clients to read from the environment.  The tables
 # are small; we want to see the indexes used.
@@ -61,26 +63,43 @@ local $ENV{PGUSER} =
 local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
 $server->safe_psql('template1', 'CREATE EXTENSION vecdist');
 
+$_->safe_psql('postgres', 'ALTER DATABASE postgres SET enable_seqscan = off')
+  foreach $cluster->servers;
+
+# Run a client in the database; returns whether it succeeded.
+sub succeeds
+{
+	my ($client, $database, @arguments) = @_;
+	local $ENV{PGDATABASE} = $database;
+	my ($ok, $output) = output_of(@{ $clients{$client} }, @arguments);
+
+	return ok($ok, "$client @arguments") || diag $output;
+}
+
 foreach my $client (sort keys %clients)
 {
   SKIP:
-	foreach my $names ([ 'vecdist', 'vhnsw' ], [ 'vector', 'hnsw' ])
 	{
-		my ($extension, $method) = @$names;
-
 		if (grep { $_ eq $client } @missing)
 		{
 			diag "$client is not installed";
 			skip "$client is not installed", 1;
 		}
-		local $ENV{PGDATABASE} = "${client}_$extension";
-		$server->safe_psql('postgres', <<"SQL");
-CREATE DATABASE $ENV{PGDATABASE};
-ALTER DATABASE $ENV{PGDATABASE} SET enable_seqscan = off;
+		foreach my $names ([ 'vecdist', 'vhnsw' ], [ 'vector', 'hnsw' ])
+		{
+			my $database = "${client}_$names->[0]";
+
+			$server->safe_psql('postgres', <<"SQL");
+CREATE DATABASE $database;
+ALTER DATABASE $database SET enable_seqscan = off;
 SQL
-		my ($ok, $output) =
-		  output_of(@{ $clients{$client} }, $extension, $method);
-		ok($ok, "$client with extension $extension") or diag $output;
+			succeeds($client, $database, @$names);
+		}
+		if ($client eq 'psycopg' || $client eq 'asyncpg')
+		{
+			succeeds($client, 'postgres', 'vecdist', 'vhnsw', 'distributed');
+			$server->safe_psql('postgres', 'DROP TABLE items');
+		}
 	}
 }
 
