@@ -13,6 +13,7 @@
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_join.h"
+#include "vhnsw/vhnsw_linker.h"
 
 /* About so many bytes make a bundle, but not more elements than 2^10. */
 #define BUNDLE_BYTES (128 * 1024)
@@ -123,7 +124,7 @@ VhnswGraphIsFull(const VhnswGraph *graph)
 	uint64		bundles = graph->nbundles;
 	uint64		fixed;
 	uint64		loading = count * 3 * sizeof(CodesEntry);	/* at most half full */
-	uint64		linking = count * VhnswSearchElementBytes(layout);
+	uint64		linking = count * VhnswLinkerElementBytes(layout, graph->crew->workers);
 
 	if (graph->count >> graph->bundle_shift == graph->nbundles)
 		bundles += next_segment_bundles(graph);

@@ -3,12 +3,9 @@
  * vhnsw_graph.c
  *	  Link the elements of an index build in memory.
  *
- *	1. Elements are linked one by one, in random order: search, select m
- *	   neighbors, append the back-links.  A list may grow to 1.3 times the
- *	   degree before it is pruned.
- *	2. Lists are pruned to the degree, or topped up from the neighbors of
- *	   their neighbors.
- *	3. A sweep from the entries attaches what it does not reach.
+ *	1. Elements are linked by blocks (vhnsw_blocked.c) or by searching
+ *	   (vhnsw_linker.c).
+ *	2. A sweep from the entries attaches what it does not reach.
  *
  * See README, section "Build".  The result depends on the input only.
  *
@@ -26,8 +23,8 @@
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_meta.h"
-#include "vhnsw/vhnsw_select.h"
 
 /* Fewer elements are linked by search. */
 #define MIN_BLOCKED 1000
@@ -38,52 +35,9 @@
 /* How many unreached elements one element takes before another's turn. */
 #define MAX_HOSTED 8
 
-/* A place in the pool of a search, nearest first. */
-typedef struct PoolEntry
-{
-	float		distance;
-	uint32		id;
-	bool		expanded;
-} PoolEntry;
-
-typedef struct Pool
-{
-	int			count;
-	int			capacity;
-	PoolEntry  *entries;
-} Pool;
-
-/* Room for one pruning or one selection. */
-typedef struct Workspace
-{
-	Pool		pool;
-	VhnswLink  *candidates;
-	VhnswLink  *selected;
-} Workspace;
-
 static bool wants_blocks(const VhnswGraph *graph);
-static void link_by_search(VhnswGraph *graph);
-static void allocate_lists(VhnswGraph *graph);
 static void shuffle(VhnswGraph *graph);
-static void link_element(VhnswGraph *graph, uint32 position, Workspace *work);
-static void search(VhnswGraph *graph, uint32 id, uint32 nlinked, Pool *pool);
-static bool pool_add(Pool *pool, float distance, uint32 id, int *position);
-static void add_back_link(VhnswGraph *graph, uint32 target, uint32 id,
-						  float distance, Workspace *work);
-static void prune_list(VhnswGraph *graph, uint32 id, Workspace *work);
-static void set_list(VhnswGraph *graph, uint32 id, const VhnswLink *links,
-					 int n);
-static void top_up_list(VhnswGraph *graph, uint32 id, Workspace *work);
 static void attach_unreached(VhnswGraph *graph);
-
-/* Memory that searching takes for one element, at the most. */
-Size
-VhnswSearchElementBytes(const VhnswLayout *layout)
-{
-	return VhnswGraphListBytes(1, VhnswLinkerPlaces(layout)) +
-		VhnswLinkerPlaces(layout) * sizeof(float) +
-		VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
-}
 
 /*
  * VhnswGraphLink
@@ -101,7 +55,7 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 	shuffle(graph);
 	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
 	if (!done)
-		link_by_search(graph);
+		VhnswLinkBySearch(graph);
 	attach_unreached(graph);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 graph->count);
@@ -119,65 +73,6 @@ wants_blocks(const VhnswGraph *graph)
 		graph->count >= MIN_BLOCKED;
 }
 
-/* One element after the other. */
-static void
-link_by_search(VhnswGraph *graph)
-{
-	Workspace	work;
-	int			efc = graph->layout.ef_construction;
-	int			degree = graph->layout.degree;
-	int			room = Max(efc + 1, degree * (degree + 1) + 1);
-
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
-								 VHNSW_PHASE_LINK);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 graph->count);
-	allocate_lists(graph);
-
-	work.pool.capacity = efc;
-	work.pool.entries = palloc_array(PoolEntry, efc + 1);
-	work.candidates = palloc_array(VhnswLink, room);
-	work.selected = palloc_array(VhnswLink, room);
-
-	for (uint32 i = 0; i < graph->count; i++)
-	{
-		link_element(graph, i, &work);
-		if (i % 128 == 0)
-			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i);
-	}
-	for (uint32 i = 0; i < graph->count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (graph->list_counts[i] > degree)
-			prune_list(graph, i, &work);
-	}
-	for (uint32 i = 0; i < graph->count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (graph->list_counts[i] < degree)
-			top_up_list(graph, i, &work);
-	}
-
-	pfree(work.pool.entries);
-	pfree(work.candidates);
-	pfree(work.selected);
-	pfree(graph->list_distances);
-}
-
-static void
-allocate_lists(VhnswGraph *graph)
-{
-	int			capacity = VhnswLinkerPlaces(&graph->layout);
-	VhnswMemory lists = VhnswCrewAlloc(graph->crew,
-									   VhnswGraphListBytes(graph->count, capacity));
-
-	VhnswGraphSetLists(graph, graph->crew, &lists, capacity);
-	memset(graph->list_counts, 0, graph->count);
-	graph->list_distances =
-		MemoryContextAllocHuge(graph->context, (Size) Max(graph->count, 1) *
-							   capacity * sizeof(float));
-}
-
 /*
  * Sorted input would make the first elements, from which searches start, all
  * lie in one corner.
@@ -185,13 +80,11 @@ allocate_lists(VhnswGraph *graph)
 static void
 shuffle(VhnswGraph *graph)
 {
-	Size		n = Max(graph->count, 1);
 	pg_prng_state prng;
 
-	graph->order = MemoryContextAllocHuge(graph->context, n * sizeof(uint32));
-	graph->visited = MemoryContextAllocHuge(graph->context,
-											n * sizeof(uint32));
-	memset(graph->visited, 0, n * sizeof(uint32));
+	graph->order_memory = VhnswCrewAlloc(graph->crew,
+										 (Size) graph->count * sizeof(uint32));
+	graph->order = graph->order_memory.address;
 	pg_prng_seed(&prng, ORDER_SEED);
 	for (uint32 i = 0; i < graph->count; i++)
 	{
@@ -200,215 +93,6 @@ shuffle(VhnswGraph *graph)
 		graph->order[i] = graph->order[j];
 		graph->order[j] = i;
 	}
-}
-
-/* Link the element at a position of the order to those before it. */
-static void
-link_element(VhnswGraph *graph, uint32 position, Workspace *work)
-{
-	const VhnswLayout *layout = &graph->layout;
-	uint32		id = graph->order[position];
-	Pool	   *pool = &work->pool;
-	VhnswLink	links[VHNSW_MAX_M];
-	int			n;
-
-	CHECK_FOR_INTERRUPTS();
-	search(graph, id, position, pool);
-	for (int i = 0; i < pool->count; i++)
-	{
-		work->candidates[i].distance = pool->entries[i].distance;
-		work->candidates[i].id = pool->entries[i].id;
-		work->candidates[i].code =
-			VhnswGraphGetCode(graph, pool->entries[i].id);
-	}
-	n = VhnswSelectLinks(layout, work->candidates, pool->count, layout->m,
-						 layout->m, links);
-	set_list(graph, id, links, n);
-	for (int i = 0; i < n; i++)
-		add_back_link(graph, links[i].id, id, links[i].distance, work);
-}
-
-/*
- * Beam search for the neighborhood of an element among the first 'nlinked' of
- * the order.  The pool holds the ef_construction nearest, nearest first.
- */
-static void
-search(VhnswGraph *graph, uint32 id, uint32 nlinked, Pool *pool)
-{
-	const VhnswLayout *layout = &graph->layout;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
-	uint32		nstarts = Min(graph->nentries, nlinked);
-	uint32		mark = ++graph->visit_mark;
-	int			next = 0;
-	int			position;
-
-	pool->count = 0;
-	for (uint32 i = 0; i < nstarts; i++)
-	{
-		uint32		start = graph->order[i];
-
-		graph->visited[start] = mark;
-		pool_add(pool, VhnswCodeDistance(layout, code,
-										 VhnswGraphGetCode(graph, start)),
-				 start, &position);
-	}
-
-	while (next < pool->count)
-	{
-		PoolEntry  *entry = &pool->entries[next];
-		uint32	   *ids;
-		int			n;
-		int			nearest = next + 1;
-
-		if (entry->expanded)
-		{
-			next++;
-			continue;
-		}
-		entry->expanded = true;
-		ids = VhnswGraphGetIds(graph, entry->id);
-		n = graph->list_counts[entry->id];
-		for (int i = 0; i < n; i++)
-		{
-			if (i + 1 < n)
-				__builtin_prefetch(VhnswGraphGetCode(graph, ids[i + 1]));
-			if (graph->visited[ids[i]] == mark)
-				continue;
-			graph->visited[ids[i]] = mark;
-			if (pool_add(pool,
-						 VhnswCodeDistance(layout, code,
-										   VhnswGraphGetCode(graph, ids[i])),
-						 ids[i], &position))
-				nearest = Min(nearest, position);
-		}
-		next = Min(next + 1, nearest);
-	}
-}
-
-/*
- * Insert into the sorted pool, unless it is full of nearer elements.
- * *position becomes the place it took.
- */
-static bool
-pool_add(Pool *pool, float distance, uint32 id, int *position)
-{
-	int			low = 0;
-	int			high = pool->count;
-
-	if (pool->count == pool->capacity &&
-		distance >= pool->entries[pool->count - 1].distance)
-		return false;
-
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-
-		if (pool->entries[middle].distance <= distance)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (pool->count < pool->capacity)
-		pool->count++;
-	memmove(&pool->entries[low + 1], &pool->entries[low],
-			(pool->count - 1 - low) * sizeof(PoolEntry));
-	pool->entries[low].distance = distance;
-	pool->entries[low].id = id;
-	pool->entries[low].expanded = false;
-	*position = low;
-	return true;
-}
-
-static void
-add_back_link(VhnswGraph *graph, uint32 target, uint32 id, float distance,
-			  Workspace *work)
-{
-	int			n = graph->list_counts[target];
-
-	VhnswGraphGetIds(graph, target)[n] = id;
-	VhnswGraphGetDistances(graph, target)[n] = distance;
-	graph->list_counts[target]++;
-	if (graph->list_counts[target] == graph->list_capacity)
-		prune_list(graph, target, work);
-}
-
-/* Reduce a list to the degree. */
-static void
-prune_list(VhnswGraph *graph, uint32 id, Workspace *work)
-{
-	const VhnswLayout *layout = &graph->layout;
-	const uint32 *ids = VhnswGraphGetIds(graph, id);
-	const float *distances = VhnswGraphGetDistances(graph, id);
-	int			n = graph->list_counts[id];
-
-	for (int i = 0; i < n; i++)
-	{
-		work->candidates[i].distance = distances[i];
-		work->candidates[i].id = ids[i];
-		work->candidates[i].code = VhnswGraphGetCode(graph, ids[i]);
-	}
-	VhnswSortLinks(work->candidates, n);
-	n = VhnswSelectLinks(layout, work->candidates, n,
-						 layout->degree, layout->degree, work->selected);
-	set_list(graph, id, work->selected, n);
-}
-
-static void
-set_list(VhnswGraph *graph, uint32 id, const VhnswLink *links, int n)
-{
-	uint32	   *ids = VhnswGraphGetIds(graph, id);
-	float	   *distances = VhnswGraphGetDistances(graph, id);
-
-	for (int i = 0; i < n; i++)
-	{
-		ids[i] = links[i].id;
-		distances[i] = links[i].distance;
-	}
-	graph->list_counts[id] = n;
-}
-
-/* Fill a list with the nearest of the neighbors' neighbors. */
-static void
-top_up_list(VhnswGraph *graph, uint32 id, Workspace *work)
-{
-	const VhnswLayout *layout = &graph->layout;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
-	uint32	   *ids = VhnswGraphGetIds(graph, id);
-	float	   *distances = VhnswGraphGetDistances(graph, id);
-	int			count = graph->list_counts[id];
-	uint32		mark = ++graph->visit_mark;
-	int			n = 0;
-
-	graph->visited[id] = mark;
-	for (int i = 0; i < count; i++)
-		graph->visited[ids[i]] = mark;
-
-	for (int i = 0; i < count; i++)
-	{
-		const uint32 *next_ids = VhnswGraphGetIds(graph, ids[i]);
-		int			next_count = graph->list_counts[ids[i]];
-
-		for (int j = 0; j < next_count; j++)
-		{
-			VhnswLink  *link = &work->candidates[n];
-
-			if (graph->visited[next_ids[j]] == mark)
-				continue;
-			graph->visited[next_ids[j]] = mark;
-			link->id = next_ids[j];
-			link->code = VhnswGraphGetCode(graph, link->id);
-			link->distance = VhnswCodeDistance(layout, code, link->code);
-			n++;
-		}
-	}
-	VhnswSortLinks(work->candidates, n);
-	for (int i = 0; i < n && count < layout->degree; i++)
-	{
-		ids[count] = work->candidates[i].id;
-		distances[count] = work->candidates[i].distance;
-		count++;
-	}
-	graph->list_counts[id] = count;
 }
 
 /* State of the sweep that attaches what is not reached. */
@@ -513,7 +197,7 @@ attach_unreached(VhnswGraph *graph)
 		return;
 	sweep.graph = graph;
 	sweep.head = sweep.tail = 0;
-	sweep.parents = graph->visited;
+	sweep.parents = MemoryContextAllocHuge(graph->context, n * sizeof(uint32));
 	memset(sweep.parents, 0xFF, n * sizeof(uint32));
 	sweep.queue = MemoryContextAllocHuge(graph->context, n * sizeof(uint32));
 	sweep.hosted = MemoryContextAllocHuge(graph->context, n);
@@ -542,6 +226,7 @@ attach_unreached(VhnswGraph *graph)
 		}
 		sweep_run(&sweep);
 	}
+	pfree(sweep.parents);
 	pfree(sweep.queue);
 	pfree(sweep.hosted);
 }

@@ -50,10 +50,8 @@ typedef struct VhnswGraph
 	int			list_capacity;	/* places of a list */
 	uint8	   *list_counts;
 	uint32	   *list_ids;
-	float	   *list_distances; /* of the search-based linker only */
+	VhnswMemory order_memory;
 	uint32	   *order;			/* elements in the order of linking */
-	uint32	   *visited;		/* mark of the last search that saw it */
-	uint32		visit_mark;
 	uint32		nentries;		/* order[0 .. nentries) are the entries */
 } VhnswGraph;
 
@@ -97,16 +95,9 @@ VhnswGraphGetTid(const VhnswGraph *graph, uint32 id)
 		(id & ((1U << graph->bundle_shift) - 1));
 }
 
-/* Places of a list while it is linked by searching: more than it keeps. */
-#define VhnswLinkerPlaces(layout) \
-	Min((int) ((layout)->degree * 1.3), PG_UINT8_MAX - 1)
-
 #define VhnswGraphGetIds(graph, id) \
 	((graph)->list_ids + (Size) (id) * (graph)->list_capacity)
-#define VhnswGraphGetDistances(graph, id) \
-	((graph)->list_distances + (Size) (id) * (graph)->list_capacity)
-
-/* For each element: order, visited, queue and hosted, at the end of linking. */
+/* For each element: order, and state of the sweep at the end of linking. */
 #define VhnswOrderBytes (3 * sizeof(uint32) + sizeof(uint8))
 
 /* For each element, later: its projection, but for very large sketches. */
@@ -120,7 +111,6 @@ extern bool VhnswGraphIsFull(const VhnswGraph *graph);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);
 extern void VhnswGraphEndLoad(VhnswGraph *graph);
-extern Size VhnswSearchElementBytes(const VhnswLayout *layout);
 extern void VhnswGraphLink(VhnswGraph *graph, const char *index_name);
 extern Size VhnswGraphListBytes(uint32 count, int list_capacity);
 extern void VhnswGraphSetLists(VhnswGraph *graph, VhnswCrew *crew,

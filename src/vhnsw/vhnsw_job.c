@@ -11,6 +11,7 @@
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_job.h"
 #include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_write.h"
 
 VhnswJobFunction
@@ -30,6 +31,14 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswChooseFirstJob;
 		case VHNSW_JOB_CHOOSE_AGAIN:
 			return VhnswChooseAgainJob;
+		case VHNSW_JOB_SEARCH:
+			return VhnswSearchJob;
+		case VHNSW_JOB_LINK_BACK:
+			return VhnswLinkBackJob;
+		case VHNSW_JOB_PRUNE:
+			return VhnswPruneJob;
+		case VHNSW_JOB_TOP_UP:
+			return VhnswTopUpJob;
 		case VHNSW_JOB_PROJECT:
 			return VhnswProjectJob;
 		case VHNSW_JOB_WRITE:

@@ -91,9 +91,9 @@ sub check_nothing_left
 # The same index
 # ----------------------------------------------------------------------
 
-# L2 and cosine are linked by blocks, inner products by searching.
+# L2 and cosine are linked by blocks, others by searching.
 my %first;
-foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops))
+foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops vector_l1_ops))
 {
 	my ($said, $pages) = build(0, $class);
 
