@@ -720,8 +720,6 @@ SKIP:
 
 	# What lets a search give up does not travel: it would return fewer rows and
 	# nobody would know.
-	my $rare = $coordinator->safe_psql('postgres',
-		"SELECT string_agg(id::text, ' ') FROM (SELECT id FROM eight WHERE id % 40 = 0 $by LIMIT 12) s");
 	foreach my $setting ('vhnsw.iterative_scan = off', 'vhnsw.max_scan_tuples = 1',
 		'hnsw.iterative_scan = off', 'hnsw.max_scan_tuples = 1')
 	{
@@ -730,9 +728,9 @@ SET enable_seqscan = off;
 SET vhnsw.filter_strategy = search;
 SET vhnsw.ef_search = 5;
 SET $setting;
-SELECT string_agg(id::text, ' ') FROM (SELECT id FROM eight WHERE id % 40 = 0 $by LIMIT 12) s
+SELECT count(*) FROM (SELECT id FROM eight WHERE id % 40 = 0 $by LIMIT 12) s
 SQL
-			$rare, "$setting does not travel");
+			12, "$setting does not travel");
 	}
 
 	# A partition without its index is searched all the same.
