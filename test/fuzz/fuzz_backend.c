@@ -9,7 +9,8 @@
  * An error is remembered and jumps back to FuzzCall().
  *
  * What is missing here, and not in libpgcommon either, is resolved to address
- * zero: whoever calls it ends the program.
+ * zero: whoever calls it ends the program, with a stack that shows where.  So
+ * do failed assertions.
  *
  *-------------------------------------------------------------------------
  */
@@ -236,13 +237,6 @@ errfinish(const char *filename, int lineno, const char *funcname)
 {
 	FUZZ_REQUIRE(handler != NULL);
 	siglongjmp(*handler, 1);
-}
-
-void
-ExceptionalCondition(const char *conditionName, const char *errorType,
-					 const char *fileName, int lineNumber)
-{
-	FuzzFail(conditionName, fileName, lineNumber);
 }
 
 /* ----------
