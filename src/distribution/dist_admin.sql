@@ -205,3 +205,44 @@ COMMENT ON COLUMN vecdist.connections.pid IS 'process there, as in its pg_stat_a
 COMMENT ON COLUMN vecdist.connections.in_transaction IS 'a remote transaction is open';
 COMMENT ON COLUMN vecdist.connections.prepared_statements IS 'statements prepared there';
 GRANT SELECT ON vecdist.connections TO PUBLIC;
+
+CREATE FUNCTION vecdist.stat_search(
+    OUT relation regclass,
+    OUT searches bigint,
+    OUT failed bigint,
+    OUT not_certified bigint,
+    OUT messages bigint,
+    OUT second_rounds bigint,
+    OUT retries bigint,
+    OUT rows_received bigint,
+    OUT bytes_received bigint,
+    OUT rows_returned bigint,
+    OUT total_time double precision,
+    OUT max_time double precision)
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'vecdist_stat_search'
+    LANGUAGE C VOLATILE PARALLEL SAFE ROWS 10;
+COMMENT ON FUNCTION vecdist.stat_search() IS 'what distributed searches begun on this server have done, by table';
+CREATE VIEW vecdist.stat_search AS SELECT * FROM vecdist.stat_search();
+COMMENT ON VIEW vecdist.stat_search IS 'what distributed searches begun on this server have done, by table';
+COMMENT ON COLUMN vecdist.stat_search.relation IS 'the table in FROM';
+COMMENT ON COLUMN vecdist.stat_search.searches IS 'searches by the distributed top-K scan';
+COMMENT ON COLUMN vecdist.stat_search.failed IS 'of these: ended by an error';
+COMMENT ON COLUMN vecdist.stat_search.not_certified IS 'of these: because the answer could not be proved complete';
+COMMENT ON COLUMN vecdist.stat_search.messages IS 'messages to workers';
+COMMENT ON COLUMN vecdist.stat_search.second_rounds IS 'of these: for the rest of a large K';
+COMMENT ON COLUMN vecdist.stat_search.retries IS 'of these: to another server of the group, after one failed';
+COMMENT ON COLUMN vecdist.stat_search.rows_received IS 'rows that workers sent';
+COMMENT ON COLUMN vecdist.stat_search.bytes_received IS 'bytes of these rows and of the reports that follow them';
+COMMENT ON COLUMN vecdist.stat_search.rows_returned IS 'rows of the merged answers, with those that OFFSET skips';
+COMMENT ON COLUMN vecdist.stat_search.total_time IS 'from the first message to the proved answer, in milliseconds';
+COMMENT ON COLUMN vecdist.stat_search.max_time IS 'longest of these times';
+GRANT SELECT ON vecdist.stat_search TO PUBLIC;
+
+CREATE FUNCTION vecdist.stat_search_reset(relation regclass DEFAULT NULL)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'vecdist_stat_search_reset'
+    LANGUAGE C VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION vecdist.stat_search_reset(regclass)
+    IS 'begin to count searches anew: of a table, or of all of this database';
+REVOKE ALL ON FUNCTION vecdist.stat_search_reset(regclass) FROM PUBLIC;

@@ -17,6 +17,7 @@
 #include "distribution/dist_fdw.h"
 #include "distribution/dist_init.h"
 #include "distribution/dist_limit.h"
+#include "distribution/dist_stats.h"
 #include "distribution/dist_topk.h"
 
 /*
@@ -72,6 +73,7 @@ DistInit(void)
 							NULL, NULL, NULL);
 
 	DistLimitInit();
+	DistStatsInit();
 	DistCheckQueryInit();
 	DistTopKInit();
 	DistDdlInit();

@@ -25,14 +25,15 @@
 #include "distribution/dist_merge.h"
 #include "distribution/dist_placement.h"
 #include "distribution/dist_search.h"
+#include "distribution/dist_stats.h"
 #include "distribution/dist_values.h"
 #include "vecdist_compat.h"
 
 /* From planner to executor: members of the list CustomScan.custom_private. */
 enum
 {
-	DIST_TOPK_USER,				/* list of one OID: whose user mappings to
-								 * use, 0 = the current user's */
+	DIST_TOPK_USER,				/* list of two OIDs: whose user mappings to
+								 * use, 0 = the current user's; the table */
 	DIST_TOPK_PARTITIONS,		/* list of OIDs of leaves, in the order that
 								 * ties are resolved in */
 	DIST_TOPK_DISTANCE,			/* String: text of the distance */
@@ -140,6 +141,7 @@ typedef struct DistTopKState
 
 	/* Fixed for the life of the plan state, in the executor's context. */
 	Oid			userid;			/* whose user mappings to use */
+	Oid			table;			/* the partitioned table */
 	char	   *distance;
 	char	   *ties;			/* or NULL */
 	char	   *filter;			/* or NULL */
@@ -167,6 +169,7 @@ typedef struct DistTopKState
 	int64		k;				/* LIMIT + OFFSET, or DIST_ALL_ROWS */
 	List	   *settings;
 	DistMerge	merge;
+	DistSearchCounts counts;
 	int			next;			/* next row of it to emit */
 
 	int64		nsearches;		/* searches done, for EXPLAIN */

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/value.h"
+#include "portability/instr_time.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -38,6 +39,7 @@ static DistTopKWorker *find_worker(DistTopKState *state,
 static TupleTableSlot *next_row(ScanState *node);
 static bool recheck_row(ScanState *node, TupleTableSlot *slot);
 static void search(DistTopKState *state);
+static void count_search(DistTopKState *state, instr_time start);
 static int64 rows_wanted(DistTopKState *state);
 static void evaluate_params(DistTopKState *state);
 static void merge_answers(DistTopKState *state);
@@ -80,6 +82,7 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	Oid			userid = linitial_oid(list_nth(private, DIST_TOPK_USER));
 
 	state->userid = OidIsValid(userid) ? userid : GetUserId();
+	state->table = lsecond_oid(list_nth(private, DIST_TOPK_USER));
 	state->distance = text_of(list_nth(private, DIST_TOPK_DISTANCE));
 	state->ties = text_of(list_nth(private, DIST_TOPK_TIES));
 	state->filter = text_of(list_nth(private, DIST_TOPK_FILTER));
@@ -232,19 +235,48 @@ search(DistTopKState *state)
 	state->k = rows_wanted(state);
 	if (state->k > 0)
 	{
-		evaluate_params(state);
-		DistTopKFetch(state);
-		merge_answers(state);
-		if (!VD_MISTAKE("dist-trust-share"))
+		instr_time	start;
+
+		INSTR_TIME_SET_CURRENT(start);
+		memset(&state->counts, 0, sizeof(state->counts));
+		PG_TRY();
 		{
-			if (DistTopKFetchRest(state))
-				merge_answers(state);
-			certify(state);
+			evaluate_params(state);
+			DistTopKFetch(state);
+			merge_answers(state);
+			if (!VD_MISTAKE("dist-trust-share"))
+			{
+				if (DistTopKFetchRest(state))
+					merge_answers(state);
+				certify(state);
+			}
+			state->counts.rows_returned = state->merge.nrows;
 		}
+		PG_CATCH();
+		{
+			state->counts.failed = 1;
+			count_search(state, start);
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		count_search(state, start);
 		state->nsearches++;
 	}
 	state->searched = true;
 	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+count_search(DistTopKState *state, instr_time start)
+{
+	DistSearchCounts *counts = &state->counts;
+	instr_time	time;
+
+	INSTR_TIME_SET_CURRENT(time);
+	INSTR_TIME_SUBTRACT(time, start);
+	counts->searches = 1;
+	counts->total_time = counts->max_time = INSTR_TIME_GET_MILLISEC(time);
+	DistStatsCount(state->table, counts);
 }
 
 /* LIMIT + OFFSET.  The Limit node above complains about negative ones. */
@@ -317,12 +349,14 @@ certify(DistTopKState *state)
 {
 	char	   *gap = DistMergeCertify(&state->merge);
 
-	if (gap != NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("answer of a distributed search may be incomplete"),
-				errdetail_internal("%s", gap),
-				errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
+	if (gap == NULL)
+		return;
+	state->counts.not_certified = 1;
+	ereport(ERROR,
+			errcode(ERRCODE_DATA_CORRUPTED),
+			errmsg("answer of a distributed search may be incomplete"),
+			errdetail_internal("%s", gap),
+			errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
 }
 
 /* DistMergeCompareTies: by the keys of ORDER BY behind the distance */

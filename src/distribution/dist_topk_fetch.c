@@ -116,6 +116,7 @@ static void read_answer(DistTopKState *state, DistTopKWorker *worker,
 						const DistMergeKey *bound);
 static void check_bounds(DistTopKState *state, DistTopKWorker *worker,
 						 const DistMergeKey *told);
+static int64 bytes_of_rows(PGresult *result, int nrows);
 static void append_row(DistTopKPartition *partition, DistMergeKey key);
 static DistTopKPartition *answering_partition(DistTopKState *state,
 											  DistTopKWorker *worker,
@@ -348,6 +349,8 @@ DistTopKFetchRest(DistTopKState *state)
 		requests[i].params = &params;
 		requests[i].flags = DIST_REQ_BINARY | DIST_REQ_PREPARED | DIST_REQ_XACT;
 		workers[i]->nrequests++;
+		state->counts.messages++;
+		state->counts.second_rounds++;
 	}
 	DistExecuteMeanwhile(requests, n, DistNodeTimeout, DIST_EXEC_KEEP_GOING,
 						 NULL, NULL);
@@ -388,6 +391,8 @@ ask_workers(DistTopKState *state, const Message *message,
 			requests[i].flags |= DIST_REQ_XACT;
 		workers[i]->ntries++;
 		workers[i]->nrequests++;
+		state->counts.messages++;
+		state->counts.retries += first ? 0 : 1;
 	}
 
 	DistExecuteMeanwhile(requests, nworkers, DistNodeTimeout,
@@ -630,6 +635,9 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 		CHECK_FOR_INTERRUPTS();
 	}
 
+	state->counts.rows_received += nrows;
+	state->counts.bytes_received += bytes_of_rows(result, ntuples);
+
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		int			row = nrows + i;
@@ -648,6 +656,19 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 			partition->nfirst = partition->nrows;
 	}
 	check_bounds(state, worker, bound);
+}
+
+/* How long the messages with the rows were. */
+static int64
+bytes_of_rows(PGresult *result, int nrows)
+{
+	int			nfields = PQnfields(result);
+	int64		bytes = (int64) nrows * (7 + 4 * nfields);
+
+	for (int row = 0; row < nrows; row++)
+		for (int field = 0; field < nfields; field++)
+			bytes += PQgetlength(result, row, field);
+	return bytes;
 }
 
 /*

@@ -601,7 +601,7 @@ plan_private(Oid userid, TopKQuery *query)
 		operators = lappend_oid(operators, sort->sortop);
 		nulls_first = lappend_int(nulls_first, sort->nulls_first);
 	}
-	return list_concat(list_make5(list_make1_oid(userid),
+	return list_concat(list_make5(list_make2_oid(userid, query->relid),
 								  query->partitions,
 								  text_node(query->distance_text),
 								  text_node(query->tie_text),

@@ -214,6 +214,27 @@ like(
 	qr/asked 298.*\n.*index indexed_\d_embedding_idx, ef 1000\)/,
 	'A4 ef comes from K, not from what is asked first');
 
+# vecdist.stat_search counts what EXPLAIN has shown.
+$coordinator->safe_psql('postgres', 'SELECT vecdist.stat_search_reset()');
+is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM vecdist.stat_search'),
+	'0', 'vecdist.stat_search: reset');
+my $two_rounds = explained('four', 1000);
+$coordinator->safe_psql('postgres',
+	"SELECT id FROM four ORDER BY embedding <-> '$query' LIMIT 3 OFFSET 4");
+$coordinator->psql('postgres', "SELECT id FROM four ORDER BY embedding <-> '[1,2]' LIMIT 5");
+is( $coordinator->safe_psql('postgres', q{
+		SELECT relation, searches, failed, not_certified, messages, second_rounds,
+			retries, rows_returned, max_time > 0 AND max_time <= total_time
+		FROM vecdist.stat_search}),
+	'four|3|1|0|13|1|0|1007|t', 'vecdist.stat_search: searches and messages');
+my ($stat_rows, $stat_bytes) = split /\|/, $coordinator->safe_psql('postgres',
+	'SELECT rows_received, bytes_received FROM vecdist.stat_search');
+is($stat_rows, rows_moved($two_rounds) + 4 * 7, 'vecdist.stat_search: rows');
+cmp_ok($stat_bytes, '>', $stat_rows * 30, 'vecdist.stat_search: bytes');
+$coordinator->safe_psql('postgres', "SELECT vecdist.stat_search_reset('two')");
+is($coordinator->safe_psql('postgres', 'SELECT searches FROM vecdist.stat_search'),
+	'3', 'vecdist.stat_search: reset of another table');
+
 # Portals that one search leaves open do not disturb the next one.
 $session->query_safe('BEGIN');
 $search->('four', 1000);
