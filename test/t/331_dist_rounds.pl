@@ -165,6 +165,32 @@ foreach my $turns ([ 10, 1 ], [ 1000, 2 ])
 	is($proxy->stats->{connections}, 0, 'and no connection is opened');
 }
 
+# Planning asks nobody anything, whatever the plan becomes.
+{
+	my @proxies = map { $cluster->proxy($cluster->worker($_)) } @groups;
+	my $distance = "embedding <-> '$query'";
+
+	$_->reset_stats foreach @proxies;
+	foreach my $planner ($session, $coordinator->background_psql('postgres'))
+	{
+		$planner->query_safe("EXPLAIN (SUMMARY) $_")
+		  foreach "SELECT id FROM four ORDER BY $distance LIMIT 10",
+		  "SELECT id FROM four WHERE cat = 3 ORDER BY $distance, id LIMIT 1000",
+		  "SELECT a.id FROM four a JOIN two b USING (id) ORDER BY a.$distance LIMIT 10",
+		  "SELECT cat, min($distance) FROM four GROUP BY cat ORDER BY 2 LIMIT 3",
+		  "SELECT id FROM four WHERE id = 7",
+		  "UPDATE four SET cat = 1 WHERE id < 10",
+		  "INSERT INTO four SELECT * FROM two";
+		$planner->query_safe(
+			"PREPARE p AS SELECT id FROM four ORDER BY embedding <-> \$1 LIMIT \$2;
+			 EXPLAIN EXECUTE p('$query', 5); DEALLOCATE p");
+		$planner->quit if $planner != $session;
+	}
+	is( join(' ', map { $_->stats->{messages_to_server} + $_->stats->{connections} } @proxies),
+		'0 0 0 0',
+		'planning sends nothing and opens no connection');
+}
+
 # ----------------------------------------------------------------------
 # All near rows in one partition: a second round, to one worker
 # ----------------------------------------------------------------------
