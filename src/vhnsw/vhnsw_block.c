@@ -36,12 +36,12 @@ VhnswBlockBytes(int dims, uint32 capacity)
  * sizes, the caller may set its count.
  */
 void
-VhnswBlockInit(VhnswBlock *block, VhnswMetric metric, int dims,
+VhnswBlockInit(VhnswBlock *block, VhnswBlockKind kind, int dims,
 			   uint32 capacity, void *memory)
 {
 	Size		places = VhnswBlockPlaces((Size) capacity);
 
-	block->metric = metric;
+	block->kind = kind;
 	block->dims = dims;
 	block->row_bytes = DistanceRowBytes(dims);
 	block->capacity = capacity;
@@ -55,11 +55,11 @@ VhnswBlockInit(VhnswBlock *block, VhnswMetric metric, int dims,
 
 /* An empty block in the current memory context. */
 VhnswBlock *
-VhnswBlockCreate(VhnswMetric metric, int dims, uint32 capacity)
+VhnswBlockCreate(VhnswBlockKind kind, int dims, uint32 capacity)
 {
 	VhnswBlock *block = palloc_object(VhnswBlock);
 
-	VhnswBlockInit(block, metric, dims, capacity,
+	VhnswBlockInit(block, kind, dims, capacity,
 				   palloc_extended(VhnswBlockBytes(dims, capacity),
 								   MCXT_ALLOC_HUGE));
 	return block;
@@ -151,15 +151,21 @@ put_codes(VhnswBlock *block, const int8 *codes, float scale, float norm)
 		}
 	}
 
-	if (VhnswMetricIsSquared(block->metric))
+	switch (block->kind)
 	{
-		block->addends[number] = norm * norm;
-		block->factors[number] = (float) M_SQRT2 * scale;
-	}
-	else
-	{
-		block->addends[number] = 0;
-		block->factors[number] = scale;
+		case VHNSW_BLOCK_SQUARED:
+			block->addends[number] = norm * norm;
+			block->factors[number] = (float) M_SQRT2 * scale;
+			break;
+		case VHNSW_BLOCK_PRODUCT:
+			block->addends[number] = 0;
+			block->factors[number] = scale;
+			break;
+		case VHNSW_BLOCK_DIRECTION:
+			block->addends[number] = norm > 0 ? 1 : 0;
+			block->factors[number] = norm > 0 ?
+				(float) M_SQRT2 * scale / norm : 0;
+			break;
 	}
 	block->sums[number] = sum;
 }

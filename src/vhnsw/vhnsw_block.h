@@ -13,13 +13,21 @@
 #include "distance/distance_block.h"
 #include "vhnsw/vhnsw_code.h"
 
+/* What comparing gives.  Blocks of two kinds may be compared as well. */
+typedef enum VhnswBlockKind
+{
+	VHNSW_BLOCK_SQUARED,		/* squares of distances */
+	VHNSW_BLOCK_PRODUCT,		/* negative inner products */
+	VHNSW_BLOCK_DIRECTION		/* squares, as if all had length 1 */
+} VhnswBlockKind;
+
 /*
  * Vectors 0 .. count - 1 in both forms of distance_block.h.  Beyond them, to a
  * multiple of DISTANCE_PANEL, stand vectors at an infinite distance.
  */
 typedef struct VhnswBlock
 {
-	VhnswMetric metric;
+	VhnswBlockKind kind;
 	int			dims;
 	int			row_bytes;
 	uint32		capacity;
@@ -38,9 +46,9 @@ typedef struct VhnswBlock
 #define VhnswBlockPlaces(count) TYPEALIGN(DISTANCE_PANEL, count)
 
 extern Size VhnswBlockBytes(int dims, uint32 capacity);
-extern void VhnswBlockInit(VhnswBlock *block, VhnswMetric metric, int dims,
+extern void VhnswBlockInit(VhnswBlock *block, VhnswBlockKind kind, int dims,
 						   uint32 capacity, void *memory);
-extern VhnswBlock *VhnswBlockCreate(VhnswMetric metric, int dims,
+extern VhnswBlock *VhnswBlockCreate(VhnswBlockKind kind, int dims,
 									uint32 capacity);
 extern void VhnswBlockFree(VhnswBlock *block);
 extern void VhnswBlockReset(VhnswBlock *block);

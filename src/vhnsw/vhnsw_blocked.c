@@ -41,6 +41,10 @@
 #define FIRST_SLACK 1.44f
 #define SECOND_SLACK 1.21f
 
+/* Likewise for inner products: see choose(). */
+#define FIRST_PRODUCT_SLACK 1.21f
+#define SECOND_PRODUCT_SLACK 1.1f
+
 /*
  * With lists that hold less than this of the exact neighbors, divide and
  * compare again, with other centroids each time; and give up.
@@ -81,6 +85,7 @@ typedef struct Chooser
 {
 	VhnswGraph *graph;
 	VhnswJoin	join;
+	bool		by_product;		/* the metric is the inner product */
 	const uint32 *starts;		/* of each element's incoming links */
 	const uint32 *incoming;
 	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
@@ -96,20 +101,18 @@ static void join_parts(VhnswCrew *crew, const VhnswJoin *join,
 static void run_chooser(VhnswCrew *crew, VhnswJob job, const ChooseJob *arg);
 static Chooser *begin_chooser(VhnswCrew *crew, const ChooseJob *job);
 static int	links_of_keys(Chooser *chooser, int n);
-static int	choose(const VhnswLayout *layout, VhnswLink *links, int n, int max,
+static int	choose(Chooser *chooser, const VhnswCode *base, int n, int max,
 				   float slack);
 static void choose_first(Chooser *chooser, uint32 id);
 static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join);
+static int	rare_ones_first(Chooser *chooser, int n);
 static void choose_again(Chooser *chooser, uint32 id);
 
-/*
- * Blocks compare codes of 8 bits, and clusters hold what is near by L2 or
- * cosine.
- */
+/* Blocks compare codes of 8 bits. */
 bool
 VhnswMayHaveBlocks(const VhnswLayout *layout)
 {
-	return layout->is_rotated && VhnswMetricIsSquared(layout->metric) &&
+	return layout->is_rotated &&
 		vhnsw_build_method != VHNSW_BUILD_SEARCH;
 }
 
@@ -120,10 +123,11 @@ VhnswMayHaveBlocks(const VhnswLayout *layout)
 Size
 VhnswBlockedElementBytes(const VhnswLayout *layout)
 {
-	Size		partition = VhnswPartitionElementBytes(layout->dims, OVERLAP) +
+	Size		partition = VhnswPartitionElementBytes(layout, OVERLAP) +
 	sizeof(uint32) + sizeof(bool);
 	Size		join = VhnswJoinElementBytes(layout->degree);
-	Size		members = OVERLAP * sizeof(uint32);
+	Size		members = OVERLAP * sizeof(uint32) *
+	(layout->metric == VHNSW_INNER_PRODUCT ? 2 : 1);
 	Size		incoming = (FirstLinks(layout) + 1) * sizeof(uint32);
 	Size		later = VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
 
@@ -323,6 +327,7 @@ begin_chooser(VhnswCrew *crew, const ChooseJob *job)
 
 	chooser->graph = crew->graph;
 	chooser->join = job->join;
+	chooser->by_product = crew->graph->layout.metric == VHNSW_INNER_PRODUCT;
 	VhnswAttachJoin(crew, &chooser->join);
 	return chooser;
 }
@@ -381,25 +386,33 @@ links_of_keys(Chooser *chooser, int n)
 }
 
 /*
- * Put those links first that point in different directions: not nearer to one
- * chosen before than to the base.  The others follow; both by distance.
+ * Put those of the chooser's n links first that point in different directions:
+ * not nearer to one chosen before than to the base.  The others follow; both
+ * by distance.  Returns how many are chosen, at most 'max'.
+ *
+ * Negative products become comparable to squared distances by adding the
+ * square of a length: that of the base or of the candidate, the smaller one.
  */
 static int
-choose(const VhnswLayout *layout, VhnswLink *links, int n, int max,
-	   float slack)
+choose(Chooser *chooser, const VhnswCode *base, int n, int max, float slack)
 {
+	const VhnswLayout *layout = &chooser->graph->layout;
+	VhnswLink  *links = chooser->links;
 	VhnswLink	rejected[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
 	int			nrejected = 0;
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
 	{
+		const VhnswCode *code = links[i].code;
+		float		length = Min(code->norm, base->norm);
+		float		origin = chooser->by_product ? length * length : 0;
 		bool		taken = count < max;
 
 		for (int j = 0; taken && j < count; j++)
-			taken = slack * VhnswCodeDistance(layout, links[i].code,
-											  links[j].code) >=
-				links[i].distance;
+			taken = slack * (origin + VhnswCodeDistance(layout, code,
+														links[j].code)) >=
+				origin + links[i].distance;
 		if (taken)
 			links[count++] = links[i];
 		else
@@ -441,7 +454,8 @@ choose_first(Chooser *chooser, uint32 id)
 						 other);
 	}
 	n = links_of_keys(chooser, n);
-	chosen = choose(layout, links, n, FirstLinks(layout), FIRST_SLACK);
+	chosen = choose(chooser, code, n, FirstLinks(layout), chooser->by_product ?
+					FIRST_PRODUCT_SLACK : FIRST_SLACK);
 	for (int i = 0; i < n; i++)
 		keys[i] = VhnswMakeKey(links[i].distance, links[i].id);
 
@@ -491,6 +505,27 @@ collect_incoming(VhnswCrew *crew, const VhnswJoin *join)
 }
 
 /*
+ * Put those of the chooser's n keys first that few elements have chosen, and
+ * return n.
+ *
+ * Under inner product the longest elements are in most lists, so that without
+ * this the shortest would be in none.
+ */
+static int
+rare_ones_first(Chooser *chooser, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		uint32		id = VhnswKeyId(chooser->keys[i]);
+
+		chooser->keys[i] =
+			VhnswMakeKey((float) (chooser->starts[id + 1] - chooser->starts[id]),
+						 id);
+	}
+	return VhnswSortKeys(chooser->keys, n);
+}
+
+/*
  * Choose among the chosen links of both directions, and fill the list, which
  * takes the place of the keys.
  */
@@ -508,7 +543,7 @@ choose_again(Chooser *chooser, uint32 id)
 	int			rest = join->far_counts[id];
 	int			chosen;
 	int			count = 0;
-	VhnswKey	selected[VHNSW_MAX_KEY_PLACES];
+	uint32		selected[VHNSW_MAX_KEY_PLACES];
 
 	memcpy(chooser->keys, keys, n * sizeof(VhnswKey));
 	for (uint32 i = chooser->starts[id];
@@ -522,34 +557,42 @@ choose_again(Chooser *chooser, uint32 id)
 						 other);
 	}
 	n = links_of_keys(chooser, n);
-	chosen = choose(layout, links, n, degree, SECOND_SLACK);
-	for (int i = 0; i < chosen; i++)
-		selected[count++] = VhnswMakeKey(links[i].distance, links[i].id);
+	chosen = chooser->by_product ?
+		choose(chooser, code, n, degree * 3 / 4, SECOND_PRODUCT_SLACK) :
+		choose(chooser, code, n, degree, SECOND_SLACK);
+	count = Min(chosen, degree);
+	for (int i = 0; i < count; i++)
+		selected[i] = links[i].id;
 
 	/* Fill with the nearest of those left over: of this choice and the first. */
 	if (count < degree)
 	{
 		int			left = n - chosen;
+		int			sorted = 0;
 
 		for (int i = 0; i < left; i++)
 			chooser->keys[i] = VhnswMakeKey(links[chosen + i].distance,
 											links[chosen + i].id);
+		if (chooser->by_product)
+			sorted = rare_ones_first(chooser, left);
 		rest = Min(rest, (int) lengthof(chooser->keys) - left);
 		memcpy(chooser->keys + left, keys + join->near_counts[id],
 			   rest * sizeof(VhnswKey));
-		left = VhnswSortKeys(chooser->keys, left + rest);
+		left = sorted + VhnswSortKeys(chooser->keys + sorted,
+									  left - sorted + rest);
 		for (int i = 0; i < left && count < degree; i++)
 		{
+			uint32		other = VhnswKeyId(chooser->keys[i]);
 			bool		is_new = true;
 
-			for (int j = 0; j < chosen && is_new; j++)
-				is_new = selected[j] != chooser->keys[i];
+			for (int j = 0; j < count && is_new; j++)
+				is_new = selected[j] != other;
 			if (is_new)
-				selected[count++] = chooser->keys[i];
+				selected[count++] = other;
 		}
 	}
+
 	/* From here on: a list. */
-	for (int i = 0; i < count; i++)
-		((uint32 *) keys)[i] = VhnswKeyId(selected[i]);
+	memcpy(keys, selected, count * sizeof(uint32));
 	join->near_counts[id] = count;
 }

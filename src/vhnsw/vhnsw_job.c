@@ -9,6 +9,7 @@
 
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_edge_build.h"
+#include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_job.h"
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_linker.h"
@@ -25,6 +26,8 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswCentroidsJob;
 		case VHNSW_JOB_ASSIGN:
 			return VhnswAssignJob;
+		case VHNSW_JOB_HUBS:
+			return VhnswHubsJob;
 		case VHNSW_JOB_JOIN:
 			return VhnswJoinJob;
 		case VHNSW_JOB_CHOOSE_FIRST:

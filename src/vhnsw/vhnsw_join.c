@@ -57,6 +57,7 @@ typedef struct SharedList
 	slock_t    *lock;			/* NULL if there are no workers */
 } SharedList;
 
+static VhnswBlockKind near_kind(const VhnswGraph *graph);
 static bool is_far_candidate(uint32 id);
 static int	far_candidates_first(uint32 *members, uint32 n);
 static SharedList near_list(const VhnswJoin *join, uint32 id);
@@ -73,11 +74,13 @@ static void cut_list(WorkList *list);
 static void merge_list(WorkList *list, const SharedList *shared);
 static int	merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 					   VhnswKey *all);
-static void select_smallest(VhnswKey *keys, int n, int k);
-static VhnswKey largest_key(const VhnswKey *keys, int n);
 static void compare_leaf(const VhnswBlock *block, const uint32 *members,
 						 uint32 num_far, WorkList *near, WorkList *far,
 						 float *near_limits, float *far_limits);
+
+static void compare_far(const VhnswGraph *graph, const uint32 *members,
+						uint32 n, uint32 num_far, WorkList *far,
+						const float *far_limits);
 
 #define ST_SORT sort_keys
 #define ST_ELEMENT_TYPE VhnswKey
@@ -107,7 +110,8 @@ VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count)
 {
 	Size		n = Min(count, VHNSW_LEAF_LIMIT);
 
-	return VhnswBlockBytes(layout->dims, n) +
+	return VhnswBlockBytes(layout->dims, n) *
+		(layout->metric == VHNSW_INNER_PRODUCT ? 2 : 1) +
 		n * (2 * VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey) +
 			 2 * sizeof(WorkList) + 2 * sizeof(float));
 }
@@ -156,6 +160,13 @@ VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join)
 	pfree(join);
 }
 
+static VhnswBlockKind
+near_kind(const VhnswGraph *graph)
+{
+	return graph->layout.metric == VHNSW_INNER_PRODUCT ?
+		VHNSW_BLOCK_PRODUCT : VHNSW_BLOCK_SQUARED;
+}
+
 static bool
 is_far_candidate(uint32 id)
 {
@@ -190,8 +201,9 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 {
 	VhnswJoin  *join = arg;
 	const VhnswGraph *graph = join->graph;
-	VhnswBlock *block = VhnswBlockCreate(graph->layout.metric,
-										 graph->layout.dims, n);
+	bool		by_product = graph->layout.metric == VHNSW_INNER_PRODUCT;
+	VhnswBlock *block = VhnswBlockCreate(near_kind(graph), graph->layout.dims,
+										 n);
 	uint32		places = VhnswBlockPlaces(n);
 	VhnswKey   *room = palloc_extended((Size) n * 2 * join->key_places *
 									   sizeof(VhnswKey), MCXT_ALLOC_HUGE);
@@ -212,7 +224,7 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 		room += 2 * join->near_places;
 		shared = far_list(join, members[i]);
 		begin_list(&far[i], room, join->far_places, &far_limits[i],
-				   &near_limits[i]);
+				   by_product ? NULL : &near_limits[i]);
 		set_limit(&far[i], keys, copy_list(&shared, keys));
 		room += 2 * join->far_places;
 	}
@@ -220,7 +232,10 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	for (uint32 i = n; i < places; i++)
 		near_limits[i] = far_limits[i] = -get_float4_infinity();
 
-	compare_leaf(block, members, num_far, near, far, near_limits, far_limits);
+	compare_leaf(block, members, by_product ? 0 : num_far, near, far,
+				 near_limits, far_limits);
+	if (by_product)
+		compare_far(graph, members, n, num_far, far, far_limits);
 
 	for (uint32 i = 0; i < n; i++)
 	{
@@ -321,7 +336,7 @@ set_limit(WorkList *list, const VhnswKey *keys, int count)
 {
 	if (count < list->places)
 		return;
-	*list->limit = VhnswKeyDistance(largest_key(keys, count));
+	*list->limit = VhnswKeyDistance(VhnswLargestKey(keys, count));
 	if (list->least_limit)
 		*list->limit = Max(*list->limit, *list->least_limit);
 }
@@ -342,7 +357,7 @@ cut_list(WorkList *list)
 {
 	if (list->count < list->places)
 		return;
-	select_smallest(list->keys, list->count, list->places);
+	VhnswSelectKeys(list->keys, list->count, list->places);
 	list->count = list->places;
 	set_limit(list, list->keys, list->count);
 }
@@ -398,14 +413,14 @@ merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 	}
 	if (n > list->places)
 	{
-		select_smallest(all, n, list->places);
+		VhnswSelectKeys(all, n, list->places);
 		n = list->places;
 	}
 	return n;
 }
 
-static VhnswKey
-largest_key(const VhnswKey *keys, int n)
+VhnswKey
+VhnswLargestKey(const VhnswKey *keys, int n)
 {
 	VhnswKey	largest = 0;
 
@@ -415,12 +430,14 @@ largest_key(const VhnswKey *keys, int n)
 }
 
 /*
- * Put the k smallest of n different keys first, in no order (Hoare's
- * selection).  Which side of the pivot a key belongs to cannot be predicted, so
+ * VhnswSelectKeys
+ *		Put the k smallest of n different keys first, in no order.
+ *
+ * This is Hoare's selection.  Which side of the pivot a key belongs to cannot be predicted, so
  * the partition has no branch for it.
  */
-static void
-select_smallest(VhnswKey *keys, int n, int k)
+void
+VhnswSelectKeys(VhnswKey *keys, int n, int k)
 {
 	int			low = 0;
 	int			high = n;
@@ -497,6 +514,50 @@ compare_leaf(const VhnswBlock *block, const uint32 *members, uint32 num_far,
 }
 
 /*
+ * Under inner product, compare all members with the far candidates, by
+ * distance.  What has a large product with everybody is in near lists; what is
+ * near leads to short elements, which have it with nobody.
+ */
+static void
+compare_far(const VhnswGraph *graph, const uint32 *members, uint32 n,
+			uint32 num_far, WorkList *far, const float *far_limits)
+{
+	VhnswBlock *block = VhnswBlockCreate(VHNSW_BLOCK_SQUARED,
+										 graph->layout.dims, n);
+	float		distances[DISTANCE_ROWS * DISTANCE_PANEL];
+	float		no_limits[DISTANCE_PANEL];
+
+	for (int i = 0; i < DISTANCE_PANEL; i++)
+		no_limits[i] = -get_float4_infinity();
+	for (uint32 i = 0; i < n; i++)
+		VhnswBlockAdd(block, VhnswGraphGetCode(graph, members[i]));
+	VhnswBlockFinish(block);
+
+	for (uint32 column = 0; column < num_far; column += DISTANCE_PANEL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (uint32 row = 0; row < n; row += DISTANCE_ROWS)
+		{
+			uint64		bits = VhnswBlockCompare(block, row, far_limits + row,
+												 block, column, no_limits,
+												 distances);
+
+			while (bits != 0)
+			{
+				int			bit = pg_rightmost_one_pos64(bits);
+				uint32		a = row + bit / DISTANCE_PANEL;
+				uint32		b = column + bit % DISTANCE_PANEL;
+
+				bits &= bits - 1;
+				if (a != b && a < n && b < num_far)
+					offer(&far[a], distances[bit], members[b]);
+			}
+		}
+	}
+	VhnswBlockFree(block);
+}
+
+/*
  * VhnswJoinRecall
  *		The share of exact nearest neighbors that near lists hold, measured on
  *		a few elements.
@@ -506,9 +567,9 @@ VhnswJoinRecall(const VhnswJoin *join)
 {
 	const VhnswGraph *graph = join->graph;
 	uint32		nchecked = Min(graph->count, CHECKED_ELEMENTS);
-	VhnswBlock *rows = VhnswBlockCreate(graph->layout.metric,
-										graph->layout.dims, nchecked);
-	VhnswBlock *columns = VhnswBlockCreate(graph->layout.metric,
+	VhnswBlock *rows = VhnswBlockCreate(near_kind(graph), graph->layout.dims,
+										nchecked);
+	VhnswBlock *columns = VhnswBlockCreate(near_kind(graph),
 										   graph->layout.dims, DISTANCE_PANEL);
 	float	   *limits = palloc_array(float, VhnswBlockPlaces(nchecked));
 	WorkList   *lists = palloc_array(WorkList, nchecked);
@@ -561,7 +622,7 @@ VhnswJoinRecall(const VhnswJoin *join)
 		VhnswKey	last;
 
 		cut_list(&lists[i]);
-		last = largest_key(lists[i].keys, lists[i].count);
+		last = VhnswLargestKey(lists[i].keys, lists[i].count);
 		wanted += lists[i].count;
 		for (int j = 0; j < join->near_counts[ids[i]]; j++)
 			found += keys[j] <= last;

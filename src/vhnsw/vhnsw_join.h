@@ -87,6 +87,8 @@ extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew);
 extern void VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinLeaf(uint32 *members, uint32 n, void *join);
+extern void VhnswSelectKeys(VhnswKey *keys, int n, int k);
+extern VhnswKey VhnswLargestKey(const VhnswKey *keys, int n);
 extern int	VhnswSortKeys(VhnswKey *keys, int n);
 extern double VhnswJoinRecall(const VhnswJoin *join);
 

@@ -20,6 +20,7 @@
 #include "utils/float.h"
 
 #include "vhnsw/vhnsw_block.h"
+#include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_leaf.h"
 
 #define SAMPLE_PER_CENTROID 40
@@ -60,10 +61,12 @@ typedef struct AssignJob
 	VhnswMemory chosen;			/* 'overlap' for each element */
 } AssignJob;
 
+static VhnswBlockKind centroid_kind(const VhnswGraph *graph);
 static VhnswMemory find_centroids(VhnswCrew *crew, const uint32 *members,
 								  uint32 n, uint32 k, uint64 seed);
 static void fill_parts(VhnswPartition *partition, const uint32 *chosen,
-					   int overlap, const uint32 *members, uint32 n);
+					   int overlap, const VhnswHubs *hubs,
+					   const uint32 *members, uint32 n);
 static void move_centroids(const VhnswGraph *graph, const uint32 *sample,
 						   uint32 n, const uint32 *assigned, uint32 k,
 						   float *sums, VhnswBlock *centroids,
@@ -87,6 +90,7 @@ VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 {
 	VhnswPartition *partition = palloc_object(VhnswPartition);
 	AssignJob	job = {.n = n,.members = members};
+	VhnswHubs  *hubs = NULL;
 	const uint32 *chosen;
 
 	job.k = (uint32) Max(((uint64) n * overlap + VHNSW_LEAF_SIZE - 1) /
@@ -97,20 +101,41 @@ VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 	job.chosen = VhnswCrewAlloc(crew, (Size) n * job.overlap * sizeof(uint32));
 	VhnswCrewRun(crew, VHNSW_JOB_ASSIGN, &job, sizeof(job),
 				 (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
+	chosen = job.chosen.address;
+	if (crew->graph->layout.metric == VHNSW_INNER_PRODUCT)
+	{
+		hubs = palloc_object(VhnswHubs);
+		VhnswFindHubs(crew, members, n, &job.centroids, job.k, chosen,
+					  job.overlap, hubs);
+	}
 	VhnswCrewFree(crew, &job.centroids);
 
-	chosen = job.chosen.address;
 	for (uint32 i = 0; nearest && i < n; i++)
 		nearest[i] = chosen[(Size) i * job.overlap];
 
 	partition->nparts = job.k;
 	partition->nmembers = (uint64) n * job.overlap;
+	for (uint32 i = 0; hubs && i < job.k; i++)
+		partition->nmembers += hubs->counts[i];
 	partition->memory =
 		VhnswCrewAlloc(crew, (partition->nmembers + job.k + 2) * sizeof(uint32));
 	VhnswAttachPartition(crew, partition);
-	fill_parts(partition, chosen, job.overlap, members, n);
+	fill_parts(partition, chosen, job.overlap, hubs, members, n);
 	VhnswCrewFree(crew, &job.chosen);
+	if (hubs)
+	{
+		VhnswCrewFree(crew, &hubs->memory);
+		pfree(hubs);
+	}
 	return partition;
+}
+
+/* Products are compared among vectors of similar direction. */
+static VhnswBlockKind
+centroid_kind(const VhnswGraph *graph)
+{
+	return graph->layout.metric == VHNSW_INNER_PRODUCT ?
+		VHNSW_BLOCK_DIRECTION : VHNSW_BLOCK_SQUARED;
 }
 
 /* Let a process know where the members are. */
@@ -130,13 +155,16 @@ VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition)
 
 /* Memory for one element, besides that of a leaf. */
 Size
-VhnswPartitionElementBytes(int dims, int overlap)
+VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap)
 {
+	int			dims = layout->dims;
 	Size		of_vector = VhnswBlockBytes(dims, DISTANCE_PANEL) /
 	DISTANCE_PANEL;
 	Size		of_sample = of_vector + 2 * sizeof(uint32);
 	Size		of_centroid = of_vector + dims * sizeof(float);
 
+	if (layout->metric == VHNSW_INNER_PRODUCT)
+		of_centroid += 2 * VhnswHubsBytes();
 	return overlap * (2 * sizeof(uint32) +
 					  (of_sample * SAMPLE_PER_CENTROID + of_centroid) /
 					  VHNSW_LEAF_SIZE);
@@ -150,11 +178,11 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 	const VhnswGraph *graph = crew->graph;
 	int			dims = graph->layout.dims;
 	uint32	   *chosen = VhnswCrewAddress(crew, &job->chosen);
-	VhnswBlock *rows = VhnswBlockCreate(VHNSW_L2, dims, ROWS_AT_ONCE);
+	VhnswBlock *rows = VhnswBlockCreate(centroid_kind(graph), dims, ROWS_AT_ONCE);
 	VhnswBlock	centroids;
 	uint32		chunk;
 
-	VhnswBlockInit(&centroids, VHNSW_L2, dims, job->k,
+	VhnswBlockInit(&centroids, centroid_kind(graph), dims, job->k,
 				   VhnswCrewAddress(crew, &job->centroids));
 	centroids.count = job->k;
 	while (VhnswCrewNext(crew, &chunk))
@@ -182,14 +210,16 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 /* Sort elements by the parts they are in. */
 static void
 fill_parts(VhnswPartition *partition, const uint32 *chosen, int overlap,
-		   const uint32 *members, uint32 n)
+		   const VhnswHubs *hubs, const uint32 *members, uint32 n)
 {
 	/* Counted two places on, starts move into place as parts are filled. */
 	uint32	   *next = partition->starts + 1;
 
 	memset(partition->starts, 0, (partition->nparts + 2) * sizeof(uint32));
-	for (uint64 i = 0; i < partition->nmembers; i++)
+	for (uint64 i = 0; i < (uint64) n * overlap; i++)
 		next[chosen[i] + 1]++;
+	for (uint32 i = 0; hubs && i < partition->nparts; i++)
+		next[i + 1] += hubs->counts[i];
 	for (uint32 i = 1; i <= partition->nparts; i++)
 		next[i] += next[i - 1];
 	for (uint32 i = 0; i < n; i++)
@@ -197,6 +227,14 @@ fill_parts(VhnswPartition *partition, const uint32 *chosen, int overlap,
 		for (int j = 0; j < overlap; j++)
 			partition->members[next[chosen[(Size) i * overlap + j]]++] =
 				members ? members[i] : i;
+	}
+	for (uint32 i = 0; hubs && i < partition->nparts; i++)
+	{
+		const uint32 *elements = VhnswHubsOf(hubs, i);
+
+		for (int j = 0; j < hubs->counts[i]; j++)
+			partition->members[next[i]++] = members ? members[elements[j]] :
+				elements[j];
 	}
 }
 
@@ -260,8 +298,8 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 	job.rows = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, nsample));
 	job.centroids = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, k));
 	job.assigned = VhnswCrewAlloc(crew, (Size) nsample * sizeof(uint32));
-	VhnswBlockInit(&rows, VHNSW_L2, dims, nsample, job.rows.address);
-	VhnswBlockInit(&centroids, VHNSW_L2, dims, k, job.centroids.address);
+	VhnswBlockInit(&rows, centroid_kind(graph), dims, nsample, job.rows.address);
+	VhnswBlockInit(&centroids, centroid_kind(graph), dims, k, job.centroids.address);
 
 	/* Of each part of equal length one, so that no list of places is needed. */
 	pg_prng_seed(&prng, seed);
@@ -315,10 +353,10 @@ VhnswCentroidsJob(VhnswCrew *crew, const void *arg)
 	VhnswBlock	centroids;
 	uint32		chunk;
 
-	VhnswBlockInit(&rows, VHNSW_L2, dims, job->nsample,
+	VhnswBlockInit(&rows, centroid_kind(crew->graph), dims, job->nsample,
 				   VhnswCrewAddress(crew, &job->rows));
 	rows.count = job->nsample;
-	VhnswBlockInit(&centroids, VHNSW_L2, dims, job->k,
+	VhnswBlockInit(&centroids, centroid_kind(crew->graph), dims, job->k,
 				   VhnswCrewAddress(crew, &job->centroids));
 	centroids.count = job->k;
 	while (VhnswCrewNext(crew, &chunk))

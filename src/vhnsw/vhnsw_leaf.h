@@ -29,7 +29,8 @@ typedef struct VhnswPartition
 /* Told each leaf; may change the order of its members. */
 typedef void (*VhnswLeafCallback) (uint32 *members, uint32 n, void *arg);
 
-extern Size VhnswPartitionElementBytes(int dims, int overlap);
+extern Size VhnswPartitionElementBytes(const VhnswLayout *layout,
+									   int overlap);
 extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
 										  const uint32 *members, uint32 n,
 										  int overlap, uint64 seed,

@@ -4,8 +4,10 @@
 # floor, and vhnsw_check() finds every element reachable, every sketch true.
 # Where clusters do not hold the neighbors, a NOTICE says what was done, and
 # recall is kept.  The index is the same, byte for byte, when it is built again
-# and with scalar arithmetic.  Small tables and inner products are built by
-# searching.
+# and with scalar arithmetic.  Small tables are built by searching.
+#
+# Under inner product, short vectors that point elsewhere than all others are in
+# no list of largest products: they are planted, and found.
 
 use strict;
 use warnings;
@@ -33,7 +35,7 @@ sub try_set
 	my ($name, %set) = @_;
 	my ($dims, $rows, $value) = @set{qw(dims rows value)};
 	my $metric   = $set{metric} // 'l2';
-	my $operator = $metric eq 'l2' ? '<->' : '<=>';
+	my $operator = { l2 => '<->', cosine => '<=>', ip => '<#>' }->{$metric};
 	my $query    = $set{query} // $value;
 	my ($stdout, $notices);
 
@@ -83,6 +85,13 @@ try_set('one dimension, sorted', dims => 1, rows => 4000, value => 'n', query =>
 try_set('two dimensions', dims => 2, rows => 4000, value => 'n % 60 + i * (n / 60 - n % 60)', query => '40 * uniform(n, i)', floor => 0.9);
 try_set('zeros and a few others', dims => 16, rows => 2000,
 	value => 'CASE WHEN n % 10 = 0 THEN normal(n, i) ELSE 0 END', query => 'normal(n, i)', floor => 0.95);
+
+try_set('inner product, long and short', dims => 24, rows => 6000, metric => 'ip',
+	value => "exp(0.6 * normal(n, 999)) * ($clusters)", floor => 0.95);
+try_set('inner product, planted', dims => 16, rows => 6000, metric => 'ip',
+	value => 'CASE WHEN n % 100 = 0 THEN (i > 8)::integer * abs(normal(n, i))
+	          WHEN i > 8 THEN -abs(normal(n, i)) ELSE 5 * normal(n, i) END',
+	query => '(i > 8)::integer * abs(normal(n, i))', floor => 0.95);
 
 # As many directions as dimensions
 my $said = try_set('no clusters', dims => 64, rows => 24000, value => 'normal(n, i)', floor => 0.4);

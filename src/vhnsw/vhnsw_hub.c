@@ -1,0 +1,223 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_hub.c
+ *	  Elements that join a leaf for their length, under inner product.
+ *
+ * What has a large product with the members of a leaf may point elsewhere, if
+ * it is long.  So the elements that have the largest product with the centroid
+ * of a leaf are added to its members.  See README, section "Blocked build".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/float.h"
+
+#include "vhnsw/vhnsw_block.h"
+#include "vhnsw/vhnsw_hub.h"
+#include "vhnsw/vhnsw_join.h"
+
+/* Elements packed at a time, and leaves they are compared with for that. */
+#define ROWS_AT_ONCE 64
+#define LEAVES_AT_ONCE 256
+
+/* Of all that are divided, at most this share joins each leaf. */
+#define HUBS_SHARE 8
+
+/* Find the hubs of some leaves. */
+typedef struct HubsJob
+{
+	uint32		n;
+	const uint32 *members;		/* NULL in a whole crew */
+	uint32		k;
+	VhnswMemory centroids;
+	VhnswHubs	hubs;
+} HubsJob;
+
+/* What a centroid has met. */
+typedef struct Meeting
+{
+	int			places;			/* how many are wanted */
+	int			count;
+	VhnswKey   *keys;			/* 2 * places, in no order */
+	float	   *limit;			/* larger ones are not wanted */
+} Meeting;
+
+static void attach_hubs(VhnswCrew *crew, VhnswHubs *hubs, uint32 k);
+static void meet(const HubsJob *job, const VhnswGraph *graph,
+				 const VhnswBlock *centroids, uint32 first_leaf,
+				 uint32 num_leaves, Meeting *meetings, float *limits);
+static void compare_rows(const VhnswBlock *rows, uint32 first,
+						 const VhnswBlock *centroids, uint32 first_leaf,
+						 uint32 num_leaves, Meeting *meetings, float *limits);
+
+/* Memory for each leaf. */
+Size
+VhnswHubsBytes(void)
+{
+	return VHNSW_HUBS_OF_LEAF * sizeof(uint32) + sizeof(int);
+}
+
+/*
+ * VhnswFindHubs
+ *		Find those elements that join each of k leaves.
+ *
+ * 'chosen' tells the leaves that an element is in anyway, 'overlap' for each.
+ * 'centroids' is a block of k directions.  The caller frees the hubs' memory.
+ */
+void
+VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
+			  const VhnswMemory *centroids, uint32 k, const uint32 *chosen,
+			  int overlap, VhnswHubs *hubs)
+{
+	HubsJob		job = {.n = n,.members = members,.k = k,.centroids = *centroids};
+
+	hubs->places = Min(VHNSW_HUBS_OF_LEAF, n / HUBS_SHARE + 1);
+	hubs->memory = VhnswCrewAlloc(crew, (Size) k * hubs->places * sizeof(uint32) +
+								  k * sizeof(int));
+	attach_hubs(crew, hubs, k);
+	job.hubs = *hubs;
+	VhnswCrewRun(crew, VHNSW_JOB_HUBS, &job, sizeof(job),
+				 (k + LEAVES_AT_ONCE - 1) / LEAVES_AT_ONCE);
+
+	for (uint32 leaf = 0; leaf < k; leaf++)
+	{
+		uint32	   *elements = VhnswHubsOf(hubs, leaf);
+		int			found = hubs->counts[leaf];
+
+		hubs->counts[leaf] = 0;
+		for (int i = 0; i < found; i++)
+		{
+			const uint32 *choice = chosen + (Size) elements[i] * overlap;
+			bool		is_new = true;
+
+			for (int j = 0; j < overlap; j++)
+				is_new = is_new && choice[j] != leaf;
+			if (is_new)
+				elements[hubs->counts[leaf]++] = elements[i];
+		}
+	}
+}
+
+static void
+attach_hubs(VhnswCrew *crew, VhnswHubs *hubs, uint32 k)
+{
+	hubs->elements = VhnswCrewAddress(crew, &hubs->memory);
+	hubs->counts = (int *) VhnswHubsOf(hubs, k);
+}
+
+/* Job: compare all elements with some centroids. */
+void
+VhnswHubsJob(VhnswCrew *crew, const void *arg)
+{
+	HubsJob		job = *(const HubsJob *) arg;
+	VhnswHubs  *hubs = &job.hubs;
+	Meeting    *meetings = palloc_array(Meeting, LEAVES_AT_ONCE);
+	float	   *limits = palloc_array(float, LEAVES_AT_ONCE);
+	VhnswKey   *keys = palloc_array(VhnswKey,
+									(Size) LEAVES_AT_ONCE * 2 * hubs->places);
+	VhnswBlock	centroids;
+	uint32		chunk;
+
+	attach_hubs(crew, hubs, job.k);
+	VhnswBlockInit(&centroids, VHNSW_BLOCK_DIRECTION, crew->graph->layout.dims,
+				   job.k, VhnswCrewAddress(crew, &job.centroids));
+	centroids.count = job.k;
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		uint32		first = chunk * LEAVES_AT_ONCE;
+		uint32		count = Min(LEAVES_AT_ONCE, job.k - first);
+
+		for (int i = 0; i < LEAVES_AT_ONCE; i++)
+		{
+			limits[i] = i < count ? FLT_MAX : -get_float4_infinity();
+			meetings[i] = (Meeting)
+			{
+				hubs->places, 0, keys + (Size) i * 2 * hubs->places, &limits[i]
+			};
+		}
+		meet(&job, crew->graph, &centroids, first, count, meetings, limits);
+		for (uint32 i = 0; i < count; i++)
+		{
+			uint32	   *elements = VhnswHubsOf(hubs, first + i);
+			int			found = Min(meetings[i].count, hubs->places);
+
+			if (found < meetings[i].count)
+				VhnswSelectKeys(meetings[i].keys, meetings[i].count, found);
+			for (int j = 0; j < found; j++)
+				elements[j] = VhnswKeyId(meetings[i].keys[j]);
+			hubs->counts[first + i] = found;
+		}
+	}
+	pfree(meetings);
+	pfree(limits);
+	pfree(keys);
+}
+
+/* Compare all elements with the centroids of some leaves. */
+static void
+meet(const HubsJob *job, const VhnswGraph *graph, const VhnswBlock *centroids,
+	 uint32 first_leaf, uint32 num_leaves, Meeting *meetings, float *limits)
+{
+	VhnswBlock *rows = VhnswBlockCreate(VHNSW_BLOCK_PRODUCT,
+										graph->layout.dims, ROWS_AT_ONCE);
+
+	for (uint32 first = 0; first < job->n; first += ROWS_AT_ONCE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		VhnswBlockReset(rows);
+		for (uint32 i = first; i < Min(first + ROWS_AT_ONCE, job->n); i++)
+			VhnswBlockAdd(rows, VhnswGraphGetCode(graph, job->members ?
+												  job->members[i] : i));
+		VhnswBlockFinish(rows);
+		compare_rows(rows, first, centroids, first_leaf, num_leaves, meetings,
+					 limits);
+	}
+	VhnswBlockFree(rows);
+}
+
+/* Compare rows, which are the elements from place 'first' on. */
+static void
+compare_rows(const VhnswBlock *rows, uint32 first, const VhnswBlock *centroids,
+			 uint32 first_leaf, uint32 num_leaves, Meeting *meetings,
+			 float *limits)
+{
+	float		distances[DISTANCE_ROWS * DISTANCE_PANEL];
+	float		no_limits[DISTANCE_ROWS];
+
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		no_limits[i] = -get_float4_infinity();
+	for (uint32 row = 0; row < rows->count; row += DISTANCE_ROWS)
+	{
+		for (uint32 leaf = 0; leaf < num_leaves; leaf += DISTANCE_PANEL)
+		{
+			uint64		bits = VhnswBlockCompare(rows, row, no_limits,
+												 centroids, first_leaf + leaf,
+												 limits + leaf, distances);
+
+			while (bits != 0)
+			{
+				int			bit = pg_rightmost_one_pos64(bits);
+				uint32		place = row + bit / DISTANCE_PANEL;
+				Meeting    *meeting = &meetings[leaf + bit % DISTANCE_PANEL];
+
+				bits &= bits - 1;
+				if (place >= rows->count || distances[bit] > *meeting->limit)
+					continue;
+				meeting->keys[meeting->count++] =
+					VhnswMakeKey(distances[bit], first + place);
+				if (meeting->count == 2 * meeting->places)
+				{
+					VhnswSelectKeys(meeting->keys, meeting->count,
+									meeting->places);
+					meeting->count = meeting->places;
+					*meeting->limit =
+						VhnswKeyDistance(VhnswLargestKey(meeting->keys,
+														 meeting->count));
+				}
+			}
+		}
+	}
+}
