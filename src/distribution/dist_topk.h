@@ -24,6 +24,7 @@
 
 #include "distribution/dist_merge.h"
 #include "distribution/dist_placement.h"
+#include "distribution/dist_probe.h"
 #include "distribution/dist_search.h"
 #include "distribution/dist_stats.h"
 #include "distribution/dist_values.h"
@@ -45,7 +46,14 @@ enum
 	/* Further keys of ORDER BY: */
 	DIST_TOPK_TIE_COLUMNS,		/* list of int: columns of the scan tuple */
 	DIST_TOPK_TIE_OPERATORS,	/* list of OIDs of ordering operators */
-	DIST_TOPK_TIE_NULLS_FIRST	/* list of int */
+	DIST_TOPK_TIE_NULLS_FIRST,	/* list of int */
+
+	/* For a table placed by centroid, otherwise both NIL: */
+	DIST_TOPK_PROBE,			/* list of three ints: set of centroids,
+								 * DistProbeOrder, and which of the values
+								 * after DIST_TOPK_FIRST_PARAM is the query
+								 * vector */
+	DIST_TOPK_CELLS				/* list of lists of int, as in DistProbe */
 };
 
 /*
@@ -102,6 +110,7 @@ typedef struct DistTopKPartition
 	DistPartition *place;
 
 	/* of the current search */
+	bool		asked;			/* else there is no answer, and no rows */
 	DistSearchReport report;
 	int			nrows;
 	int			space;			/* rows allocated */
@@ -126,6 +135,8 @@ typedef struct DistTopKWorker
 	int		   *partitions;		/* indexes into DistTopKState.partitions */
 
 	/* of the current search */
+	int			nasked;			/* partitions in the last message */
+	int		   *asked;			/* and which */
 	int64		first;			/* rows it was asked for at first */
 	bool		rest;			/* and then for the rest */
 	int			ntries;			/* servers asked */
@@ -162,6 +173,8 @@ typedef struct DistTopKState
 	DistTopKPartition *partition;
 	int			nworkers;
 	DistTopKWorker *worker;
+	DistProbe  *probe;			/* of a table placed by centroid, or NULL */
+	int			probe_param;	/* the query vector among the parameters */
 
 	/* The current search; its memory is in search_context. */
 	MemoryContext search_context;
@@ -170,6 +183,9 @@ typedef struct DistTopKState
 	List	   *settings;
 	DistMerge	merge;
 	DistSearchCounts counts;
+	int			nasked;			/* partitions asked */
+	int			nuncertain;		/* partitions not asked that may have rows of
+								 * the answer */
 	int			next;			/* next row of it to emit */
 
 	int64		nsearches;		/* searches done, for EXPLAIN */
@@ -187,8 +203,9 @@ extern const CustomScanMethods DistTopKScanMethods;
  * DistTopKPrepare makes the texts and looks up the functions that do not
  * change while the plan runs; it talks to nobody.
  *
- * DistTopKFetch searches all partitions for state->k rows, or the first of
- * them, and fills in their answers.  Called in search_context, with the values
+ * DistTopKFetch searches partitions for state->k rows, or the first of them, and
+ * fills in their answers: the partitions for which 'ask' is set and which were
+ * not asked before.  Called in search_context, with the values
  * of the parameters evaluated.  Raises an error if a partition cannot be
  * searched.
  *
@@ -199,7 +216,7 @@ extern const CustomScanMethods DistTopKScanMethods;
  * the answers, in the current memory context.
  */
 extern void DistTopKPrepare(DistTopKState *state);
-extern void DistTopKFetch(DistTopKState *state);
+extern void DistTopKFetch(DistTopKState *state, const bool *ask);
 extern bool DistTopKFetchRest(DistTopKState *state);
 extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
 							   int column, bool *isnull);

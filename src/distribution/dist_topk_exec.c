@@ -34,6 +34,7 @@ static char *text_of(String *node);
 static void set_up_expressions(DistTopKState *state, CustomScan *scan);
 static void set_up_ties(DistTopKState *state, List *private);
 static void set_up_partitions(DistTopKState *state, List *relids);
+static void set_up_probe(DistTopKState *state, List *probe, List *cells);
 static DistTopKWorker *find_worker(DistTopKState *state,
 								   const DistPartition *place);
 static TupleTableSlot *next_row(ScanState *node);
@@ -42,6 +43,8 @@ static void search(DistTopKState *state);
 static void count_search(DistTopKState *state, instr_time start);
 static int64 rows_wanted(DistTopKState *state);
 static void evaluate_params(DistTopKState *state);
+static void ask_partitions(DistTopKState *state);
+static void choose_partitions(DistTopKState *state, bool *ask);
 static void merge_answers(DistTopKState *state);
 static void certify(DistTopKState *state);
 static int	compare_ties(const DistMergeRow *a, const DistMergeRow *b,
@@ -90,6 +93,8 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	set_up_expressions(state, scan);
 	set_up_ties(state, private);
 	set_up_partitions(state, list_nth(private, DIST_TOPK_PARTITIONS));
+	set_up_probe(state, list_nth(private, DIST_TOPK_PROBE),
+				 list_nth(private, DIST_TOPK_CELLS));
 	DistTopKPrepare(state);
 	state->search_context = AllocSetContextCreate(estate->es_query_cxt,
 												  "distributed search",
@@ -166,10 +171,28 @@ set_up_partitions(DistTopKState *state, List *relids)
 		DistTopKWorker *worker = find_worker(state, place);
 
 		if (worker->partitions == NULL)
+		{
 			worker->partitions = palloc(sizeof(int) * n);
+			worker->asked = palloc(sizeof(int) * n);
+		}
 		worker->partitions[worker->npartitions++] = state->npartitions;
 		state->partition[state->npartitions++].place = place;
 	}
+}
+
+static void
+set_up_probe(DistTopKState *state, List *probe, List *cells)
+{
+	if (probe == NIL)
+		return;
+	state->probe = palloc0(sizeof(DistProbe));
+	state->probe->set = linitial_int(probe);
+	state->probe->order = (DistProbeOrder) lsecond_int(probe);
+	state->probe_param = lthird_int(probe);
+	state->probe->npartitions = state->npartitions;
+	state->probe->cells = palloc(sizeof(List *) * state->npartitions);
+	for (int i = 0; i < state->npartitions; i++)
+		state->probe->cells[i] = list_nth(cells, i);
 }
 
 /* The entry of the partition's worker, made if it is the first there. */
@@ -242,8 +265,7 @@ search(DistTopKState *state)
 		PG_TRY();
 		{
 			evaluate_params(state);
-			DistTopKFetch(state);
-			merge_answers(state);
+			ask_partitions(state);
 			if (!VD_MISTAKE("dist-trust-share"))
 			{
 				if (DistTopKFetchRest(state))
@@ -314,6 +336,45 @@ evaluate_params(DistTopKState *state)
 	}
 }
 
+/* Search the partitions that are to be asked, and merge their answers. */
+static void
+ask_partitions(DistTopKState *state)
+{
+	bool	   *ask = palloc(sizeof(bool) * state->npartitions);
+
+	choose_partitions(state, ask);
+	DistTopKFetch(state, ask);
+	merge_answers(state);
+
+	/* Fewer rows than there may be: ask the other partitions, too. */
+	if (state->nasked < state->npartitions && state->merge.nrows < state->k)
+	{
+		memset(ask, true, sizeof(bool) * state->npartitions);
+		DistTopKFetch(state, ask);
+		merge_answers(state);
+	}
+}
+
+/* Which partitions the search asks at first: all, or the nearest ones. */
+static void
+choose_partitions(DistTopKState *state, bool *ask)
+{
+	const DistTopKParam *param = &state->param[state->probe_param];
+
+	for (int i = 0; i < state->npartitions; i++)
+	{
+		state->partition[i].asked = false;
+		state->partition[i].nrows = 0;
+	}
+	state->nasked = 0;
+	memset(ask, true, sizeof(bool) * state->npartitions);
+	if (state->probe == NULL || DistProbes == 0 || param->isnull ||
+		state->k == DIST_ALL_ROWS)
+		return;
+	state->probe->query = DatumGetVector(param->value);
+	DistProbeChoose(state->probe, ask);
+}
+
 static void
 merge_answers(DistTopKState *state)
 {
@@ -326,6 +387,9 @@ merge_answers(DistTopKState *state)
 		const DistSearchReport *report = &partition->report;
 
 		inputs[i].name = get_rel_name(partition->place->relid);
+		inputs[i].skipped = !partition->asked;
+		if (inputs[i].skipped)
+			continue;
 		inputs[i].echoed = report->k == state->k &&
 			same_strings(report->settings, state->settings);
 		inputs[i].exhausted = report->exhausted;
@@ -343,20 +407,40 @@ merge_answers(DistTopKState *state)
 	DistMergeTopK(&state->merge);
 }
 
-/* An answer that cannot be certified is not given. */
+/*
+ * An answer that cannot be certified is not given, except for partitions that
+ * were not asked because the user said so.  Those are counted, unless all
+ * their rows are provably farther than the last of the answer.
+ */
 static void
 certify(DistTopKState *state)
 {
-	char	   *gap = DistMergeCertify(&state->merge);
+	const DistMerge *merge = &state->merge;
+	char	   *gap = DistMergeCertify(merge);
+	DistMergeKey last = {.isnull = true};
 
-	if (gap == NULL)
-		return;
-	state->counts.not_certified = 1;
-	ereport(ERROR,
-			errcode(ERRCODE_DATA_CORRUPTED),
-			errmsg("answer of a distributed search may be incomplete"),
-			errdetail_internal("%s", gap),
-			errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
+	if (gap != NULL)
+	{
+		state->counts.not_certified = 1;
+		ereport(ERROR,
+				errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("answer of a distributed search may be incomplete"),
+				errdetail_internal("%s", gap),
+				errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
+	}
+
+	if (merge->nrows > 0)
+	{
+		const DistMergeRow *row = &merge->rows[merge->nrows - 1];
+
+		last = merge->inputs[row->input].keys[row->pos];
+	}
+	state->nuncertain = 0;
+	for (int i = 0; i < state->npartitions; i++)
+		if (!state->partition[i].asked &&
+			(last.isnull ||
+			 !DistProbeExcludes(state->probe, i, last.distance)))
+			state->nuncertain++;
 }
 
 /* DistMergeCompareTies: by the keys of ORDER BY behind the distance */

@@ -16,6 +16,7 @@
 
 #include "distribution/dist_topk.h"
 
+static const char *certificate(DistTopKState *state);
 static void explain_order(DistTopKState *state, List *ancestors,
 						  ExplainState *es);
 static char *deparse_column(CustomScan *scan, int column, List *context,
@@ -50,14 +51,29 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 			ExplainPropertyInteger("Rows Wanted", NULL, state->k, es);
 		ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
 
-		/* An answer that is not certified is an error. */
-		ExplainPropertyText("Merge Certified", "yes", es);
+		ExplainPropertyText("Merge Certified", certificate(state), es);
 	}
 
 	ExplainOpenGroup("Worker Groups", "Worker Groups", false, es);
 	for (int i = 0; i < state->nworkers; i++)
 		explain_worker(state, &state->worker[i], analyze, es);
 	ExplainCloseGroup("Worker Groups", "Worker Groups", false, es);
+}
+
+/*
+ * An answer of which more than this cannot be said is an error: all partitions
+ * that were asked returned what they had to.
+ */
+static const char *
+certificate(DistTopKState *state)
+{
+	if (state->nasked == state->npartitions)
+		return "yes";
+	if (state->nuncertain == 0)
+		return psprintf("yes (%d of %d partitions asked, the others are farther)",
+						state->nasked, state->npartitions);
+	return psprintf("no (%d of %d partitions asked, %d more may have nearer rows: vecdist.probes)",
+					state->nasked, state->npartitions, state->nuncertain);
 }
 
 static void
@@ -104,6 +120,7 @@ explain_worker(DistTopKState *state, DistTopKWorker *worker, bool analyze,
 {
 	const DistSearchReport *report = first_report(state, worker);
 
+	analyze = analyze && report != NULL;
 	if (es->format == EXPLAIN_FORMAT_TEXT)
 	{
 		explain_worker_text(state, worker, analyze, es);
@@ -166,6 +183,7 @@ explain_partition(DistTopKPartition *partition, bool analyze, ExplainState *es)
 {
 	const DistSearchReport *report = &partition->report;
 
+	analyze = analyze && partition->asked;
 	ExplainOpenGroup("Partition", NULL, true, es);
 	ExplainPropertyText("Name", get_rel_name(partition->place->relid), es);
 	if (analyze)
@@ -193,7 +211,9 @@ explain_partition_text(DistTopKPartition *partition, bool analyze,
 	appendStringInfoSpaces(es->str, es->indent * 2);
 	appendStringInfo(es->str, "Partition: %s",
 					 quote_identifier(get_rel_name(partition->place->relid)));
-	if (analyze)
+	if (analyze && !partition->asked)
+		appendStringInfoString(es->str, " (not asked)");
+	else if (analyze)
 	{
 		appendStringInfo(es->str, " (rows " INT64_FORMAT ", ",
 						 report->nrows);
@@ -221,9 +241,19 @@ rows_asked(const DistTopKWorker *worker)
 					worker->rest ? " and the rest" : "");
 }
 
-/* Role and position are those of the server, the same for its partitions. */
+/*
+ * Role and position are those of the server, the same for its partitions; NULL
+ * if none was asked.
+ */
 static const DistSearchReport *
 first_report(DistTopKState *state, DistTopKWorker *worker)
 {
-	return &state->partition[worker->partitions[0]].report;
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		DistTopKPartition *partition = &state->partition[worker->partitions[i]];
+
+		if (partition->asked)
+			return &partition->report;
+	}
+	return NULL;
 }

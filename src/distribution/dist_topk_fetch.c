@@ -96,6 +96,8 @@ static void set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
 						  StringInfo definitions);
 static char *statement_text(DistTopKState *state, const char *definitions);
 static char *answer_columns(const char *definitions);
+static void choose_partitions(DistTopKState *state, DistTopKWorker *worker,
+							  const bool *ask);
 static void choose_first(DistTopKState *state);
 static int	ask_workers(DistTopKState *state, const Message *message,
 						DistTopKWorker **workers, int nworkers, bool first);
@@ -249,7 +251,7 @@ answer_columns(const char *definitions)
  */
 
 void
-DistTopKFetch(DistTopKState *state)
+DistTopKFetch(DistTopKState *state, const bool *ask)
 {
 	DistTopKWorker **workers;
 	int			nworkers = 0;
@@ -260,7 +262,9 @@ DistTopKFetch(DistTopKState *state)
 	workers = palloc(sizeof(DistTopKWorker *) * state->nworkers);
 	for (int i = 0; i < state->nworkers; i++)
 	{
-		if (OidIsValid(state->worker[i].serverid))
+		choose_partitions(state, &state->worker[i], ask);
+		if (OidIsValid(state->worker[i].serverid) &&
+			state->worker[i].nasked > 0)
 		{
 			workers[nworkers++] = &state->worker[i];
 			state->worker[i].ntries = 0;
@@ -276,6 +280,24 @@ DistTopKFetch(DistTopKState *state)
 		nworkers = ask_workers(state, message, workers, nworkers, first);
 		first = false;
 	} while (nworkers > 0);
+}
+
+/* Note which of a worker's partitions the next message asks. */
+static void
+choose_partitions(DistTopKState *state, DistTopKWorker *worker,
+				  const bool *ask)
+{
+	worker->nasked = 0;
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		int			p = worker->partitions[i];
+
+		if (!ask[p] || state->partition[p].asked)
+			continue;
+		worker->asked[worker->nasked++] = p;
+		state->partition[p].asked = true;
+		state->nasked++;
+	}
 }
 
 /*
@@ -470,9 +492,9 @@ address_message(const Message *message, DistTopKState *state,
 	const char **values = palloc(sizeof(char *) * message->n);
 	List	   *names = NIL;
 
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
-		DistPartition *place = state->partition[worker->partitions[i]].place;
+		DistPartition *place = state->partition[worker->asked[i]].place;
 
 		names = lappend(names,
 						quote_qualified_identifier(place->remote_schema,
@@ -580,9 +602,9 @@ partition_list(DistTopKState *state, DistTopKWorker *worker)
 	StringInfoData names;
 
 	initStringInfo(&names);
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
-		DistPartition *place = state->partition[worker->partitions[i]].place;
+		DistPartition *place = state->partition[worker->asked[i]].place;
 
 		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "",
 						 get_rel_name(place->relid));
@@ -606,15 +628,15 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 			int round, const DistMergeKey *bound)
 {
 	int			ntuples = PQntuples(result);
-	int			nrows = ntuples - worker->npartitions;
+	int			nrows = ntuples - worker->nasked;
 
 	if (PQresultStatus(result) != PGRES_TUPLES_OK || nrows < 0 ||
 		PQnfields(result) < ANS_FIRST_COLUMN)
 		bad_answer(worker);
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
+		&state->partition[worker->asked[i]];
 
 		partition->answer[round] = result;
 		if (round == 0)
@@ -638,13 +660,13 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 	state->counts.rows_received += nrows;
 	state->counts.bytes_received += bytes_of_rows(result, ntuples);
 
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		int			row = nrows + i;
 		DistTopKPartition *partition = answering_partition(state, worker,
 														   result, row);
 
-		if (partition != &state->partition[worker->partitions[i]] ||
+		if (partition != &state->partition[worker->asked[i]] ||
 			read_int32(result, row, ANS_POS) != -1 ||
 			PQgetisnull(result, row, ANS_REPORT))
 			bad_answer(worker);
@@ -684,10 +706,10 @@ check_bounds(DistTopKState *state, DistTopKWorker *worker,
 
 	if (told != NULL)
 		limit = *told;
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
+		&state->partition[worker->asked[i]];
 
 		if (partition->nrows > 0 &&
 			(!has_limit || DistMergeCompareKeys(&partition->keys[partition->nrows - 1],
@@ -697,10 +719,10 @@ check_bounds(DistTopKState *state, DistTopKWorker *worker,
 			has_limit = true;
 		}
 	}
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistSearchReport *report =
-		&state->partition[worker->partitions[i]].report;
+		&state->partition[worker->asked[i]].report;
 
 		if (report->bounded &&
 			(!has_limit || DistMergeCompareKeys(&report->bound, &limit) > 0))
@@ -716,9 +738,9 @@ answering_partition(DistTopKState *state, DistTopKWorker *worker,
 	int			part = PQgetisnull(result, row, ANS_PART) ? -1 :
 	read_int32(result, row, ANS_PART);
 
-	if (part < 0 || part >= worker->npartitions)
+	if (part < 0 || part >= worker->nasked)
 		bad_answer(worker);
-	return &state->partition[worker->partitions[part]];
+	return &state->partition[worker->asked[part]];
 }
 
 /* Make room for one more row, and set its key. */
@@ -796,7 +818,8 @@ search_here(void *arg)
 
 	for (int i = 0; i < state->nworkers; i++)
 	{
-		if (!OidIsValid(state->worker[i].serverid))
+		if (!OidIsValid(state->worker[i].serverid) &&
+			state->worker[i].nasked > 0)
 			search_own_partitions(state, &state->worker[i]);
 	}
 }
@@ -815,8 +838,8 @@ search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 	DistSearch	search = {0};
 	LocalRows	rows = {.state = state,.worker = worker,
 	.context = CurrentMemoryContext};
-	char	  **names = palloc(sizeof(char *) * worker->npartitions);
-	Oid		   *owners = palloc(sizeof(Oid) * worker->npartitions);
+	char	  **names = palloc(sizeof(char *) * worker->nasked);
+	Oid		   *owners = palloc(sizeof(Oid) * worker->nasked);
 	DistSearchRun *run;
 	TupleDesc	desc;
 
@@ -837,10 +860,10 @@ search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 		search.param_nulls[i] = state->param[i].isnull ? 'n' : ' ';
 	}
 
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
+		&state->partition[worker->asked[i]];
 		DistPartition *place = partition->place;
 
 		partition->answer[0] = NULL;
@@ -851,14 +874,14 @@ search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 	}
 
 	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-	run = DistSearchOpen(&search, worker->npartitions, names, owners);
+	run = DistSearchOpen(&search, worker->nasked, names, owners);
 	desc = CreateTupleDescCopy(DistSearchGetDesc(run));
 	if (!DistSearchFetch(run, state->k, NULL, keep_row, &rows))
 		elog(ERROR, "search of partitions is not open");
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
+		&state->partition[worker->asked[i]];
 
 		partition->desc = desc;
 		partition->report = *DistSearchGetReport(run, i);
@@ -887,7 +910,7 @@ keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	LocalRows  *rows = arg;
 	DistTopKPartition *partition =
-	&rows->state->partition[rows->worker->partitions[part]];
+	&rows->state->partition[rows->worker->asked[part]];
 	MemoryContext oldcontext = MemoryContextSwitchTo(rows->context);
 	DistMergeKey key;
 	Datum		distance;

@@ -54,6 +54,7 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
+#include "distribution/dist_centroid.h"
 #include "distribution/dist_deparse.h"
 #include "distribution/dist_fdw.h"
 #include "distribution/dist_topk.h"
@@ -70,6 +71,10 @@ typedef struct TopKQuery
 	Oid			relid;			/* the table */
 	Index		varno;			/* and its index in the range table */
 	List	   *partitions;		/* OIDs of the live leaves */
+	int			set;			/* of centroids that places rows, or 0 */
+	Node	   *placed_by;		/* then the expression it is applied to */
+	List	   *cells;			/* and of each leaf, the list of its centroids */
+	List	   *probe;			/* DIST_TOPK_PROBE */
 	bool		has_foreign;	/* some of them live on a worker */
 	bool		hashed;			/* rows are placed by hash on all levels */
 	Expr	   *distance;		/* the expression the query orders by */
@@ -112,7 +117,10 @@ static bool remark_why_not(PlannerInfo *root, RelOptInfo *rel,
 						   const char *why);
 static bool is_base_table(PlannerInfo *root, RelOptInfo *rel);
 static void collect_partitions(PlannerInfo *root, RelOptInfo *rel,
-							   TopKQuery *query);
+							   List *cells, TopKQuery *query);
+static void find_placing_set(RelOptInfo *rel, TopKQuery *query);
+static List *cells_of_partition(RelOptInfo *rel, int part);
+static void examine_probe(OpExpr *distance, Node *vector, TopKQuery *query);
 static const char *examine_shape(PlannerInfo *root);
 static const char *examine_distance(PlannerInfo *root, TopKQuery *query);
 static const char *deparse_distance(OpExpr *distance, ListCell *vector,
@@ -174,7 +182,8 @@ add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 	query.relid = planner_rt_fetch(input_rel->relid, root)->relid;
 	query.varno = input_rel->relid;
 	query.hashed = true;
-	collect_partitions(root, input_rel, &query);
+	find_placing_set(input_rel, &query);
+	collect_partitions(root, input_rel, NIL, &query);
 	if (!query.has_foreign)
 		return;
 	why = enable_topk ? examine_query(root, input_rel, &query) :
@@ -286,12 +295,41 @@ is_base_table(PlannerInfo *root, RelOptInfo *rel)
 		 (rte->relkind == RELKIND_PARTITIONED_TABLE && rte->inh));
 }
 
+/* Are rows placed by nearest_centroid(something, set), and nothing else? */
+static void
+find_placing_set(RelOptInfo *rel, TopKQuery *query)
+{
+	if (rel->part_scheme != NULL && rel->part_scheme->partnatts == 1 &&
+		rel->part_scheme->strategy == PARTITION_STRATEGY_LIST &&
+		list_length(rel->partexprs[0]) == 1)
+		(void) DistIsNearestCentroid(linitial(rel->partexprs[0]),
+									 &query->placed_by, &query->set);
+}
+
+/*
+ * The centroids whose rows a partition of the table holds; NIL for a default
+ * partition.  Rows without a vector, which also belong somewhere, have no
+ * distance.
+ */
+static List *
+cells_of_partition(RelOptInfo *rel, int part)
+{
+	List	   *cells = NIL;
+
+	for (int i = 0; i < rel->boundinfo->ndatums; i++)
+		if (rel->boundinfo->indexes[i] == part)
+			cells = lappend_int(cells,
+								DatumGetInt32(rel->boundinfo->datums[i][0]));
+	return cells;
+}
+
 /*
  * Collect the leaves that the planner did not exclude, in the order of their
- * bounds.
+ * bounds.  'cells' are the centroids of 'rel', if it is below the table.
  */
 static void
-collect_partitions(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
+collect_partitions(PlannerInfo *root, RelOptInfo *rel, List *cells,
+				   TopKQuery *query)
 {
 	RangeTblEntry *rte = planner_rt_fetch(rel->relid, root);
 	int			i = -1;
@@ -303,6 +341,7 @@ collect_partitions(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
 	if (rte->relkind != RELKIND_PARTITIONED_TABLE)
 	{
 		query->partitions = lappend_oid(query->partitions, rte->relid);
+		query->cells = lappend(query->cells, cells);
 		if (DistIsForeignPartition(rte->relid))
 			query->has_foreign = true;
 		return;
@@ -310,7 +349,10 @@ collect_partitions(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
 	if (rel->boundinfo->strategy != PARTITION_STRATEGY_HASH)
 		query->hashed = false;
 	while ((i = bms_next_member(rel->live_parts, i)) >= 0)
-		collect_partitions(root, rel->part_rels[i], query);
+		collect_partitions(root, rel->part_rels[i],
+						   query->set != 0 && rel->relid == query->varno ?
+						   cells_of_partition(rel, i) : cells,
+						   query);
 }
 
 /*
@@ -415,7 +457,26 @@ deparse_distance(OpExpr *distance, ListCell *vector, TopKQuery *query)
 		if (equal(lfirst(lc), param))
 			lfirst(lc) = value;
 	}
+	examine_probe((OpExpr *) query->distance, value, query);
 	return NULL;
+}
+
+/*
+ * Are rows ordered by the distance of that which places them?  Then a search
+ * may ask the nearest partitions only.
+ */
+static void
+examine_probe(OpExpr *distance, Node *vector, TopKQuery *query)
+{
+	DistProbeOrder order;
+	int			param = 0;
+
+	if (query->set == 0 || !list_member(distance->args, query->placed_by) ||
+		!DistProbeFindOrder(distance->opno, &order))
+		return;
+	while (!equal(list_nth(query->params, param), vector))
+		param++;
+	query->probe = list_make3_int(query->set, order, param);
 }
 
 /*
@@ -606,8 +667,11 @@ plan_private(Oid userid, TopKQuery *query)
 								  text_node(query->distance_text),
 								  text_node(query->tie_text),
 								  text_node(query->filter_text)),
-					   list_make4(makeBoolean(query->hashed), columns,
-								  operators, nulls_first));
+					   lappend(lappend(list_make4(makeBoolean(query->hashed),
+												  columns, operators,
+												  nulls_first),
+									   query->probe),
+							   query->probe != NIL ? query->cells : NIL));
 }
 
 static String *

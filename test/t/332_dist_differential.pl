@@ -1,6 +1,6 @@
 # Random distributed tables and random searches give the exact answer.
 #
-# Each round makes a distributed table: partitioned by hash, list or range, 1 to
+# Each round makes a distributed table: placed by hash, list, range or centroid, 1 to
 # 16 partitions on 1 to 4 workers, indexed for one of the metrics or not at all,
 # often so skewed that one worker holds most rows.  Vectors have few different
 # coordinates, so that equal distances, zero vectors and equal vectors are
@@ -105,15 +105,39 @@ sub make_table
 	my @workers    = map { "w$_" } 1 .. $nworkers;
 	my $list       = join ',', map { "'$_'" } @workers;
 	my $partitions = random_between(1, 16);
-	my $strategy   = pick(qw(HASH HASH HASH LIST RANGE));
+	my $strategy   = pick(qw(HASH HASH HASH LIST RANGE CENTROID));
 	my $key        = $strategy eq 'RANGE' ? 'id' : $strategy eq 'LIST' ? 'cat' : pick(qw(id cat));
 	my $metric     = pick(qw(none l2 l2 ip cosine l1));
 	my $rows       = pick(0, 20, 500, 900);
 	my $skew       = pick(0, 0.5, 0.95);
-	my $sql = "DROP TABLE IF EXISTS searched, reference;
-	    CREATE TABLE searched (id bigint NOT NULL, cat int, v vector($dims)) PARTITION BY $strategy ($key);\n";
+	my $by  = "$strategy ($key)";
+	my $sql = "DROP TABLE IF EXISTS searched, reference;\n";
 
-	if ($strategy eq 'HASH')
+	if ($strategy eq 'CENTROID')
+	{
+		my $metric = pick(qw(l2 cosine));
+		my %different;
+
+		foreach my $v (map { vector() } 1 .. $partitions)
+		{
+			my @x    = $v =~ /[-.\d]+/g;
+			my $norm = $metric eq 'l2' ? 1 : sqrt($x[0]**2 + $x[1]**2 + $x[2]**2);
+
+			$different{ join ' ', map { sprintf '%.5f', $_ / $norm } @x } = $v if $norm > 0;
+		}
+		my @centroids = %different ? map { $different{$_} } sort keys %different : ('[1,2,3]');
+
+		$partitions = @centroids;
+		$by = "LIST (vecdist.nearest_centroid(v, " . $coordinator->safe_psql('postgres',
+			"SELECT vecdist.create_centroids('random', ARRAY['" . join("','", @centroids) . "']::vector[], '$metric')") . '))';
+	}
+	$sql .= "CREATE TABLE searched (id bigint NOT NULL, cat int, v vector($dims)) PARTITION BY $by;\n";
+
+	if ($strategy eq 'CENTROID')
+	{
+		$sql .= "SELECT vecdist.create_distributed_table('searched', workers => ARRAY[$list]);\n";
+	}
+	elsif ($strategy eq 'HASH')
 	{
 		$sql .= "SELECT vecdist.create_distributed_table('searched', $partitions, ARRAY[$list]);\n";
 	}
@@ -146,7 +170,7 @@ sub make_table
 		$sql .= "DELETE FROM $table WHERE id % 7 = 3;\n" if $rows > 20;
 	}
 	$coordinator->safe_psql('postgres', $sql);
-	return "$strategy ($key), $partitions partitions on $nworkers workers, $rows rows, skew $skew, index $metric";
+	return "$by, $partitions partitions on $nworkers workers, $rows rows, skew $skew, index $metric";
 }
 
 # ----------------------------------------------------------------------
