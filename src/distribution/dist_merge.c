@@ -98,8 +98,6 @@ DistMergeFindGap(const DistMerge *merge, int index)
 	DistMergeRow next = {.input = index};
 	const DistMergeRow *last;
 
-	if (input->skipped)
-		return NULL;
 	if (!input->echoed)
 		return psprintf("Partition \"%s\" did not search with the number of rows and the settings it was sent.",
 						input->name);
