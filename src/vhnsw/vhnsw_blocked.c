@@ -193,6 +193,9 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	job.incoming = collect_incoming(crew, join);
 	run_chooser(crew, VHNSW_JOB_CHOOSE_AGAIN, &job);
 
+	/* Zero would say that it is not known. */
+	graph->list_recall = (float) recall;
+
 	/* Keys have become lists. */
 	VhnswGraphSetLists(graph, crew, &join->lists, 2 * join->key_places);
 	VhnswCrewFree(crew, &job.incoming);

@@ -182,7 +182,7 @@ check_metapage(VhnswCheck *check)
 {
 	VhnswMetaPageData meta = VhnswGetCache(check->index)->meta;
 
-	if (meta.unused != 0 || meta.pending_head != 0 ||
+	if (meta.unused != 0 || meta.unused2 != 0 || meta.pending_head != 0 ||
 		meta.pending_tail != 0 || meta.pending_count != 0 ||
 		meta.filter_format != 0)
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
@@ -195,6 +195,9 @@ check_metapage(VhnswCheck *check)
 		!isfinite(meta.free_slots) || meta.free_slots < 0)
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
 						 "the planner's counts are not valid");
+	if (!(meta.list_recall >= 0 && meta.list_recall <= 1))
+		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
+						 "the recall of the build's lists is not valid");
 	if (!(meta.edge_energy >= 0 && meta.edge_energy <= 1) ||
 		(meta.edge_dims == 0 && meta.pca_block != 0))
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,

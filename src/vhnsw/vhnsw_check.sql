@@ -18,6 +18,7 @@ CREATE FUNCTION vhnsw_info(
     OUT zero_rows bigint, OUT extreme_rows bigint, OUT elements bigint,
     OUT tombstones bigint, OUT free_slots bigint, OUT unreachable bigint,
     OUT entries integer, OUT links_per_element double precision,
+    OUT list_recall double precision,
     OUT bytes_per_row double precision, OUT advice text) RETURNS record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vhnsw_info(regclass) IS 'parameters, counts and advice about a vhnsw index';

@@ -53,6 +53,7 @@ typedef struct VhnswGraph
 	VhnswMemory order_memory;
 	uint32	   *order;			/* elements in the order of linking */
 	uint32		nentries;		/* order[0 .. nentries) are the entries */
+	float		list_recall;	/* of candidates, by blocks; 0 = unknown */
 } VhnswGraph;
 
 /* Bundles that were allocated together. */

@@ -34,7 +34,7 @@
 
 VECDIST_FUNCTION_INFO_V1(vhnsw_info);
 
-#define INFO_COLUMNS 26
+#define INFO_COLUMNS 27
 
 /* Below this many elements a mean would not be worth a REINDEX. */
 #define MANY_ELEMENTS 1000
@@ -169,6 +169,8 @@ vhnsw_info(PG_FUNCTION_ARGS)
 	nulls[i] = counts.elements == 0;
 	values[i++] = Float8GetDatum((double) counts.links /
 								 Max(counts.elements, 1));
+	nulls[i] = meta.list_recall == 0;
+	values[i++] = Float8GetDatum(meta.list_recall);
 	nulls[i] = counts.rows == 0;
 	values[i++] = Float8GetDatum(bytes / Max(counts.rows, 1));
 	nulls[i] = advice == NULL;

@@ -136,7 +136,9 @@ typedef struct VhnswMetaPageData
 	float8		tombstones;		/* likewise */
 	float8		free_slots;		/* likewise */
 	uint16		dims_high;		/* the upper half of dims */
-	char		reserved[38];
+	uint16		unused2;
+	float4		list_recall;	/* of the blocked build; 0 = unknown */
+	char		reserved[32];
 } VhnswMetaPageData;
 
 typedef VhnswMetaPageData *VhnswMetaPage;

@@ -241,6 +241,7 @@ write_meta(Writer *writer, uint64 seed)
 	meta->mean_block = writer->mean_block;
 	meta->pca_block = writer->pca_block;
 	meta->edge_energy = writer->sketches->energy;
+	meta->list_recall = graph->list_recall;
 	meta->entry_block = writer->entry_pages > 0 ? writer->entry_block : 0;
 	meta->entry_count = graph->nentries;
 	meta->elements = graph->count;

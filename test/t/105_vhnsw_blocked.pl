@@ -70,6 +70,11 @@ SQL
 		'', "$name: vhnsw_check");
 	is($server->safe_psql('postgres', q{SELECT unreachable FROM vhnsw_info('items_v')}),
 		0, "$name: all reachable");
+
+	# What the build said is what the index keeps.
+	my ($percent) = $notices =~ /lists of index "items_v" hold (\S+) % of the exact neighbors/;
+	is($server->safe_psql('postgres', q{SELECT round(100 * list_recall::numeric, 1) FROM vhnsw_info('items_v')}),
+		$percent, "$name: recall of lists");
 	return $notices;
 }
 
