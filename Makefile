@@ -159,8 +159,10 @@ bench-planner: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_planner.py
 bench-types: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_types.py
+bench-sharding: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_sharding.py
 
-.PHONY: bench-build bench-index bench-kernels bench-single bench-planner bench-types
+.PHONY: bench-build bench-index bench-kernels bench-single bench-planner bench-types bench-sharding
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -179,7 +181,7 @@ help:
 	@echo 'make format check-format lay out the source'
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
-	@echo 'make bench-kernels bench-single bench-index bench-planner bench-types'
+	@echo 'make bench-kernels bench-single bench-index bench-planner bench-types bench-sharding'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help

@@ -37,7 +37,7 @@ def say(text):
 class Server:
     """A private server below 'scratch', with vecdist and perhaps pgvector."""
 
-    def __init__(self, scratch):
+    def __init__(self, scratch, settings=()):
         self.scratch = scratch
         self.data = os.path.join(scratch, "data")
         self.bin = subprocess.run(
@@ -57,7 +57,7 @@ class Server:
                 "max_parallel_maintenance_workers = 0",
                 "autovacuum = off",
                 "jit = off",
-                "max_wal_size = 8GB", "")))
+                "max_wal_size = 8GB", *settings, "")))
 
     def add_pgvector(self):
         """Lay a peer's files over the copied installation, if there are any."""
@@ -105,8 +105,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def private_server():
-    """A running Server, which is gone afterwards with all its files."""
+def private_server(*settings):
+    """A running Server with more settings, gone afterwards with all its files."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scratch = tempfile.mkdtemp(prefix="vecdist-bench-")
     user = subprocess.run([os.path.join(ROOT, "dev/as-user"), "--name"], check=True,
@@ -117,7 +117,7 @@ def private_server():
 
     server = None
     try:
-        server = Server(scratch)
+        server = Server(scratch, settings)
         server.start()
         yield server
     finally:

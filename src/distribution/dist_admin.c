@@ -44,6 +44,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "distribution/dist_centroid.h"
 #include "distribution/dist_cluster.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_init.h"
@@ -381,6 +382,7 @@ vecdist_leave_cluster(PG_FUNCTION_ARGS)
 												  DistRelationName(relid)));
 	}
 	DistRunLocally(statements);
+	DistForgetCentroids();
 	foreach(lc, DistWorkers())
 		drop_worker(GetForeignServer(lfirst_oid(lc))->servername);
 	DistRunLocally(list_make1("DELETE FROM vecdist.local_worker"));
@@ -692,13 +694,14 @@ array_as_text(Datum array)
 	return OidOutputFunctionCall(output, array);
 }
 
-/* Create the distributed tables on a new worker. */
+/* Create the sets of centroids and the distributed tables on a new worker. */
 static void
 send_tables(Oid new_worker)
 {
 	DistScript *script = DistMakeScripts(list_make1_oid(new_worker));
 	ListCell   *lc;
 
+	script->statements = DistCentroidStatements();
 	foreach(lc, DistListedTables())
 	{
 		Oid			relid = lfirst_oid(lc);

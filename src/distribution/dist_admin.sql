@@ -85,11 +85,12 @@ COMMENT ON FUNCTION vecdist.leave_cluster()
 -- Distributed tables
 
 CREATE FUNCTION vecdist.create_distributed_table(relation regclass,
-    partitions integer DEFAULT NULL, workers text[] DEFAULT NULL) RETURNS void
+    partitions integer DEFAULT NULL, workers text[] DEFAULT NULL,
+    strategy text DEFAULT NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'vecdist_create_distributed_table'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION vecdist.create_distributed_table(regclass, integer, text[])
-    IS 'make a partitioned table exist on all servers and spread hash partitions over workers';
+COMMENT ON FUNCTION vecdist.create_distributed_table(regclass, integer, text[], text)
+    IS 'make a partitioned table exist on all servers and spread partitions over workers';
 
 CREATE FUNCTION vecdist.create_partition(relation regclass, partition text,
     bound text, worker text) RETURNS void
@@ -113,7 +114,7 @@ REVOKE ALL ON FUNCTION
     vecdist.check_worker(text, text, text),
     vecdist.forget_worker(text),
     vecdist.leave_cluster(),
-    vecdist.create_distributed_table(regclass, integer, text[]),
+    vecdist.create_distributed_table(regclass, integer, text[], text),
     vecdist.create_partition(regclass, text, text, text),
     vecdist.drop_partition(regclass, boolean)
     FROM PUBLIC;

@@ -41,13 +41,12 @@
 
 bool		DistEnableDdlPropagation = true;
 
-static Oid	own_table(const char *name);
 static SysScanDesc begin_list_scan(Relation list, Oid relid);
 
 bool
 DistTableIsListed(Oid relid)
 {
-	Oid			listid = own_table(LIST_NAME);
+	Oid			listid = DistOwnTable(LIST_NAME);
 	Relation	list;
 	SysScanDesc scan;
 	bool		found;
@@ -66,7 +65,7 @@ DistTableIsListed(Oid relid)
 void
 DistListTable(Oid relid)
 {
-	Relation	list = table_open(own_table(LIST_NAME), RowExclusiveLock);
+	Relation	list = table_open(DistOwnTable(LIST_NAME), RowExclusiveLock);
 	Datum		values[1] = {ObjectIdGetDatum(relid)};
 	bool		nulls[1] = {false};
 
@@ -79,7 +78,7 @@ DistListTable(Oid relid)
 void
 DistUnlistTable(Oid relid)
 {
-	Relation	list = table_open(own_table(LIST_NAME), RowExclusiveLock);
+	Relation	list = table_open(DistOwnTable(LIST_NAME), RowExclusiveLock);
 	SysScanDesc scan = begin_list_scan(list, relid);
 	HeapTuple	tuple;
 
@@ -92,7 +91,7 @@ DistUnlistTable(Oid relid)
 List *
 DistListedTables(void)
 {
-	Oid			listid = own_table(LIST_NAME);
+	Oid			listid = DistOwnTable(LIST_NAME);
 	List	   *result = NIL;
 	Relation	list;
 	SysScanDesc scan;
@@ -136,7 +135,7 @@ DistListedRoot(Oid relid)
 char *
 DistLocalWorker(void)
 {
-	Oid			localid = own_table(LOCAL_NAME);
+	Oid			localid = DistOwnTable(LOCAL_NAME);
 	char	   *name = NULL;
 	Relation	local;
 	SysScanDesc scan;
@@ -185,7 +184,7 @@ DistRequireCoordinator(const char *funcname)
 void
 DistLockCluster(LOCKMODE lockmode)
 {
-	LockRelationOid(own_table(LIST_NAME), lockmode);
+	LockRelationOid(DistOwnTable(LIST_NAME), lockmode);
 }
 
 DistScript *
@@ -280,8 +279,8 @@ DistRunLocally(List *statements)
  * Oid of one of our tables, InvalidOid where the extension is not created:
  * without it, the schema and tables of these names would be somebody else's.
  */
-static Oid
-own_table(const char *name)
+Oid
+DistOwnTable(const char *name)
 {
 	Oid			nspid;
 

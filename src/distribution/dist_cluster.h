@@ -35,6 +35,12 @@ extern List *DistListedTables(void);
  */
 extern Oid	DistListedRoot(Oid relid);
 
+/*
+ * A table of the extension in its schema vecdist; InvalidOid where the
+ * extension is not created.
+ */
+extern Oid	DistOwnTable(const char *name);
+
 /* Name of the worker that this server is, or NULL on a coordinator. */
 extern char *DistLocalWorker(void);
 

@@ -17,6 +17,7 @@
 #include "distribution/dist_fdw.h"
 #include "distribution/dist_init.h"
 #include "distribution/dist_limit.h"
+#include "distribution/dist_probe.h"
 #include "distribution/dist_stats.h"
 #include "distribution/dist_topk.h"
 
@@ -75,6 +76,7 @@ DistInit(void)
 	DistLimitInit();
 	DistStatsInit();
 	DistCheckQueryInit();
+	DistProbeInit();
 	DistTopKInit();
 	DistDdlInit();
 }

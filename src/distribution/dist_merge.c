@@ -98,6 +98,8 @@ DistMergeFindGap(const DistMerge *merge, int index)
 	DistMergeRow next = {.input = index};
 	const DistMergeRow *last;
 
+	if (input->skipped)
+		return NULL;
 	if (!input->echoed)
 		return psprintf("Partition \"%s\" did not search with the number of rows and the settings it was sent.",
 						input->name);

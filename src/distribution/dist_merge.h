@@ -26,6 +26,8 @@ typedef struct DistMergeKey
 typedef struct DistMergeInput
 {
 	const char *name;			/* of the partition, for reasons */
+	bool		skipped;		/* it was not asked; the caller says what that
+								 * means */
 	bool		echoed;			/* it repeated K and the settings as sent */
 	bool		exhausted;		/* it says there are no more rows than these */
 	bool		bounded;		/* it says that all others are farther than

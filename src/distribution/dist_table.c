@@ -47,6 +47,7 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
+#include "distribution/dist_centroid.h"
 #include "distribution/dist_cluster.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_placement.h"
@@ -57,6 +58,14 @@
 
 #define PARTITIONS_PER_WORKER 4 /* by default: room to add workers later */
 #define MAX_PARTITIONS 1024
+
+/* The partitions that a new distributed table gets. */
+typedef struct Layout
+{
+	int			npartitions;
+	char	  **bounds;
+	Oid		   *homes;			/* their workers */
+} Layout;
 
 VECDIST_FUNCTION_INFO_V1(vecdist_create_distributed_table);
 VECDIST_FUNCTION_INFO_V1(vecdist_create_partition);
@@ -71,9 +80,13 @@ static void refuse_feature(Relation rel, const char *detail,
 static List *choose_workers(ArrayType *names);
 static Oid	worker_by_name(const char *name);
 static int	compare_worker_names(const ListCell *a, const ListCell *b);
-static int	count_partitions(Relation rel, bool given, int partitions,
-							 bool workers_given, int nworkers);
-static void create_everywhere(Oid relid, int npartitions, List *homes);
+static int	check_strategy(Relation rel, const char *wanted);
+static Layout *lay_out(Relation rel, bool given, int partitions,
+					   bool workers_given, List *workers, int set);
+static Layout *lay_out_hash(bool given, int partitions, List *workers);
+static Layout *lay_out_centroids(int set, List *workers);
+static Layout *make_layout(int npartitions);
+static void create_everywhere(Oid relid, const Layout *layout);
 static DistRequest *ask_workers(DistScript *scripts, int nscripts,
 								const char *sql);
 static void check_environment(DistRequest *request);
@@ -86,7 +99,7 @@ static Oid	create_local_partition(Oid parent, const char *schema,
 								   const char *worker);
 
 /*
- * vecdist.create_distributed_table(relation, partitions, workers)
+ * vecdist.create_distributed_table(relation, partitions, workers, strategy)
  */
 Datum
 vecdist_create_distributed_table(PG_FUNCTION_ARGS)
@@ -94,7 +107,8 @@ vecdist_create_distributed_table(PG_FUNCTION_ARGS)
 	Oid			relid;
 	Relation	rel;
 	List	   *workers;
-	int			npartitions;
+	Layout	   *layout;
+	int			set;
 
 	DistRequireCoordinator("vecdist.create_distributed_table()");
 	if (PG_ARGISNULL(0))
@@ -106,12 +120,14 @@ vecdist_create_distributed_table(PG_FUNCTION_ARGS)
 	DistLockCluster(RowExclusiveLock);
 	rel = table_open(relid, AccessExclusiveLock);
 	check_distributable(rel);
+	set = check_strategy(rel, PG_ARGISNULL(3) ? NULL :
+						 text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	workers = choose_workers(PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2));
-	npartitions = count_partitions(rel, !PG_ARGISNULL(1),
-								   PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
-								   !PG_ARGISNULL(2), list_length(workers));
+	layout = lay_out(rel, !PG_ARGISNULL(1),
+					 PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
+					 !PG_ARGISNULL(2), workers, set);
 	table_close(rel, NoLock);
-	create_everywhere(relid, npartitions, workers);
+	create_everywhere(relid, layout);
 	PG_RETURN_VOID();
 }
 
@@ -478,38 +494,147 @@ compare_worker_names(const ListCell *a, const ListCell *b)
 }
 
 /*
- * How many partitions to create now: none of a table partitioned by ranges or
- * lists, whose bounds only the user knows.
+ * The partition key decides the strategy; where one was named, see that it is
+ * the same.  Returns the set of centroids that places rows, or 0.
  */
 static int
-count_partitions(Relation rel, bool given, int partitions, bool workers_given,
-				 int nworkers)
+check_strategy(Relation rel, const char *wanted)
 {
-	if (RelationGetPartitionKey(rel)->strategy != PARTITION_STRATEGY_HASH)
+	int			set = DistPlacingSet(rel);
+	const char *is = "hash";
+
+	if (set != 0)
+		is = "centroid";
+	else if (RelationGetPartitionKey(rel)->strategy == PARTITION_STRATEGY_LIST)
+		is = "list";
+	else if (RelationGetPartitionKey(rel)->strategy == PARTITION_STRATEGY_RANGE)
+		is = "range";
+	if (wanted == NULL || strcmp(wanted, is) == 0)
+		return set;
+
+	if (strcmp(wanted, "hash") != 0 && strcmp(wanted, "list") != 0 &&
+		strcmp(wanted, "range") != 0 && strcmp(wanted, "centroid") != 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("invalid strategy \"%s\"", wanted),
+				errhint("Strategies are hash, list, range and centroid."));
+	ereport(ERROR,
+			errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("table \"%s\" is partitioned by %s, not by %s",
+				   RelationGetRelationName(rel), is, wanted),
+			strcmp(wanted, "centroid") == 0 ?
+			errhint("Make centroids with vecdist.train_centroids, and the table with PARTITION BY LIST (vecdist.nearest_centroid(embedding, <id of the set>)).") :
+			errhint("The partition key decides: PARTITION BY %s (...).",
+					strcmp(wanted, "hash") == 0 ? "HASH" :
+					strcmp(wanted, "list") == 0 ? "LIST" : "RANGE"));
+	return 0;					/* keep compiler quiet */
+}
+
+/*
+ * Which partitions to create now: none of a table partitioned by ranges or
+ * lists, whose bounds only the user knows.
+ */
+static Layout *
+lay_out(Relation rel, bool given, int partitions, bool workers_given,
+		List *workers, int set)
+{
+	if (set != 0)
 	{
-		if (given || workers_given)
+		if (given)
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("partitions and workers can be given for hash partitioning only"),
-					errhint("Add partitions with vecdist.create_partition, naming bound and worker."));
-		return 0;
+					errmsg("number of partitions cannot be given for placement by centroid"),
+					errdetail("Each centroid has a partition."));
+		return lay_out_centroids(set, workers);
 	}
+	if (RelationGetPartitionKey(rel)->strategy == PARTITION_STRATEGY_HASH)
+		return lay_out_hash(given, partitions, workers);
+	if (given || workers_given)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("partitions and workers can be given for hash partitioning only"),
+				errhint("Add partitions with vecdist.create_partition, naming bound and worker."));
+	return make_layout(0);
+}
+
+/* Partitions by hash go to the workers in turn. */
+static Layout *
+lay_out_hash(bool given, int partitions, List *workers)
+{
+	Layout	   *layout;
+
 	if (!given)
-		return PARTITIONS_PER_WORKER * nworkers;
+		partitions = PARTITIONS_PER_WORKER * list_length(workers);
 	if (partitions < 1 || partitions > MAX_PARTITIONS)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("number of partitions must be between 1 and %d",
 					   MAX_PARTITIONS));
-	return partitions;
+	layout = make_layout(partitions);
+	for (int p = 0; p < partitions; p++)
+	{
+		layout->bounds[p] = psprintf("FOR VALUES WITH (modulus %d, remainder %d)",
+									 partitions, p);
+		layout->homes[p] = list_nth_oid(workers, p % list_length(workers));
+	}
+	return layout;
 }
 
 /*
- * Create the table on all workers, with hash partitions spread round robin
- * over 'homes'.
+ * A partition for each centroid; rows without a vector belong to the first.
+ * What had most rows in the sample is placed first, each on the worker that
+ * has least by then.
  */
+static Layout *
+lay_out_centroids(int set, List *workers)
+{
+	const DistCentroidSet *centroids = DistGetCentroidSet(set);
+	int			n = centroids->n;
+	int			nworkers = list_length(workers);
+	Layout	   *layout = make_layout(n);
+	int64	   *load = palloc0(sizeof(int64) * nworkers);
+	int64	   *rows = palloc(sizeof(int64) * n);
+
+	/* A partition without sampled rows still counts as one. */
+	for (int p = 0; p < n; p++)
+	{
+		rows[p] = centroids->sampled == NULL ? 1 :
+			Max(centroids->sampled[p], 1);
+		layout->bounds[p] = psprintf(p == 0 ? "FOR VALUES IN (%d, NULL)" :
+									 "FOR VALUES IN (%d)", p);
+	}
+	for (int step = 0; step < n; step++)
+	{
+		int			largest = -1;
+		int			home = 0;
+
+		for (int p = 0; p < n; p++)
+			if (!OidIsValid(layout->homes[p]) &&
+				(largest < 0 || rows[p] > rows[largest]))
+				largest = p;
+		for (int w = 1; w < nworkers; w++)
+			if (load[w] < load[home])
+				home = w;
+		layout->homes[largest] = list_nth_oid(workers, home);
+		load[home] += rows[largest];
+	}
+	return layout;
+}
+
+static Layout *
+make_layout(int npartitions)
+{
+	Layout	   *layout = palloc(sizeof(Layout));
+
+	layout->npartitions = npartitions;
+	layout->bounds = palloc0(sizeof(char *) * Max(npartitions, 1));
+	layout->homes = palloc0(sizeof(Oid) * Max(npartitions, 1));
+	return layout;
+}
+
+/* Create the table on all workers, with the partitions of the layout. */
 static void
-create_everywhere(Oid relid, int npartitions, List *homes)
+create_everywhere(Oid relid, const Layout *layout)
 {
 	List	   *workers = DistWorkers();
 	int			nworkers = list_length(workers);
@@ -518,7 +643,7 @@ create_everywhere(Oid relid, int npartitions, List *homes)
 	List	   *names = NIL;
 	List	   *local = NIL;
 
-	for (int p = 0; p < npartitions; p++)
+	for (int p = 0; p < layout->npartitions; p++)
 	{
 		char	   *name = makeObjectName(get_rel_name(relid),
 										  psprintf("%d", p), NULL);
@@ -535,12 +660,11 @@ create_everywhere(Oid relid, int npartitions, List *homes)
 	for (int i = 0; i < nworkers; i++)
 		scripts[i].statements = list_concat(scripts[i].statements,
 											DistTableStatements(relid));
-	for (int p = 0; p < npartitions; p++)
+	for (int p = 0; p < layout->npartitions; p++)
 	{
-		Oid			home = list_nth_oid(homes, p % list_length(homes));
+		Oid			home = layout->homes[p];
 		char	   *name = list_nth(names, p);
-		char	   *bound = psprintf("FOR VALUES WITH (modulus %d, remainder %d)",
-									 npartitions, p);
+		char	   *bound = layout->bounds[p];
 		List	   *foreign = DistForeignLeafStatements(relid, schema, name,
 														bound,
 														GetForeignServer(home)->servername,

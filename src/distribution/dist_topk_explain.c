@@ -16,7 +16,7 @@
 
 #include "distribution/dist_topk.h"
 
-static void explain_stream(DistTopKState *state, ExplainState *es);
+static const char *certificate(DistTopKState *state);
 static void explain_order(DistTopKState *state, List *ancestors,
 						  ExplainState *es);
 static char *deparse_column(CustomScan *scan, int column, List *context,
@@ -29,8 +29,7 @@ static void explain_partition(DistTopKPartition *partition, bool analyze,
 							  ExplainState *es);
 static void explain_partition_text(DistTopKPartition *partition, bool analyze,
 								   ExplainState *es);
-static const char *rows_asked(const DistTopKState *state,
-							  const DistTopKWorker *worker);
+static const char *rows_asked(const DistTopKWorker *worker);
 static const DistSearchReport *first_report(DistTopKState *state,
 											DistTopKWorker *worker);
 
@@ -41,17 +40,10 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 	DistTopKState *state = (DistTopKState *) node;
 	bool		analyze = es->analyze && state->searched && state->k > 0;
 
-	if (state->stream != NULL)
-	{
-		ExplainPropertyText("Mode", "streaming", es);
-		ExplainPropertyText("Top-K Not Possible", state->why_stream, es);
-	}
 	explain_order(state, ancestors, es);
 	if (es->verbose)
 		ExplainPropertyText("Remote SQL", DistTopKQueryText(state), es);
-	if (analyze && state->stream != NULL)
-		explain_stream(state, es);
-	else if (analyze)
+	if (analyze)
 	{
 		if (state->k == DIST_ALL_ROWS)
 			ExplainPropertyText("Rows Wanted", "all", es);
@@ -59,8 +51,7 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 			ExplainPropertyInteger("Rows Wanted", NULL, state->k, es);
 		ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
 
-		/* An answer that is not certified is an error. */
-		ExplainPropertyText("Merge Certified", "yes", es);
+		ExplainPropertyText("Merge Certified", certificate(state), es);
 	}
 
 	ExplainOpenGroup("Worker Groups", "Worker Groups", false, es);
@@ -69,24 +60,20 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 	ExplainCloseGroup("Worker Groups", "Worker Groups", false, es);
 }
 
-/* What is certified of a stream is the order of what was emitted. */
-static void
-explain_stream(DistTopKState *state, ExplainState *es)
+/*
+ * An answer of which more than this cannot be said is an error: all partitions
+ * that were asked returned what they had to.
+ */
+static const char *
+certificate(DistTopKState *state)
 {
-	DistTopKStreamCounts counts;
-
-	DistTopKStreamStats(state, &counts);
-	ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
-	ExplainPropertyInteger("Rounds", NULL, counts.nrounds, es);
-	ExplainPropertyInteger("Rows Fetched", NULL, counts.nfetched, es);
-	if (counts.nlate > 1)
-		ExplainPropertyText("Merge Certified",
-							psprintf("no: " INT64_FORMAT " rows were found after farther ones had been returned",
-									 counts.nlate), es);
-	else
-		ExplainPropertyText("Merge Certified", counts.nlate == 0 ? "yes" :
-							"no: 1 row was found after a farther one had been returned",
-							es);
+	if (state->nasked == state->npartitions)
+		return "yes";
+	if (state->nuncertain == 0)
+		return psprintf("yes (%d of %d partitions asked, the others are farther)",
+						state->nasked, state->npartitions);
+	return psprintf("no (%d of %d partitions asked, %d more may have nearer rows: vecdist.probes)",
+					state->nasked, state->npartitions, state->nuncertain);
 }
 
 static void
@@ -133,6 +120,7 @@ explain_worker(DistTopKState *state, DistTopKWorker *worker, bool analyze,
 {
 	const DistSearchReport *report = first_report(state, worker);
 
+	analyze = analyze && report != NULL;
 	if (es->format == EXPLAIN_FORMAT_TEXT)
 	{
 		explain_worker_text(state, worker, analyze, es);
@@ -150,12 +138,9 @@ explain_worker(DistTopKState *state, DistTopKWorker *worker, bool analyze,
 		ExplainPropertyText("LSN", psprintf("%X/%X",
 											LSN_FORMAT_ARGS(report->lsn)), es);
 		ExplainPropertyInteger("Round Trips", NULL, worker->nrequests, es);
-		if (state->stream != NULL)
-			ExplainPropertyInteger("Rows Asked Last", NULL, worker->first, es);
-		else if (worker->first != DIST_ALL_ROWS)
+		if (worker->first != DIST_ALL_ROWS)
 			ExplainPropertyInteger("Rows Asked First", NULL, worker->first, es);
-		if (state->stream == NULL)
-			ExplainPropertyBool("Rest Asked", worker->rest, es);
+		ExplainPropertyBool("Rest Asked", worker->rest, es);
 	}
 	ExplainOpenGroup("Partitions", "Partitions", false, es);
 	for (int i = 0; i < worker->npartitions; i++)
@@ -182,7 +167,7 @@ explain_worker_text(DistTopKState *state, DistTopKWorker *worker,
 						 worker->host ? " " : "",
 						 report->standby ? "standby" : "primary",
 						 LSN_FORMAT_ARGS(report->lsn),
-						 rows_asked(state, worker), worker->nrequests);
+						 rows_asked(worker), worker->nrequests);
 	}
 	appendStringInfoChar(es->str, '\n');
 
@@ -198,6 +183,7 @@ explain_partition(DistTopKPartition *partition, bool analyze, ExplainState *es)
 {
 	const DistSearchReport *report = &partition->report;
 
+	analyze = analyze && partition->asked;
 	ExplainOpenGroup("Partition", NULL, true, es);
 	ExplainPropertyText("Name", get_rel_name(partition->place->relid), es);
 	if (analyze)
@@ -225,7 +211,9 @@ explain_partition_text(DistTopKPartition *partition, bool analyze,
 	appendStringInfoSpaces(es->str, es->indent * 2);
 	appendStringInfo(es->str, "Partition: %s",
 					 quote_identifier(get_rel_name(partition->place->relid)));
-	if (analyze)
+	if (analyze && !partition->asked)
+		appendStringInfoString(es->str, " (not asked)");
+	else if (analyze)
 	{
 		appendStringInfo(es->str, " (rows " INT64_FORMAT ", ",
 						 report->nrows);
@@ -245,19 +233,27 @@ explain_partition_text(DistTopKPartition *partition, bool analyze,
 
 /* How many rows the worker was asked for, first and at last. */
 static const char *
-rows_asked(const DistTopKState *state, const DistTopKWorker *worker)
+rows_asked(const DistTopKWorker *worker)
 {
-	if (state->stream != NULL)
-		return psprintf("last asked " INT64_FORMAT, worker->first);
 	if (worker->first == DIST_ALL_ROWS)
 		return "asked all";
 	return psprintf("asked " INT64_FORMAT "%s", worker->first,
 					worker->rest ? " and the rest" : "");
 }
 
-/* Role and position are those of the server, the same for its partitions. */
+/*
+ * Role and position are those of the server, the same for its partitions; NULL
+ * if none was asked.
+ */
 static const DistSearchReport *
 first_report(DistTopKState *state, DistTopKWorker *worker)
 {
-	return &state->partition[worker->partitions[0]].report;
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		DistTopKPartition *partition = &state->partition[worker->partitions[i]];
+
+		if (partition->asked)
+			return &partition->report;
+	}
+	return NULL;
 }

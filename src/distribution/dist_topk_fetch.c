@@ -71,6 +71,15 @@ enum
 	ANS_FIRST_COLUMN
 };
 
+/* The parameters of a message, in libpq's terms. */
+typedef struct Message
+{
+	int			n;
+	const char **values;
+	int		   *lengths;
+	int		   *formats;
+} Message;
+
 /* A second round has to save that many rows: it costs another turn. */
 #define SECOND_ROUND_ROWS	500
 
@@ -87,16 +96,21 @@ static void set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
 						  StringInfo definitions);
 static char *statement_text(DistTopKState *state, const char *definitions);
 static char *answer_columns(const char *definitions);
+static void choose_partitions(DistTopKState *state, DistTopKWorker *worker,
+							  const bool *ask);
 static void choose_first(DistTopKState *state);
-static int	ask_workers(DistTopKState *state, const DistTopKMessage *message,
+static int	ask_workers(DistTopKState *state, const Message *message,
 						DistTopKWorker **workers, int nworkers, bool first);
-static DistTopKMessage *make_message(DistTopKState *state);
-static const DistParams *address_message(const DistTopKMessage *message,
+static Message *make_message(DistTopKState *state);
+static const DistParams *address_message(const Message *message,
 										 DistTopKState *state,
 										 DistTopKWorker *worker);
-static void write_param(DistTopKParam *param, DistTopKMessage *message, int index);
+static void write_param(DistTopKParam *param, Message *message, int index);
+static char *text_array(List *strings);
 static bool may_ask_another(DistTopKWorker *worker, const DistRequest *request);
 static int	number_of_hosts(Oid serverid);
+static void worker_failed(DistTopKState *state, DistTopKWorker *worker,
+						  ErrorData *error) pg_attribute_noreturn();
 static void failure_context(void *arg);
 static char *partition_list(DistTopKState *state, DistTopKWorker *worker);
 static void read_answer(DistTopKState *state, DistTopKWorker *worker,
@@ -105,12 +119,13 @@ static void read_answer(DistTopKState *state, DistTopKWorker *worker,
 static void check_bounds(DistTopKState *state, DistTopKWorker *worker,
 						 const DistMergeKey *told);
 static int64 bytes_of_rows(PGresult *result, int nrows);
-static void make_room(DistTopKPartition *partition);
+static void append_row(DistTopKPartition *partition, DistMergeKey key);
 static DistTopKPartition *answering_partition(DistTopKState *state,
 											  DistTopKWorker *worker,
 											  PGresult *result, int row);
 static int	read_int32(PGresult *result, int row, int column);
 static DistMergeKey read_key(PGresult *result, int row);
+static void bad_answer(DistTopKWorker *worker) pg_attribute_noreturn();
 static void search_here(void *arg);
 static void search_own_partitions(DistTopKState *state,
 								  DistTopKWorker *worker);
@@ -146,15 +161,6 @@ DistTopKPrepare(DistTopKState *state)
 					  state->css.ss.ps.state, &columns, &definitions);
 	}
 	state->columns = columns.data;
-	if (state->why_stream != NULL)
-	{
-		state->statement =
-			DistTopKStreamStatement(state, answer_columns(definitions.data));
-		state->rest_statement =
-			psprintf("SELECT * FROM vecdist.search_next($1::pg_catalog.int8, $2::pg_catalog.int8) %s",
-					 answer_columns(definitions.data));
-		return;
-	}
 	state->statement = statement_text(state, definitions.data);
 	state->rest_statement =
 		psprintf("SELECT * FROM vecdist.search_rest($1::pg_catalog.float8) %s",
@@ -224,17 +230,11 @@ statement_text(DistTopKState *state, const char *definitions)
 						   "$4::pg_catalog.text, $5::pg_catalog.text, "
 						   "$6::pg_catalog.int8, $7::pg_catalog.int8, "
 						   "$8::pg_catalog.text[]");
-	DistTopKAppendParams(&sql, state, MSG_FIRST_PARAM);
+	for (int i = 0; i < state->nparams; i++)
+		appendStringInfo(&sql, ", $%d::%s", MSG_FIRST_PARAM + i + 1,
+						 DistTypeName(state->param[i].type, -1));
 	appendStringInfo(&sql, ") %s", answer_columns(definitions));
 	return sql.data;
-}
-
-void
-DistTopKAppendParams(StringInfo sql, DistTopKState *state, int first)
-{
-	for (int i = 0; i < state->nparams; i++)
-		appendStringInfo(sql, ", $%d::%s", first + i + 1,
-						 DistTypeName(state->param[i].type, -1));
 }
 
 static char *
@@ -251,18 +251,20 @@ answer_columns(const char *definitions)
  */
 
 void
-DistTopKFetch(DistTopKState *state)
+DistTopKFetch(DistTopKState *state, const bool *ask)
 {
 	DistTopKWorker **workers;
 	int			nworkers = 0;
-	DistTopKMessage *message;
+	Message    *message;
 	bool		first = true;
 
-	state->settings = DistSettingsToSend(false);
+	state->settings = DistSettingsToSend();
 	workers = palloc(sizeof(DistTopKWorker *) * state->nworkers);
 	for (int i = 0; i < state->nworkers; i++)
 	{
-		if (OidIsValid(state->worker[i].serverid))
+		choose_partitions(state, &state->worker[i], ask);
+		if (OidIsValid(state->worker[i].serverid) &&
+			state->worker[i].nasked > 0)
 		{
 			workers[nworkers++] = &state->worker[i];
 			state->worker[i].ntries = 0;
@@ -278,6 +280,24 @@ DistTopKFetch(DistTopKState *state)
 		nworkers = ask_workers(state, message, workers, nworkers, first);
 		first = false;
 	} while (nworkers > 0);
+}
+
+/* Note which of a worker's partitions the next message asks. */
+static void
+choose_partitions(DistTopKState *state, DistTopKWorker *worker,
+				  const bool *ask)
+{
+	worker->nasked = 0;
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		int			p = worker->partitions[i];
+
+		if (!ask[p] || state->partition[p].asked)
+			continue;
+		worker->asked[worker->nasked++] = p;
+		state->partition[p].asked = true;
+		state->nasked++;
+	}
 }
 
 /*
@@ -359,7 +379,7 @@ DistTopKFetchRest(DistTopKState *state)
 	for (int i = 0; i < n; i++)
 	{
 		if (requests[i].error != NULL)
-			DistTopKWorkerFailed(state, workers[i], requests[i].error);
+			worker_failed(state, workers[i], requests[i].error);
 		read_answer(state, workers[i], requests[i].result, 1,
 					bound != NULL ? &key : NULL);
 	}
@@ -374,7 +394,7 @@ DistTopKFetchRest(DistTopKState *state)
  * workers search theirs.
  */
 static int
-ask_workers(DistTopKState *state, const DistTopKMessage *message,
+ask_workers(DistTopKState *state, const Message *message,
 			DistTopKWorker **workers, int nworkers, bool first)
 {
 	DistRequest *requests = palloc0(sizeof(DistRequest) * nworkers);
@@ -412,16 +432,22 @@ ask_workers(DistTopKState *state, const DistTopKMessage *message,
 		else if (may_ask_another(workers[i], &requests[i]))
 			workers[nleft++] = workers[i];
 		else
-			DistTopKWorkerFailed(state, workers[i], requests[i].error);
+			worker_failed(state, workers[i], requests[i].error);
 	}
 	return nleft;
 }
 
 /* Make what is the same for all workers; address_message adds the rest. */
-static DistTopKMessage *
+static Message *
 make_message(DistTopKState *state)
 {
-	DistTopKMessage *message = DistTopKNewMessage(MSG_FIRST_PARAM, state);
+	Message    *message = palloc(sizeof(Message));
+	int			nestlevel = DistPushTextSettings();
+
+	message->n = MSG_FIRST_PARAM + state->nparams;
+	message->values = palloc0(sizeof(char *) * message->n);
+	message->lengths = palloc0(sizeof(int) * message->n);
+	message->formats = palloc0(sizeof(int) * message->n);
 
 	message->values[MSG_COLUMNS] = state->columns;
 	message->values[MSG_FILTER] = state->filter;
@@ -430,42 +456,16 @@ make_message(DistTopKState *state)
 	if (state->k != DIST_ALL_ROWS)
 		message->values[MSG_K] = psprintf(INT64_FORMAT, state->k);
 	message->values[MSG_SETTINGS] =
-		DistTopKTextArray(DistSettingsWithName(state->settings,
-											   state->css.ss.ps.state->es_plannedstmt->queryId));
-	return message;
-}
-
-DistTopKMessage *
-DistTopKNewMessage(int nfixed, DistTopKState *state)
-{
-	DistTopKMessage *message = palloc(sizeof(DistTopKMessage));
-	int			nestlevel = DistPushTextSettings();
-
-	message->n = nfixed + state->nparams;
-	message->values = palloc0(sizeof(char *) * message->n);
-	message->lengths = palloc0(sizeof(int) * message->n);
-	message->formats = palloc0(sizeof(int) * message->n);
+		text_array(DistSettingsWithName(state->settings,
+										state->css.ss.ps.state->es_plannedstmt->queryId));
 	for (int i = 0; i < state->nparams; i++)
-		write_param(&state->param[i], message, nfixed + i);
+		write_param(&state->param[i], message, MSG_FIRST_PARAM + i);
 	AtEOXact_GUC(true, nestlevel);
 	return message;
 }
 
-/* Shares the values with the message. */
-DistParams *
-DistTopKMessageParams(const DistTopKMessage *message)
-{
-	DistParams *params = palloc(sizeof(DistParams));
-
-	params->n = message->n;
-	params->values = message->values;
-	params->lengths = message->lengths;
-	params->formats = message->formats;
-	return params;
-}
-
 static void
-write_param(DistTopKParam *param, DistTopKMessage *message, int index)
+write_param(DistTopKParam *param, Message *message, int index)
 {
 	if (param->isnull)
 		return;					/* as it is */
@@ -485,40 +485,36 @@ write_param(DistTopKParam *param, DistTopKMessage *message, int index)
 
 /* A copy of the message with what is different for each worker. */
 static const DistParams *
-address_message(const DistTopKMessage *message, DistTopKState *state,
+address_message(const Message *message, DistTopKState *state,
 				DistTopKWorker *worker)
 {
-	DistParams *params = DistTopKMessageParams(message);
+	DistParams *params = palloc(sizeof(DistParams));
 	const char **values = palloc(sizeof(char *) * message->n);
-
-	memcpy(values, message->values, sizeof(char *) * message->n);
-	params->values = values;
-	values[MSG_PARTITIONS] = DistTopKPartitionNames(state, worker);
-	if (state->k != DIST_ALL_ROWS)
-		values[MSG_FIRST] = psprintf(INT64_FORMAT, worker->first);
-	return params;
-}
-
-/* Names of a worker's partitions there, as an array. */
-char *
-DistTopKPartitionNames(DistTopKState *state, DistTopKWorker *worker)
-{
 	List	   *names = NIL;
 
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
-		DistPartition *place = state->partition[worker->partitions[i]].place;
+		DistPartition *place = state->partition[worker->asked[i]].place;
 
 		names = lappend(names,
 						quote_qualified_identifier(place->remote_schema,
 												   place->remote_name));
 	}
-	return DistTopKTextArray(names);
+	memcpy(values, message->values, sizeof(char *) * message->n);
+	values[MSG_PARTITIONS] = text_array(names);
+	if (state->k != DIST_ALL_ROWS)
+		values[MSG_FIRST] = psprintf(INT64_FORMAT, worker->first);
+
+	params->n = message->n;
+	params->values = values;
+	params->lengths = message->lengths;
+	params->formats = message->formats;
+	return params;
 }
 
 /* The text form of an array of strings. */
-char *
-DistTopKTextArray(List *strings)
+static char *
+text_array(List *strings)
 {
 	Datum	   *elems = palloc(sizeof(Datum) * Max(list_length(strings), 1));
 	ListCell   *lc;
@@ -576,8 +572,8 @@ number_of_hosts(Oid serverid)
 }
 
 /* Raise a worker's error, and say what cannot be searched because of it. */
-void
-DistTopKWorkerFailed(DistTopKState *state, DistTopKWorker *worker, ErrorData *error)
+static void
+worker_failed(DistTopKState *state, DistTopKWorker *worker, ErrorData *error)
 {
 	ErrorContextCallback callback;
 
@@ -606,9 +602,9 @@ partition_list(DistTopKState *state, DistTopKWorker *worker)
 	StringInfoData names;
 
 	initStringInfo(&names);
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
-		DistPartition *place = state->partition[worker->partitions[i]].place;
+		DistPartition *place = state->partition[worker->asked[i]].place;
 
 		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "",
 						 get_rel_name(place->relid));
@@ -631,12 +627,16 @@ static void
 read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 			int round, const DistMergeKey *bound)
 {
-	int			nrows = DistTopKCountRows(worker, result);
+	int			ntuples = PQntuples(result);
+	int			nrows = ntuples - worker->nasked;
 
-	for (int i = 0; i < worker->npartitions; i++)
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || nrows < 0 ||
+		PQnfields(result) < ANS_FIRST_COLUMN)
+		bad_answer(worker);
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
+		&state->partition[worker->asked[i]];
 
 		partition->answer[round] = result;
 		if (round == 0)
@@ -647,76 +647,37 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 
 	for (int row = 0; row < nrows; row++)
 	{
-		DistTopKSource source;
-		DistTopKPartition *partition;
+		DistTopKPartition *partition = answering_partition(state, worker,
+														   result, row);
 
-		DistTopKReadRow(state, worker, result, row, &source);
-		partition = &state->partition[source.partition];
-		make_room(partition);
-		partition->keys[partition->nrows - 1] = source.key;
+		if (read_int32(result, row, ANS_POS) != partition->nrows)
+			bad_answer(worker);
+		append_row(partition, read_key(result, row));
 		partition->row[partition->nrows - 1] = row;
 		CHECK_FOR_INTERRUPTS();
 	}
 
-	DistTopKReadReports(state, worker, result, nrows);
-	for (int i = 0; i < worker->npartitions && round == 0; i++)
-	{
-		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
-
-		partition->nfirst = partition->nrows;
-	}
-	check_bounds(state, worker, bound);
-}
-
-int
-DistTopKCountRows(DistTopKWorker *worker, PGresult *result)
-{
-	int			nrows = PQntuples(result) - worker->npartitions;
-
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || nrows < 0 ||
-		PQnfields(result) < ANS_FIRST_COLUMN)
-		DistTopKBadAnswer(worker);
-	return nrows;
-}
-
-void
-DistTopKReadRow(DistTopKState *state, DistTopKWorker *worker,
-				PGresult *result, int row, DistTopKSource *source)
-{
-	DistTopKPartition *partition = answering_partition(state, worker, result,
-													   row);
-
-	if (read_int32(result, row, ANS_POS) != partition->nrows)
-		DistTopKBadAnswer(worker);
-	partition->nrows++;
-	source->partition = partition - state->partition;
-	source->key = read_key(result, row);
-	source->answer = result;
-	source->row = row;
-}
-
-void
-DistTopKReadReports(DistTopKState *state, DistTopKWorker *worker,
-					PGresult *result, int nrows)
-{
 	state->counts.rows_received += nrows;
-	state->counts.bytes_received += bytes_of_rows(result, PQntuples(result));
-	for (int i = 0; i < worker->npartitions; i++)
+	state->counts.bytes_received += bytes_of_rows(result, ntuples);
+
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		int			row = nrows + i;
 		DistTopKPartition *partition = answering_partition(state, worker,
 														   result, row);
 
-		if (partition != &state->partition[worker->partitions[i]] ||
+		if (partition != &state->partition[worker->asked[i]] ||
 			read_int32(result, row, ANS_POS) != -1 ||
 			PQgetisnull(result, row, ANS_REPORT))
-			DistTopKBadAnswer(worker);
+			bad_answer(worker);
 		DistSearchReportFromJson(PQgetvalue(result, row, ANS_REPORT),
 								 &partition->report);
 		if (partition->report.nrows != partition->nrows)
-			DistTopKBadAnswer(worker);
+			bad_answer(worker);
+		if (round == 0)
+			partition->nfirst = partition->nrows;
 	}
+	check_bounds(state, worker, bound);
 }
 
 /* How long the messages with the rows were. */
@@ -745,10 +706,10 @@ check_bounds(DistTopKState *state, DistTopKWorker *worker,
 
 	if (told != NULL)
 		limit = *told;
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
+		&state->partition[worker->asked[i]];
 
 		if (partition->nrows > 0 &&
 			(!has_limit || DistMergeCompareKeys(&partition->keys[partition->nrows - 1],
@@ -758,10 +719,10 @@ check_bounds(DistTopKState *state, DistTopKWorker *worker,
 			has_limit = true;
 		}
 	}
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistSearchReport *report =
-		&state->partition[worker->partitions[i]].report;
+		&state->partition[worker->asked[i]].report;
 
 		if (report->bounded &&
 			(!has_limit || DistMergeCompareKeys(&report->bound, &limit) > 0))
@@ -777,14 +738,14 @@ answering_partition(DistTopKState *state, DistTopKWorker *worker,
 	int			part = PQgetisnull(result, row, ANS_PART) ? -1 :
 	read_int32(result, row, ANS_PART);
 
-	if (part < 0 || part >= worker->npartitions)
-		DistTopKBadAnswer(worker);
-	return &state->partition[worker->partitions[part]];
+	if (part < 0 || part >= worker->nasked)
+		bad_answer(worker);
+	return &state->partition[worker->asked[part]];
 }
 
-/* Let there be room for as many rows as the partition has. */
+/* Make room for one more row, and set its key. */
 static void
-make_room(DistTopKPartition *partition)
+append_row(DistTopKPartition *partition, DistMergeKey key)
 {
 	if (partition->space == 0)
 	{
@@ -793,7 +754,7 @@ make_room(DistTopKPartition *partition)
 		partition->row = palloc(sizeof(int) * partition->space);
 		partition->tuples = palloc(sizeof(HeapTuple) * partition->space);
 	}
-	else if (partition->nrows > partition->space)
+	else if (partition->nrows == partition->space)
 	{
 		partition->space *= 2;
 		partition->keys =
@@ -805,6 +766,7 @@ make_room(DistTopKPartition *partition)
 			repalloc_huge(partition->tuples,
 						  mul_size(sizeof(HeapTuple), partition->space));
 	}
+	partition->keys[partition->nrows++] = key;
 }
 
 static int
@@ -833,8 +795,8 @@ read_key(PGresult *result, int row)
 	return key;
 }
 
-void
-DistTopKBadAnswer(DistTopKWorker *worker)
+static void
+bad_answer(DistTopKWorker *worker)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -856,7 +818,8 @@ search_here(void *arg)
 
 	for (int i = 0; i < state->nworkers; i++)
 	{
-		if (!OidIsValid(state->worker[i].serverid))
+		if (!OidIsValid(state->worker[i].serverid) &&
+			state->worker[i].nasked > 0)
 			search_own_partitions(state, &state->worker[i]);
 	}
 }
@@ -872,38 +835,13 @@ search_here(void *arg)
 static void
 search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 {
+	DistSearch	search = {0};
 	LocalRows	rows = {.state = state,.worker = worker,
 	.context = CurrentMemoryContext};
+	char	  **names = palloc(sizeof(char *) * worker->nasked);
+	Oid		   *owners = palloc(sizeof(Oid) * worker->nasked);
 	DistSearchRun *run;
 	TupleDesc	desc;
-
-	for (int i = 0; i < worker->npartitions; i++)
-	{
-		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
-
-		partition->answer[0] = NULL;
-		partition->nrows = partition->space = 0;
-	}
-
-	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-	run = DistTopKOpenOwn(state, worker, false);
-	desc = CreateTupleDescCopy(DistSearchGetDesc(run));
-	if (!DistSearchFetch(run, state->k, NULL, keep_row, &rows))
-		elog(ERROR, "search of partitions is not open");
-	DistTopKKeepOwnReports(state, worker, run);
-	for (int i = 0; i < worker->npartitions; i++)
-		state->partition[worker->partitions[i]].desc = desc;
-	DistSearchClose(run);
-	PopActiveSnapshot();
-}
-
-DistSearchRun *
-DistTopKOpenOwn(DistTopKState *state, DistTopKWorker *worker, bool stream)
-{
-	DistSearch	search = {.stream = stream};
-	char	  **names = palloc(sizeof(char *) * worker->npartitions);
-	Oid		   *owners = palloc(sizeof(Oid) * worker->npartitions);
 
 	search.columns = state->columns;
 	search.filter = state->filter;
@@ -922,31 +860,37 @@ DistTopKOpenOwn(DistTopKState *state, DistTopKWorker *worker, bool stream)
 		search.param_nulls[i] = state->param[i].isnull ? 'n' : ' ';
 	}
 
-	for (int i = 0; i < worker->npartitions; i++)
+	for (int i = 0; i < worker->nasked; i++)
 	{
-		DistPartition *place = state->partition[worker->partitions[i]].place;
+		DistTopKPartition *partition =
+		&state->partition[worker->asked[i]];
+		DistPartition *place = partition->place;
 
+		partition->answer[0] = NULL;
+		partition->nrows = partition->space = 0;
 		names[i] = (char *) quote_qualified_identifier(place->remote_schema,
 													   place->remote_name);
 		owners[i] = owner_of(place->relid);
 	}
-	return DistSearchOpen(&search, worker->npartitions, names, owners);
-}
 
-void
-DistTopKKeepOwnReports(DistTopKState *state, DistTopKWorker *worker,
-					   DistSearchRun *run)
-{
-	for (int i = 0; i < worker->npartitions; i++)
+	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
+	run = DistSearchOpen(&search, worker->nasked, names, owners);
+	desc = CreateTupleDescCopy(DistSearchGetDesc(run));
+	if (!DistSearchFetch(run, state->k, NULL, keep_row, &rows))
+		elog(ERROR, "search of partitions is not open");
+	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
-		&state->partition[worker->partitions[i]];
+		&state->partition[worker->asked[i]];
 
+		partition->desc = desc;
 		partition->report = *DistSearchGetReport(run, i);
 		if (partition->report.index != NULL)
 			partition->report.index = pstrdup(partition->report.index);
 		partition->report.settings = copy_strings(partition->report.settings);
 	}
+	DistSearchClose(run);
+	PopActiveSnapshot();
 }
 
 static List *
@@ -966,25 +910,16 @@ keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	LocalRows  *rows = arg;
 	DistTopKPartition *partition =
-	&rows->state->partition[rows->worker->partitions[part]];
+	&rows->state->partition[rows->worker->asked[part]];
 	MemoryContext oldcontext = MemoryContextSwitchTo(rows->context);
+	DistMergeKey key;
+	Datum		distance;
 
-	partition->nrows++;
-	make_room(partition);
-	partition->keys[pos] = DistTopKKeyOfTuple(tuple, desc);
+	distance = heap_getattr(tuple, desc->natts, desc, &key.isnull);
+	key.distance = key.isnull ? 0 : DatumGetFloat8(distance);
+	append_row(partition, key);
 	partition->tuples[pos] = heap_copytuple(tuple);
 	MemoryContextSwitchTo(oldcontext);
-}
-
-/* The distance is the last column of a row found here. */
-DistMergeKey
-DistTopKKeyOfTuple(HeapTuple tuple, TupleDesc desc)
-{
-	DistMergeKey key;
-	Datum		distance = heap_getattr(tuple, desc->natts, desc, &key.isnull);
-
-	key.distance = key.isnull ? 0 : DatumGetFloat8(distance);
-	return key;
 }
 
 static Oid
@@ -1010,28 +945,6 @@ DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row, int number,
 				  bool *isnull)
 {
 	const DistTopKPartition *partition = &state->partition[row->input];
-	DistTopKSource source = {
-		.key = partition->keys[row->pos],
-		.partition = row->input
-	};
-
-	if (partition->answer[0] != NULL)
-	{
-		source.answer = partition->answer[row->pos < partition->nfirst ? 0 : 1];
-		source.row = partition->row[row->pos];
-	}
-	else
-	{
-		source.tuple = partition->tuples[row->pos];
-		source.desc = partition->desc;
-	}
-	return DistTopKReadColumn(state, &source, number, isnull);
-}
-
-Datum
-DistTopKReadColumn(DistTopKState *state, const DistTopKSource *source,
-				   int number, bool *isnull)
-{
 	DistTopKColumn *column = &state->column[number];
 	Datum		value;
 
@@ -1039,21 +952,22 @@ DistTopKReadColumn(DistTopKState *state, const DistTopKSource *source,
 	switch (column->kind)
 	{
 		case DIST_TOPK_COLUMN_DISTANCE:
-			*isnull = source->key.isnull;
-			return Float8GetDatum(source->key.distance);
+			*isnull = partition->keys[row->pos].isnull;
+			return Float8GetDatum(partition->keys[row->pos].distance);
 		case DIST_TOPK_COLUMN_TABLEOID:
-			return ObjectIdGetDatum(state->partition[source->partition].place->relid);
+			return ObjectIdGetDatum(partition->place->relid);
 		case DIST_TOPK_COLUMN_BINARY:
 		case DIST_TOPK_COLUMN_TEXT:
 			break;
 	}
 
-	if (source->answer != NULL)
-		return remote_value(source->answer, source->row,
+	if (partition->answer[0] != NULL)
+		return remote_value(partition->answer[row->pos < partition->nfirst ? 0 : 1],
+							partition->row[row->pos],
 							ANS_FIRST_COLUMN + column->field, column, isnull);
 
-	value = heap_getattr(source->tuple, column->field + 1, source->desc,
-						 isnull);
+	value = heap_getattr(partition->tuples[row->pos], column->field + 1,
+						 partition->desc, isnull);
 	if (*isnull || column->kind == DIST_TOPK_COLUMN_BINARY)
 		return value;
 	return InputFunctionCall(&column->input, TextDatumGetCString(value),
@@ -1097,9 +1011,6 @@ DistTopKQueryText(DistTopKState *state)
 		.ties = state->ties,
 		.k = DIST_ALL_ROWS
 	};
-
-	if (state->why_stream != NULL)
-		return DistSearchQuery(&search, "...");
 
 	/* K is known only when the search begins. */
 	return psprintf("%s LIMIT ...", DistSearchQuery(&search, "..."));

@@ -452,6 +452,12 @@ write_out(BuildState *state)
 	MemoryContext old_context = MemoryContextSwitchTo(state->graph_context);
 	VhnswSketches *sketches;
 
+	ereport(DEBUG1,
+			errmsg_internal("graph of index \"%s\" has %u elements and takes at most %llu kB of %d kB",
+							RelationGetRelationName(state->index),
+							state->graph->count,
+							(unsigned long long) (VhnswGraphMemory(state->graph, state->graph->count) + 1023) / 1024,
+							maintenance_work_mem));
 	VhnswCrewLaunch(state->crew, state->graph, state->info->ii_Concurrent);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
 	report_phase(VHNSW_PHASE_SKETCH);

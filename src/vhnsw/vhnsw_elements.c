@@ -113,29 +113,37 @@ next_segment_bundles(const VhnswGraph *graph)
 }
 
 /*
- * VhnswGraphIsFull
- *		Would one more element exceed the limit, now or when it is linked?
+ * VhnswGraphMemory
+ *		Bytes that a graph of 'count' elements takes in the phase that takes
+ *		most, and those who link it.
  */
-bool
-VhnswGraphIsFull(const VhnswGraph *graph)
+uint64
+VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 {
 	const VhnswLayout *layout = &graph->layout;
-	uint64		count = (uint64) graph->count + 1;
+	int			workers = graph->crew->workers;
 	uint64		bundles = graph->nbundles;
 	uint64		fixed;
 	uint64		loading = count * 3 * sizeof(CodesEntry);	/* at most half full */
-	uint64		linking = count * VhnswLinkerElementBytes(layout, graph->crew->workers);
+	uint64		linking = count * VhnswLinkerElementBytes(layout, workers);
 
-	if (graph->count >> graph->bundle_shift == graph->nbundles)
+	if (count > bundles << graph->bundle_shift)
 		bundles += next_segment_bundles(graph);
 	fixed = bundles * graph->bundle_bytes +
 		(uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate);
 	if (VhnswMayHaveBlocks(layout))
 		linking = Max(linking,
 					  count * VhnswBlockedElementBytes(layout) +
-					  VhnswJoinLeafBytes(layout, count) *
-					  (graph->crew->workers + 1));
-	return fixed + Max(linking, loading) > graph->memory_limit;
+					  VhnswJoinLeafBytes(layout, count) * (workers + 1));
+	return fixed + Max(linking, loading);
+}
+
+/* Would one more element exceed the limit, now or when it is linked? */
+bool
+VhnswGraphIsFull(const VhnswGraph *graph)
+{
+	return VhnswGraphMemory(graph, (uint64) graph->count + 1) >
+		graph->memory_limit;
 }
 
 /*

@@ -108,6 +108,7 @@ extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 									VhnswCrew *crew,
 									uint64 memory_limit,
 									MemoryContext context);
+extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphIsFull(const VhnswGraph *graph);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);

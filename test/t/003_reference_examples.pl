@@ -199,6 +199,7 @@ types AS (
 SELECT DISTINCT typname, CASE WHEN proname ~ '^(vector|halfvec|sparsevec)_(?!dims|norm)|^array_to|^(vector|halfvec|sparsevec)$'
     THEN 'private' ELSE 'function' END, proname
 FROM pg_proc AS p JOIN ours ON classid = 'pg_proc'::regclass AND objid = p.oid
+    AND pronamespace <> 'vecdist'::regnamespace
     JOIN types AS t ON t.oid = ANY (proargtypes::oid[]) OR t.oid = prorettype AND proname ~ ('^(array_to_)?' || typname)
 UNION
 SELECT typname, 'operator', oprname

@@ -169,12 +169,22 @@ SQL
 unlike($said, qr/planned workers|ERROR/, 'unsafe expression: no workers');
 check_index('unsafe expression');
 
+# Rows that do not fit are inserted into pages, when workers have gone home.
+($said) = build(2, 'vector_l2_ops', settings => q{SET maintenance_work_mem = '13MB';});
+like($said, qr/built with 2 of 2 planned/, 'little memory: workers');
+like($said, qr/exceeds maintenance_work_mem after \d+ rows/, 'little memory: notice');
+my ($planned) = $said =~ /takes at most (\d+) kB of 13312 kB/;
+cmp_ok($planned, '<=', 13312, 'little memory: what is in memory fits');
+cmp_ok($planned, '>',  12000, 'little memory: it is used');
+check_index('little memory');
+
 # ----------------------------------------------------------------------
 # Cancel, error, crash
 # ----------------------------------------------------------------------
 
 my $create = 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)';
 my $gate   = $server->background_psql('postgres');
+my ($kb) = (build(2, 'vector_l2_ops'))[0] =~ /takes at most (\d+) kB/;
 
 # Start a build that stops at a point, let "$act" find it there, and say what
 # became of it.
@@ -221,6 +231,27 @@ foreach my $time (1, 9)
 	check_nothing_left('error');
 }
 
+# What the leader shares with workers in the job that takes most is within what
+# was planned; leaves in work take the rest.
+sub check_shared_memory
+{
+	my $pid = $server->safe_psql('postgres',
+		q{SELECT leader_pid FROM pg_stat_activity WHERE backend_type = 'parallel worker' LIMIT 1});
+	my $bytes = 0;
+
+	foreach my $line (split /\n/, slurp_file("/proc/$pid/maps"))
+	{
+		# All but the one that tells workers what to do
+		next unless $line =~ m{^(\w+)-(\w+) .*/dev/shm/PostgreSQL\.};
+		my $size = hex($2) - hex($1);
+		$bytes += $size if $size != 16 * 1024 * 1024;
+	}
+	note("$bytes of $kb kB");
+	cmp_ok($bytes, '<', $kb * 1024,       'shared memory is less than planned');
+	cmp_ok($bytes, '>', $kb * 1024 * 0.3, 'shared memory is a good part of it');
+	return;
+}
+
 # The leader is canceled where it waits for a worker that does not end its job.
 foreach my $victim ('client backend', 'parallel worker')
 {
@@ -233,6 +264,7 @@ foreach my $victim ('client backend', 'parallel worker')
 			$server->poll_query_until('postgres', <<'SQL') or die 'workers do not wait';
 SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event = 'advisory'
 SQL
+			check_shared_memory();
 			$server->safe_psql('postgres', $victim eq 'client backend' ?
 				q{SELECT pg_cancel_backend(leader_pid) FROM pg_stat_activity WHERE backend_type = 'parallel worker'} :
 				q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'parallel worker' LIMIT 1});

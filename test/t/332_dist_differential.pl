@@ -1,13 +1,12 @@
 # Random distributed tables and random searches give the exact answer.
 #
-# Each round makes a distributed table: partitioned by hash, list or range, 1 to
+# Each round makes a distributed table: placed by hash, list, range or centroid, 1 to
 # 16 partitions on 1 to 4 workers, indexed for one of the metrics or not at all,
 # often so skewed that one worker holds most rows.  Vectors have few different
 # coordinates, so that equal distances, zero vectors and equal vectors are
 # common; some are NULL, some rows are deleted, some are not committed, some are
 # written by the searching transaction itself.  Generated queries, most of them
-# searches by the top-K scan, others of shapes that are streamed or that core
-# plans, are compared
+# searches by the top-K scan, others of shapes that core plans, are compared
 # with the same query on one plain local table: same rows, and where the order
 # is defined, same order.
 #
@@ -80,21 +79,6 @@ BEGIN
     RETURN 'same';
 END
 $f$;
-CREATE FUNCTION read_cursor(query text, n int) RETURNS TABLE (id bigint, d float8)
-    LANGUAGE plpgsql AS $f$
-DECLARE
-    c refcursor;
-BEGIN
-    OPEN c FOR EXECUTE query;
-    FOR i IN 1 .. n LOOP
-        FETCH c INTO id, d;
-        EXIT WHEN NOT FOUND;
-        RETURN NEXT;
-        PERFORM FROM other o WHERE o.id = i;
-    END LOOP;
-    CLOSE c;
-END
-$f$;
 CREATE TABLE other AS SELECT g::bigint AS id FROM generate_series(1, 2000, 3) g;
 SQL
 
@@ -121,15 +105,39 @@ sub make_table
 	my @workers    = map { "w$_" } 1 .. $nworkers;
 	my $list       = join ',', map { "'$_'" } @workers;
 	my $partitions = random_between(1, 16);
-	my $strategy   = pick(qw(HASH HASH HASH LIST RANGE));
+	my $strategy   = pick(qw(HASH HASH HASH LIST RANGE CENTROID));
 	my $key        = $strategy eq 'RANGE' ? 'id' : $strategy eq 'LIST' ? 'cat' : pick(qw(id cat));
 	my $metric     = pick(qw(none l2 l2 ip cosine l1));
 	my $rows       = pick(0, 20, 500, 900);
 	my $skew       = pick(0, 0.5, 0.95);
-	my $sql = "DROP TABLE IF EXISTS searched, reference;
-	    CREATE TABLE searched (id bigint NOT NULL, cat int, v vector($dims)) PARTITION BY $strategy ($key);\n";
+	my $by  = "$strategy ($key)";
+	my $sql = "DROP TABLE IF EXISTS searched, reference;\n";
 
-	if ($strategy eq 'HASH')
+	if ($strategy eq 'CENTROID')
+	{
+		my $metric = pick(qw(l2 cosine));
+		my %different;
+
+		foreach my $v (map { vector() } 1 .. $partitions)
+		{
+			my @x    = $v =~ /[-.\d]+/g;
+			my $norm = $metric eq 'l2' ? 1 : sqrt($x[0]**2 + $x[1]**2 + $x[2]**2);
+
+			$different{ join ' ', map { sprintf '%.5f', $_ / $norm } @x } = $v if $norm > 0;
+		}
+		my @centroids = %different ? map { $different{$_} } sort keys %different : ('[1,2,3]');
+
+		$partitions = @centroids;
+		$by = "LIST (vecdist.nearest_centroid(v, " . $coordinator->safe_psql('postgres',
+			"SELECT vecdist.create_centroids('random', ARRAY['" . join("','", @centroids) . "']::vector[], '$metric')") . '))';
+	}
+	$sql .= "CREATE TABLE searched (id bigint NOT NULL, cat int, v vector($dims)) PARTITION BY $by;\n";
+
+	if ($strategy eq 'CENTROID')
+	{
+		$sql .= "SELECT vecdist.create_distributed_table('searched', workers => ARRAY[$list]);\n";
+	}
+	elsif ($strategy eq 'HASH')
 	{
 		$sql .= "SELECT vecdist.create_distributed_table('searched', $partitions, ARRAY[$list]);\n";
 	}
@@ -162,7 +170,7 @@ sub make_table
 		$sql .= "DELETE FROM $table WHERE id % 7 = 3;\n" if $rows > 20;
 	}
 	$coordinator->safe_psql('postgres', $sql);
-	return "$strategy ($key), $partitions partitions on $nworkers workers, $rows rows, skew $skew, index $metric";
+	return "$by, $partitions partitions on $nworkers workers, $rows rows, skew $skew, index $metric";
 }
 
 # ----------------------------------------------------------------------
@@ -188,7 +196,7 @@ sub random_query
 		't.id + 0 * random() > 100',
 		't.cat <> (SELECT 3)');
 	my $limit = rand() < 0.1 ? "LIMIT (SELECT $k)" : "LIMIT $k";
-	my $kind  = random_between(1, 22);
+	my $kind  = random_between(1, 16);
 
 	$limit .= ' OFFSET ' . pick(1, 5, 100, 600) if rand() < 0.25;
 	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d $limit", 0)
@@ -212,35 +220,7 @@ sub random_query
 	return ("(SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, t.id $limit)
 	    UNION ALL (SELECT t.id, $d FROM TABLE t ORDER BY $d, t.id DESC $limit)", 1)
 	  if $kind == 15;
-	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, t.id", 1)
-	  if $kind == 16;
-
-	# Streams: no K for the scan, or none that it knows.
-	my $last = pick('t.id + 0', '-t.id', 't.cat, t.id % 3, t.id');
-	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, $last $limit", 1)
-	  if $kind == 17;
-	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter AND t.id > 0 * random() ORDER BY $d, t.id $limit", 1)
-	  if $kind == 18;
-	return ("SELECT t.id, $d AS d FROM TABLE t " . pick('JOIN', 'LEFT JOIN') . " other o ON o.id = t.id + "
-		  . pick(0, 1) . " WHERE $filter ORDER BY $d $limit", 0)
-	  if $kind == 19;
-	return ("SELECT s.id, s.d FROM (SELECT id, v FROM reference WHERE id % 97 = 1) r,
-	    LATERAL (SELECT t.id, t.v $operator r.v AS d FROM TABLE t WHERE $filter AND "
-		  . pick('t.id > 0 * random()', 'EXISTS (SELECT FROM other o WHERE o.id = t.id)') . "
-	             ORDER BY t.v $operator r.v, t.id LIMIT $k) s
-	    WHERE s.id > 0 ORDER BY r.id, s.d, s.id", 1)
-	  if $kind == 20;
-	return ("SELECT t.id, $d AS d FROM TABLE t JOIN TABLE u ON u.id = t.id + 7 WHERE $filter
-	    ORDER BY $d, t.id $limit", 1)
-	  if $kind == 21;
-	return ("SELECT id, d FROM read_cursor('SELECT t.id, ' || " . quoted($d) . " || ' AS d FROM TABLE t WHERE ' || "
-		  . quoted($filter) . " || ' ORDER BY ' || " . quoted("$d, t.id") . ", $k) AS r (id, d)", 1);
-}
-
-sub quoted
-{
-	my ($text) = @_;
-	return "\$t\$$text\$t\$";
+	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, t.id", 1);
 }
 
 my %failed;

@@ -1,0 +1,342 @@
+# Tables placed by centroid: routing, sets of centroids, and how many
+# partitions a search asks.
+#
+# Every answer of a search that calls itself certified is compared with the
+# exact one of a plain table.  Sets of centroids must be the same on all servers
+# and never change.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use VecdistTest;
+
+my $cluster = make_cluster(workers => 2, conf => "jit = off\n");
+my $coordinator = $cluster->coordinator;
+my ($w1, $w2) = map { $cluster->worker($_) } qw(w1 w2);
+my $dims = 8;
+
+sub query { return $coordinator->safe_psql('postgres', $_[0]); }
+
+# A statement on a server must fail with a SQLSTATE and a message.
+sub fails
+{
+	my ($sql, $sqlstate, $message, $name, $server) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my (undef, undef, $stderr) = ($server // $coordinator)->psql('postgres',
+		"\\set VERBOSITY verbose\n$sql");
+
+	return like($stderr, qr/ERROR:  $sqlstate: .*$message/s, $name);
+}
+
+# Clusters as k-means finds them, with a few strange rows.
+my $vectors = random_vectors(3000, $dims, clusters => 8, spread => 0.15);
+query("CREATE TABLE plain (id bigint, embedding vector($dims))");
+load_vectors($coordinator, 'plain', $vectors);
+my $zero = '[' . join(',', (0) x $dims) . ']';
+query("INSERT INTO plain VALUES (10001, NULL), (10002, '$zero'), (10003, NULL)");
+
+# ----------------------------------------------------------------------
+# Sets of centroids
+# ----------------------------------------------------------------------
+
+my $l2 = query("SELECT vecdist.train_centroids('items', 'SELECT embedding FROM plain', 8)");
+my $cosine = query(
+	"SELECT vecdist.train_centroids('items', 'SELECT embedding FROM plain', 6, 'cosine')");
+is( query('SELECT id, name, version, metric, centroids, dimensions FROM vecdist.centroid_sets ORDER BY id'),
+	"$l2|items|1|l2|8|$dims\n$cosine|items|2|cosine|6|$dims",
+	'two versions stand beside each other');
+my $sets = 'SELECT * FROM vecdist.centroid_set ORDER BY id';
+is($_->safe_psql('postgres', $sets), query($sets), 'the worker has the same sets')
+  foreach $w1, $w2;
+is( query("SELECT sum(s) FROM vecdist.centroid_set, unnest(sampled) s WHERE id = $l2"),
+	2048, 'trained from 256 rows for each centroid');
+
+# Cells are even because the clusters are.
+cmp_ok(
+	query("SELECT min(n) FROM (SELECT count(*) AS n FROM plain
+	       WHERE embedding IS NOT NULL GROUP BY vecdist.nearest_centroid(embedding, $l2)) s"),
+	'>', 100, 'k-means finds all clusters');
+is( query("SELECT count(*) FROM plain,
+	LATERAL (SELECT i - 1 AS nearest FROM vecdist.centroid_set s, generate_subscripts(s.centroids, 1) i
+		WHERE s.id = $l2 ORDER BY plain.embedding <-> s.centroids[i], i LIMIT 1) c
+	WHERE vecdist.nearest_centroid(embedding, $l2) IS DISTINCT FROM nearest AND embedding IS NOT NULL"),
+	0, 'nearest_centroid is the nearest by L2');
+is( query("SELECT count(*) FROM plain,
+	LATERAL (SELECT i - 1 AS nearest FROM vecdist.centroid_set s, generate_subscripts(s.centroids, 1) i
+		WHERE s.id = $cosine ORDER BY plain.embedding <=> s.centroids[i], i LIMIT 1) c
+	WHERE vecdist.nearest_centroid(embedding, $cosine) <> nearest AND id < 10000"),
+	0, 'nearest_centroid is the nearest by angle');
+
+# Values at which single precision overflows or underflows.
+my $given = query("SELECT vecdist.create_centroids('given', '{\"[1e30,0]\",\"[0,0]\",\"[3e-30,0]\"}')");
+is( query("SELECT vecdist.nearest_centroid(v::vector, $given) FROM unnest('{\"[1e30,1e20]\",\"[1e29,0]\",\"[1e-30,0]\",\"[2e-30,0]\"}'::text[]) v"),
+	"0\n1\n1\n2", 'distances out of the range of single precision');
+is( query("SELECT vecdist.nearest_centroid(NULL, $given) IS NULL"),
+	't', 'NULL has no nearest centroid');
+
+foreach my $server ($coordinator, $w1)
+{
+	my $where = $server->name;
+
+	fails("UPDATE vecdist.centroid_set SET centroids = centroids[2:]",
+		'55000', 'cannot be changed.*new version', "$where: UPDATE", $server);
+	fails("SET session_replication_role = replica; UPDATE vecdist.centroid_set SET name = 'x'",
+		'55000', 'cannot be changed', "$where: UPDATE by replication", $server);
+	fails('TRUNCATE vecdist.centroid_set', '55000', 'cannot be changed',
+		"$where: TRUNCATE", $server);
+	fails("INSERT INTO vecdist.centroid_set VALUES ($l2, 'items', 3, 'l2', '{\"[1]\"}')",
+		'23505', "another centroid set $l2 exists", "$where: another set of the same id", $server);
+}
+$w1->safe_psql('postgres', "INSERT INTO vecdist.centroid_set SELECT * FROM vecdist.centroid_set");
+pass('the same set again is skipped');
+
+fails("SELECT vecdist.nearest_centroid('[1,2]', $l2)", '22000', "expected $dims dimensions, not 2", 'wrong length');
+fails("SELECT vecdist.nearest_centroid('[1,2]', 99)", '42704', 'centroid set 99 does not exist', 'no such set');
+fails("SELECT vecdist.create_centroids('', '{\"[1]\"}')", '42602', 'cannot be empty', 'no name');
+fails("SELECT vecdist.create_centroids('x', '{}')", '22023', 'between 1 and 1024', 'no centroids');
+fails("SELECT vecdist.create_centroids('x', '{\"[1]\",NULL}')", '22004', 'centroid 1 cannot be null', 'NULL centroid');
+fails("SELECT vecdist.create_centroids('x', '{\"[1]\",\"[1,2]\"}')", '22000', 'different numbers of dimensions', 'lengths differ');
+fails("SELECT vecdist.create_centroids('x', '{\"[1]\",\"[2]\",\"[1]\"}')", '22023', 'centroids 0 and 2 are equal', 'equal centroids');
+fails("SELECT vecdist.create_centroids('x', '{\"[0,0]\",\"[1,2]\"}', 'cosine')", '22023', 'centroid 0 is zero', 'zero centroid');
+fails("SELECT vecdist.create_centroids('x', '{\"[1]\"}', 'ip')", '22023', 'invalid metric "ip".*cosine', 'metric');
+fails("SELECT vecdist.train_centroids('x', 'SELECT embedding FROM plain', 0)", '22023', 'between 1 and 1024', 'zero centroids');
+fails("SELECT vecdist.train_centroids('x', 'SELECT embedding FROM plain WHERE id < 5', 8)", '22023', '4 vectors are too few', 'few rows');
+fails("SELECT vecdist.train_centroids('x', 'SELECT ''[1]''::vector FROM plain', 2)", '22023', 'only 1 different vectors', 'equal rows');
+fails("SELECT vecdist.train_centroids('x', 'SELECT id FROM plain', 2)", '42804', 'one column of type vector.*Cast', 'not vectors');
+fails("SELECT vecdist.train_centroids('x', 'DELETE FROM plain', 2)", '22023', 'is not a query', 'not a query');
+fails("SELECT vecdist.create_centroids('x', '{\"[1]\"}')", '55000', 'on a worker', 'on a worker', $w1);
+
+# What was made in a transaction that is rolled back leaves nothing behind, not
+# even in the memory of the session.
+fails("BEGIN;
+	SAVEPOINT s;
+	SELECT vecdist.create_centroids('gone', '{\"[1]\"}') AS id \\gset
+	SELECT vecdist.nearest_centroid('[1]', :id);
+	ROLLBACK TO s;
+	SELECT vecdist.nearest_centroid('[1]', :id);",
+	'42704', 'centroid set \d+ does not exist', 'a set that was rolled back is forgotten');
+
+# ----------------------------------------------------------------------
+# Tables
+# ----------------------------------------------------------------------
+
+sub make_table
+{
+	my ($name, $set, $index) = @_;
+
+	query("CREATE TABLE $name (id bigint, embedding vector($dims))
+		PARTITION BY LIST (vecdist.nearest_centroid(embedding, $set));
+	SELECT vecdist.create_distributed_table('$name', strategy => 'centroid');
+	" . ($index ? "CREATE INDEX ON $name USING vhnsw (embedding $index);" : '') . "
+	INSERT INTO $name SELECT * FROM plain WHERE id % 2 = 0;");
+	load_vectors($coordinator, $name,
+		[ map { $vectors->[ 2 * $_ ] } 0 .. @$vectors / 2 - 1 ], first => 20001);
+	query("INSERT INTO $name SELECT id, embedding FROM plain WHERE id > 10000 AND id % 2 = 1");
+	return;
+}
+
+query('CREATE TABLE other (id bigint, tenant int) PARTITION BY LIST (tenant)');
+fails("SELECT vecdist.create_distributed_table('other', strategy => 'centroid')",
+	'22023', 'partitioned by list, not by centroid.*nearest_centroid', 'not placed by centroid');
+fails("SELECT vecdist.create_distributed_table('other', strategy => 'hash')",
+	'22023', 'partitioned by list, not by hash', 'another strategy');
+fails("SELECT vecdist.create_distributed_table('other', strategy => 'magic')",
+	'22023', 'invalid strategy "magic".*hash, list, range and centroid', 'no strategy');
+query("SELECT vecdist.create_distributed_table('other', strategy => 'list')");
+query("CREATE TABLE wrong (embedding vector) PARTITION BY LIST (vecdist.nearest_centroid(embedding, $l2))");
+fails("SELECT vecdist.create_distributed_table('wrong', 4)",
+	'22023', 'cannot be given.*Each centroid', 'number of partitions');
+query('DROP TABLE wrong');
+
+make_table('items', $l2, 'vector_l2_ops');
+make_table('angles', $cosine, '');
+# The rows loaded by COPY have ids of their own: bring them back.
+query("UPDATE $_ SET id = 2 * (id - 20000) - 1 WHERE id > 20000") foreach qw(items angles);
+
+is( query("SELECT count(*) FROM vecdist.partitions WHERE relation = 'items'::regclass"),
+	8, 'a partition for each centroid');
+my @load = split /\n/, query(
+	"SELECT sum(s) FROM vecdist.centroid_set, unnest(sampled) WITH ORDINALITY AS u (s, i)
+	 JOIN vecdist.partitions p ON p.relation = 'items'::regclass AND p.partition = ('items_' || i - 1)::regclass
+	 WHERE id = $l2 GROUP BY worker ORDER BY 1");
+cmp_ok($load[1], '<', 1.3 * $load[0], 'sampled rows are spread over the workers evenly');
+is( query("SELECT count(*) FROM items WHERE tableoid <> ('items_' || coalesce(vecdist.nearest_centroid(embedding, $l2), 0))::regclass"),
+	0, 'INSERT and COPY put each row where it belongs');
+is( query('SELECT count(*), count(embedding) FROM items'), "3003|3001", 'and lose none');
+is( query('SELECT id FROM items EXCEPT SELECT id FROM plain'), '', 'nor make any up');
+foreach my $worker ($w1, $w2)
+{
+	like(
+		$worker->safe_psql('postgres',
+			"SELECT string_agg(format('%s', (xpath('/row/n/text()', query_to_xml(format(
+				'SELECT count(*) AS n FROM %s WHERE coalesce(vecdist.nearest_centroid(embedding, $l2), 0) <> %s',
+				partition, substring(partition::text from '\\d+\$')), false, true, '')))[1]), ',')
+			 FROM vecdist.partitions WHERE relation = 'items'::regclass AND bytes IS NOT NULL"),
+		qr/^(0,)*0$/, $worker->name . ' agrees about every row');
+}
+like(
+	query("EXPLAIN (COSTS OFF) SELECT * FROM items WHERE vecdist.nearest_centroid(embedding, $l2) = 3"),
+	qr/^Foreign Scan on items_3 items/, 'a condition on the key touches one partition');
+
+# A row may not move; it stays as it was.
+my ($id) = split /\|/, query('SELECT id FROM items WHERE embedding IS NOT NULL ORDER BY id LIMIT 1');
+fails("UPDATE items SET embedding = '$zero' WHERE id = $id",
+	'0A000', 'update of the partition key.*Delete the row and insert it again', 'UPDATE of the vector');
+is( query("BEGIN;
+	DELETE FROM items WHERE id = $id; INSERT INTO items VALUES ($id, '$zero');
+	COMMIT;
+	SELECT embedding FROM items WHERE id = $id"),
+	$zero, 'DELETE and INSERT in one transaction move it');
+query("BEGIN; DELETE FROM items WHERE id = $id; INSERT INTO items SELECT * FROM plain WHERE id = $id; COMMIT;");
+
+fails("SELECT vecdist.drop_centroids($l2)", '2BP01', 'Table "items" places its rows', 'a set in use is not dropped');
+query("SELECT vecdist.drop_centroids($given)");
+is($_->safe_psql('postgres', "SELECT count(*) FROM vecdist.centroid_set WHERE id = $given"),
+	0, $_->name . ': a set that no table uses is dropped')
+  foreach $coordinator, $w1, $w2;
+
+# ----------------------------------------------------------------------
+# Searches
+# ----------------------------------------------------------------------
+
+# The certificate, partitions asked and answer of one search.
+sub search
+{
+	my ($table, $operator, $vector, $k, $probes, $where, $mistake) = @_;
+	my $sql = "SELECT id, embedding $operator '$vector' FROM $table " . ($where // '') .
+	  " ORDER BY embedding $operator '$vector' LIMIT $k";
+	my $output = query("SET extra_float_digits = 3; SET vecdist.probes = $probes;
+		" . ($mistake ? "SET vecdist.debug_mistake = '$mistake';" : '') . "
+		EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) $sql;
+		\\echo ---
+		$sql");
+	my ($plan, $rows) = split /---\n?/, $output;
+	my ($certificate) = $plan =~ /Merge Certified: (.*)/;
+	my $asked = () = $plan =~ /Partition: \S+ \(rows/g;
+
+	return ($certificate, $asked, [ map { [split /\|/] } split /\n/, $rows // '' ]);
+}
+
+my %seen;
+my $queries = random_vectors(12, $dims, clusters => 8, spread => 0.15, seed => 1);
+push @$queries, @{ random_vectors(6, $dims, seed => 5) }, $zero;
+foreach my $case (
+	[ 'items', '<->', 8 ], [ 'items', '<#>', 8 ], [ 'items', '<+>', 8 ], [ 'items', '<=>', 8 ],
+	[ 'angles', '<=>', 6 ], [ 'angles', '<->', 6 ])
+{
+	my ($table, $operator, $n) = @$case;
+
+	foreach my $i (0 .. $#$queries)
+	{
+		my $q      = $queries->[$i];
+		my $k      = (5, 1, 40)[ $i % 3 ];
+		my $exact  = exact_topk($coordinator, 'plain', $q, $k, operator => $operator);
+		my $probes = (1, 2, 3)[ ($i / 3) % 3 ];
+		my ($certificate, $asked, $rows) = search($table, $operator, $q, $k, $probes);
+
+		if ($i < 2)
+		{
+			my ($all, $all_asked, $all_rows) = search($table, $operator, $q, $k, 0);
+			is("$all $all_asked", "yes $n", "$table $operator: all partitions are asked");
+			same_topk($all_rows, $exact, "$table $operator: all partitions, query $i");
+		}
+		is($asked, $probes, "$table $operator: $probes partitions asked");
+		if ($certificate =~ /^yes \($probes of $n partitions asked, the others are farther\)$/)
+		{
+			$seen{"$table $operator yes"}++;
+			same_topk($rows, $exact, "$table $operator: certified, query $i");
+		}
+		else
+		{
+			like($certificate, qr/^no \($probes of $n partitions asked, [1-$n] more may have nearer rows: vecdist.probes\)$/,
+				"$table $operator: not certified");
+			$seen{"$table $operator no"}++;
+			is(scalar @$rows, $k, 'but as many rows as asked for');
+		}
+	}
+}
+note join ', ', map { "$_ $seen{$_}" } sort keys %seen;
+ok($seen{'items <-> yes'} && $seen{'items <-> no'}, 'L2 is proved for some queries and not for others');
+ok($seen{'angles <=> yes'} && $seen{'angles <=> no'}, 'and so is cosine');
+ok(!grep({ $seen{$_} } 'items <#> yes', 'items <+> yes', 'items <=> yes', 'angles <-> yes'),
+	'nothing is proved by the borders of another metric');
+
+# The comparison notices a bound that takes a cell for its center.
+SKIP:
+{
+	skip 'not a test build', 1
+	  if $coordinator->psql('postgres', 'SHOW vecdist.debug_mistake') != 0;
+	my $wrong = 0;
+	foreach my $q (@$queries)
+	{
+		my ($certificate, undef, $rows) = search('items', '<->', $q, 40, 1, '', 'dist-center-bound');
+		$wrong++ if $certificate =~ /^yes/ && recall_at_k($rows,
+			exact_topk($coordinator, 'plain', $q, 40)) < 1;
+	}
+	cmp_ok($wrong, '>', 0, "a false bound is noticed ($wrong times)");
+}
+
+# Short answers are not given while partitions were not asked.
+my ($certificate, $asked, $rows) = search('items', '<->', $queries->[0], 5000, 2);
+is("$certificate $asked " . scalar @$rows, 'yes 8 3003', 'all rows wanted: all partitions asked');
+($certificate, $asked, $rows) = search('items', '<->', $queries->[0], 3, 1, 'WHERE id = 10002');
+is("$certificate $asked $rows->[0][0]", 'yes 8 10002', 'short answer: the others are asked, too');
+($certificate, $asked) = search('items', '<->', $queries->[0], 3, 1,
+	"WHERE vecdist.nearest_centroid(embedding, $l2) IN (2, 4, 5)");
+is("$asked of 3", '1 of 3', 'of what the condition leaves, the nearest partition is asked');
+like($certificate, qr/\(1 of 3 partitions/, 'and the others are counted');
+is( query("SET vecdist.probes = 1; SELECT count(*) FROM (SELECT * FROM items ORDER BY embedding <-> NULL::vector LIMIT 7) s"),
+	7, 'no query vector');
+fails("SET vecdist.probes = 1; SELECT id FROM items ORDER BY embedding <-> '[1,2]' LIMIT 3",
+	'22000', 'different vector dimensions', 'query vector of another length');
+is( query("SET vecdist.probes = 2; SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT id FROM items ORDER BY embedding <-> \$1 LIMIT 1;
+	EXECUTE p ('$vectors->[9]'); EXECUTE p ('$vectors->[19]')"),
+	"10\n20", 'the query vector is a parameter');
+
+# A worker asks its own partitions and those of others alike.
+foreach my $q (@$queries[ 0 .. 3 ])
+{
+	my $sql = "SET vecdist.probes = 1; SELECT id FROM items ORDER BY embedding <-> '$q' LIMIT 3";
+	is($w1->safe_psql('postgres', $sql), query($sql), 'the same from a worker');
+}
+
+# ----------------------------------------------------------------------
+# Other strategies: a condition on the key touches one partition
+# ----------------------------------------------------------------------
+
+query("SELECT vecdist.create_partition('other', 'other_' || t, format('FOR VALUES IN (%s)', t), CASE t % 2 WHEN 0 THEN 'w1' ELSE 'w2' END)
+	FROM generate_series(1, 3) t");
+like(query('EXPLAIN (COSTS OFF) SELECT * FROM other WHERE tenant = 2'),
+	qr/^Foreign Scan on other_2 other/, 'list');
+
+# ----------------------------------------------------------------------
+# A new worker, and a dump
+# ----------------------------------------------------------------------
+
+my $w3 = VecdistTest::make_server('w3', conf => "jit = off\n");
+$w3->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+query("SELECT vecdist.add_worker('w3', '127.0.0.1:" . $w3->port . "')");
+is($w3->safe_psql('postgres', $sets), query($sets), 'a new worker gets the sets');
+is($w3->safe_psql('postgres', 'SELECT count(*) FROM items'), 3003, 'and sees the rows');
+query("SELECT vecdist.remove_worker('w3')");
+is($w3->safe_psql('postgres', 'SELECT count(*) FROM vecdist.centroid_set'), 0, 'and forgets them when it leaves');
+
+# The data of the sets first, then all: rows are checked as they come.
+my $dump = $w1->basedir . '/w1.dump';
+$w1->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'pg_dump of a worker');
+$w3->safe_psql('postgres', 'CREATE DATABASE restored');
+$w3->safe_psql('restored', "ALTER DATABASE restored SET vecdist.enable_ddl_propagation = off");
+foreach my $part ([ '--section=pre-data' ], [ qw(--data-only --schema=vecdist --table=centroid_set) ],
+	[ qw(--section=data --section=post-data) ])
+{
+	$w3->command_ok([ 'pg_restore', '-d', 'restored', '--no-owner', '--exit-on-error', @$part, $dump ],
+		"pg_restore @$part");
+}
+is($w3->safe_psql('restored', $sets), query($sets), 'the restored sets are the same');
+my $leaf = $w1->safe_psql('postgres', "SELECT min(partition::text) FROM vecdist.partitions WHERE relation = 'items'::regclass AND bytes IS NOT NULL");
+is($w3->safe_psql('restored', "SELECT count(*) FROM $leaf"),
+	$w1->safe_psql('postgres', "SELECT count(*) FROM $leaf"), 'and so are the rows');
+
+done_testing();
