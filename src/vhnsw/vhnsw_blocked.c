@@ -18,10 +18,9 @@
  */
 #include "postgres.h"
 
-#include "commands/progress.h"
 #include "miscadmin.h"
-#include "utils/backend_progress.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_join.h"
@@ -154,8 +153,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	double		recall;
 	int			rounds = 0;
 
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
-								 VHNSW_PHASE_CLUSTER);
+	VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
 	partition = VhnswMakePartition(crew, NULL, graph->count, OVERLAP,
 								   PARTITION_SEED, nearest);
 	renumber(graph, partition, nearest);
@@ -169,8 +167,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	{
 		uint64		seed = PARTITION_SEED + ++rounds;
 
-		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
-									 VHNSW_PHASE_CLUSTER);
+		VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
 		partition = VhnswMakePartition(crew, NULL, graph->count, OVERLAP,
 									   seed, NULL);
 		join_parts(crew, join, partition, seed);
@@ -184,10 +181,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		return false;
 	}
 
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
-								 VHNSW_PHASE_LINK);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 2 * (int64) graph->count);
+	VhnswCrewPhase(VHNSW_PHASE_LINK, 2 * (int64) graph->count);
 	job.join = *join;
 	run_chooser(crew, VHNSW_JOB_CHOOSE_FIRST, &job);
 	job.incoming = collect_incoming(crew, join);
@@ -290,10 +284,7 @@ join_parts(VhnswCrew *crew, const VhnswJoin *join,
 {
 	JoinJob		job = {*join, *partition, seed};
 
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
-								 VHNSW_PHASE_JOIN);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 partition->nmembers);
+	VhnswCrewPhase(VHNSW_PHASE_JOIN, partition->nmembers);
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
 }
 
@@ -310,6 +301,7 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 		uint32		start = job.partition.starts[part];
 
 		VhnswCrewReport(crew, start);
+		VD_DEBUG_POINT("vhnsw-build-join");
 		VhnswVisitLeaves(crew->graph, job.partition.members + start,
 						 job.partition.starts[part + 1] - start, job.seed,
 						 VhnswJoinLeaf, &job.join);
@@ -347,6 +339,7 @@ VhnswChooseFirstJob(VhnswCrew *crew, const void *arg)
 		uint32		end = Min(first + CHOSEN_AT_ONCE, crew->graph->count);
 
 		VhnswCrewReport(crew, first);
+		VD_DEBUG_POINT("vhnsw-build-choose");
 		for (uint32 id = first; id < end; id++)
 			choose_first(chooser, id);
 	}
@@ -367,6 +360,7 @@ VhnswChooseAgainJob(VhnswCrew *crew, const void *arg)
 		uint32		end = Min(first + CHOSEN_AT_ONCE, crew->graph->count);
 
 		VhnswCrewReport(crew, (int64) crew->graph->count + first);
+		VD_DEBUG_POINT("vhnsw-build-choose-again");
 		for (uint32 id = first; id < end; id++)
 			choose_again(chooser, id);
 	}

@@ -84,7 +84,6 @@ static void load_callback(Relation index, ItemPointer tid, Datum *values,
 static void load_row(BuildState *state, ItemPointer tid, Datum datum,
 					 bool isnull);
 static void write_out(BuildState *state);
-static void report_phase(int phase);
 
 /* Build callback: fill the index from the heap. */
 IndexBuildResult *
@@ -101,7 +100,7 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 	learn(&state);
 	begin_load(&state);
 
-	report_phase(VHNSW_PHASE_LOAD);
+	VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
 	/* From the first block on, so that equal tables give equal indexes. */
 	result->heap_tuples = table_index_build_scan(heap, index, info, false,
 												 true, load_callback, &state,
@@ -112,7 +111,7 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 
 	if (RelationNeedsWAL(index))
 	{
-		report_phase(VHNSW_PHASE_LOG);
+		VhnswCrewPhase(VHNSW_PHASE_LOG, 0);
 		log_newpage_range(index, MAIN_FORKNUM, 0,
 						  RelationGetNumberOfBlocks(index), true);
 	}
@@ -145,12 +144,6 @@ vhnswbuildempty(Relation index)
 
 	VhnswReleasePage(buffer);
 	MemoryContextDelete(state.context);
-}
-
-static void
-report_phase(int phase)
-{
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, phase);
 }
 
 /* Check the definition of the index and prepare the state. */
@@ -252,7 +245,7 @@ learn(BuildState *state)
 	if (nblocks == 0)
 		return;
 
-	report_phase(VHNSW_PHASE_SAMPLE);
+	VhnswCrewPhase(VHNSW_PHASE_SAMPLE, 0);
 	if (nblocks <= SAMPLE_RANGES)
 		table_index_build_range_scan(state->heap, state->index, state->info,
 									 false, false, false, 0, nblocks,
@@ -392,9 +385,7 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 				errhint("Increase maintenance_work_mem."));
 		write_out(state);
 
-		/* How many rows there will be is known no more. */
-		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, 0);
-		report_phase(VHNSW_PHASE_LOAD);
+		VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
 	}
 
 	old_context = MemoryContextSwitchTo(state->tuple_context);
@@ -408,8 +399,11 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	state->index_tuples++;
 	state->rows++;
 	if (state->rows % 128 == 0)
+	{
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
 									 state->rows);
+		VD_DEBUG_POINT("vhnsw-build-load");
+	}
 }
 
 /* Put one row into the graph, or into a list outside. */
@@ -460,10 +454,10 @@ write_out(BuildState *state)
 							maintenance_work_mem));
 	VhnswCrewLaunch(state->crew, state->graph, state->info->ii_Concurrent);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
-	report_phase(VHNSW_PHASE_SKETCH);
+	VhnswCrewPhase(VHNSW_PHASE_SKETCH, state->graph->count);
 	sketches = VhnswMakeSketches(state->graph,
 								 RelationGetRelationName(state->index));
-	report_phase(VHNSW_PHASE_WRITE);
+	VhnswCrewPhase(VHNSW_PHASE_WRITE, state->graph->count);
 	VhnswWriteGraph(state->index, state->graph, sketches, ROTATION_SEED,
 					state->space.mean, state->outside);
 	VhnswCrewDismiss(state->crew);

@@ -212,6 +212,20 @@ VhnswCrewNext(VhnswCrew *crew, uint32 *chunk)
 	return *chunk < crew->shared->nchunks;
 }
 
+/* Show that a phase of the build begins, of so many steps if not 0. */
+void
+VhnswCrewPhase(int phase, int64 total)
+{
+	static const int params[] = {
+		PROGRESS_CREATEIDX_SUBPHASE,
+		PROGRESS_CREATEIDX_TUPLES_TOTAL,
+		PROGRESS_CREATEIDX_TUPLES_DONE
+	};
+	int64		values[] = {phase, total, 0};
+
+	pgstat_progress_update_multi_param(lengthof(params), params, values);
+}
+
 /* Show how far a job is; what others take meanwhile comes after. */
 void
 VhnswCrewReport(VhnswCrew *crew, int64 done)

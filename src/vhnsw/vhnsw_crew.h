@@ -48,6 +48,7 @@ extern void VhnswCrewLaunch(VhnswCrew *crew, struct VhnswGraph *graph,
 extern void VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg,
 						 Size size, uint32 nchunks);
 extern bool VhnswCrewNext(VhnswCrew *crew, uint32 *chunk);
+extern void VhnswCrewPhase(int phase, int64 total);
 extern void VhnswCrewReport(VhnswCrew *crew, int64 done);
 extern void VhnswCrewDismiss(VhnswCrew *crew);
 

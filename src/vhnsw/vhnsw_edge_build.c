@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_pca.h"
 
@@ -351,6 +352,8 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 		uint32		first = chunk * PROJECTED_AT_ONCE;
 		uint32		end = Min(first + PROJECTED_AT_ONCE, graph->count);
 
+		VhnswCrewReport(crew, first);
+		VD_DEBUG_POINT("vhnsw-build-project");
 		for (uint32 id = first; id < end; id++)
 		{
 			const VhnswCode *code = VhnswGraphGetCode(graph, id);

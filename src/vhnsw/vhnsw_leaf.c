@@ -19,6 +19,7 @@
 #include "port/pg_bitutils.h"
 #include "utils/float.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_leaf.h"
@@ -191,6 +192,12 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 		uint32		count = Min(job->n - first, ROWS_AT_ONCE);
 		Nearest		found;
 
+		/* A part that is divided again belongs to another phase. */
+		if (job->members == NULL)
+		{
+			VhnswCrewReport(crew, first);
+			VD_DEBUG_POINT("vhnsw-build-assign");
+		}
 		VhnswBlockReset(rows);
 		for (uint32 i = first; i < first + count; i++)
 			VhnswBlockAdd(rows, VhnswGraphGetCode(graph, job->members ?

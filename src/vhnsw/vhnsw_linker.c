@@ -20,9 +20,7 @@
  */
 #include "postgres.h"
 
-#include "commands/progress.h"
 #include "miscadmin.h"
-#include "utils/backend_progress.h"
 
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_linker.h"
@@ -139,10 +137,7 @@ VhnswLinkBySearch(VhnswGraph *graph)
 	uint32		largest = Max(graph->count / BATCH_SHARE, 1);
 	LinkJob		job = {.order = graph->order_memory};
 
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
-								 VHNSW_PHASE_LINK);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 graph->count);
+	VhnswCrewPhase(VHNSW_PHASE_LINK, graph->count);
 	job.lists = VhnswCrewAlloc(crew, VhnswGraphListBytes(graph->count,
 														 capacity));
 	VhnswGraphSetLists(graph, crew, &job.lists, capacity);

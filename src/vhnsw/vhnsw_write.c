@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_write.h"
 
@@ -419,6 +420,7 @@ VhnswWriteJob(VhnswCrew *crew, const void *arg)
 		const DuplicateRun *run = find_run(runs, job.nruns, id);
 
 		VhnswCrewReport(crew, id);
+		VD_DEBUG_POINT("vhnsw-build-write");
 		for (; page_number < last; page_number++)
 		{
 			Buffer		buffer = VhnswNewPage(crew->index,
