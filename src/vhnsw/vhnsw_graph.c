@@ -3,8 +3,8 @@
  * vhnsw_graph.c
  *	  Link the elements of an index build in memory.
  *
- *	1. Elements are linked by blocks (vhnsw_blocked.c) or by searching
- *	   (vhnsw_linker.c).
+ *	1. Elements are linked by blocks (vhnsw_blocked.c), which leaves clusters
+ *	   to be connected (vhnsw_span.c), or by searching (vhnsw_linker.c).
  *	2. A sweep from the entries attaches what it does not reach.
  *
  * See README, section "Build".  The result depends on the input only.
@@ -25,6 +25,7 @@
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_span.h"
 
 /* Fewer elements are linked by search. */
 #define MIN_BLOCKED 1000
@@ -63,6 +64,8 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 		spread_entries(graph);
 	if (!done)
 		VhnswLinkBySearch(graph);
+	else if (VhnswMetricIsSquared(graph->layout.metric))
+		VhnswSpanClusters(graph);
 	attach_unreached(graph);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 graph->count);

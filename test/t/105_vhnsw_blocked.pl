@@ -83,6 +83,8 @@ my $clusters = '10 * normal(-1 - greatest(n % 80 - 40, 0), i) + normal(n, i)';
 
 unlike(try_set('clusters', dims => 24, rows => 6000, value => $clusters, floor => 0.95),
 	qr/clustered|searching/, 'clusters: no notice');
+# More than entries, and each fills the lists of its elements
+try_set('clusters far apart', dims => 32, rows => 20000, value => '5 * normal(-1 - n % 80, i) + normal(n, i)', floor => 0.95);
 try_set('cosine', dims => 24, rows => 3000, metric => 'cosine', value => $clusters, floor => 0.9);
 try_set('one tight cluster', dims => 12, rows => 5000, value => '100 + 0.01 * normal(n, i)', floor => 0.9);
 try_set('many duplicates', dims => 8, rows => 4000, value => 'floor(4 * uniform(n % 300, i))', floor => 0.99);

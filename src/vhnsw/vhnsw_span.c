@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_span.c
+ *	  Links between clusters that lie apart, after a blocked build.
+ *
+ * Where a cluster fills the lists of its elements, they know nothing of other
+ * clusters.  So the elements of a sample get links to others of it, in
+ * different directions, and again in a quarter of the sample, down to a few:
+ * in one of the samples there are too few of a cluster to take all links.
+ * They are the beginnings of the same random order, as the entries are.
+ * (The hierarchy of HNSW is this, with lists of its own.)
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "vhnsw/vhnsw_select.h"
+#include "vhnsw/vhnsw_span.h"
+
+/* The first sample: one element in so many, and at most */
+#define SAMPLE_STRIDE 32
+#define LARGEST_SAMPLE 3000
+
+/* Links of an element in each sample, and of how many they are chosen */
+#define SPANNING_LINKS 8
+#define CANDIDATES 64
+
+static void span_sample(VhnswGraph *graph, uint32 count, uint8 *added);
+static int	find_nearest(VhnswGraph *graph, uint32 id, uint32 count,
+						 VhnswLink *nearest);
+static void add_link(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added);
+
+/* All elements have their lists, and graph->order is made. */
+void
+VhnswSpanClusters(VhnswGraph *graph)
+{
+	uint32		count = Min(graph->count / SAMPLE_STRIDE, LARGEST_SAMPLE);
+	uint8	   *added = palloc_extended(Max(graph->count, 1),
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (; count > 4 * SPANNING_LINKS; count /= 4)
+		span_sample(graph, count, added);
+	pfree(added);
+}
+
+/* Link the first 'count' of the order among themselves. */
+static void
+span_sample(VhnswGraph *graph, uint32 count, uint8 *added)
+{
+	VhnswLink	nearest[CANDIDATES];
+	VhnswLink	links[SPANNING_LINKS];
+
+	for (uint32 i = 0; i < count; i++)
+	{
+		uint32		id = graph->order[i];
+		int			n = find_nearest(graph, id, count, nearest);
+
+		n = VhnswSelectLinks(&graph->layout, nearest, n, SPANNING_LINKS,
+							 SPANNING_LINKS, links);
+		for (int j = 0; j < n; j++)
+		{
+			add_link(graph, id, links[j].id, added);
+			add_link(graph, links[j].id, id, added);
+		}
+	}
+}
+
+/* The nearest of a sample, sorted; returns how many. */
+static int
+find_nearest(VhnswGraph *graph, uint32 id, uint32 count, VhnswLink *nearest)
+{
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	int			n = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	for (uint32 i = 0; i < count; i++)
+	{
+		VhnswLink	link = {.id = graph->order[i]};
+		int			place;
+
+		if (link.id == id)
+			continue;
+		link.code = VhnswGraphGetCode(graph, link.id);
+		link.distance = VhnswCodeDistance(&graph->layout, code, link.code);
+		if (n == CANDIDATES && link.distance >= nearest[n - 1].distance)
+			continue;
+		if (n < CANDIDATES)
+			n++;
+		for (place = n - 1; place > 0 &&
+			 nearest[place - 1].distance > link.distance; place--)
+			nearest[place] = nearest[place - 1];
+		nearest[place] = link;
+	}
+	return n;
+}
+
+/*
+ * Let 'from' list 'to', in a free place or in place of one of the last, which
+ * are the fill of a list.  added[] counts these links of each element.
+ */
+static void
+add_link(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added)
+{
+	uint32	   *ids = VhnswGraphGetIds(graph, from);
+	int			degree = graph->layout.degree;
+
+	for (int i = 0; i < graph->list_counts[from]; i++)
+	{
+		if (ids[i] == to)
+			return;
+	}
+	if (added[from] >= degree / 2)
+		return;
+	added[from]++;
+	if (graph->list_counts[from] < degree)
+		ids[graph->list_counts[from]++] = to;
+	else
+		ids[degree - added[from]] = to;
+}
