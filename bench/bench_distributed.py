@@ -12,7 +12,7 @@ number of local partitions.
 Variables, with their defaults:
 
     DATA=file               a set as of bench-single (captions-384 in ../shared/data)
-    ROWS=20000  QUERIES=200  BLOCK=50  ROUNDS=3  RECALL=0.95  K=10
+    ROWS=20000  QUERIES=200  BLOCK=50  ROUNDS=3  RECALL=0.99  K=10
     EF='10 14 20 28 40 56 80 113 160'  FIXED_EF=20
     CLIENTS='1 2'           clients at a time
     SHARED_BUFFERS=256MB  MAINTENANCE_WORK_MEM=256MB
@@ -168,7 +168,7 @@ def smallest_ef(client, meter, count):
     for ef in option("EF", "10 14 20 28 40 56 80 113 160").split():
         client.ask("ef " + ef)
         recall = meter.recall(0, client.run(0, count)[1])
-        if recall >= float(option("RECALL", "0.95")):
+        if recall >= float(option("RECALL", "0.99")):
             break
     return ef, recall
 
@@ -233,7 +233,7 @@ def empty_search(servers, files, data):
 
 
 def rows_moved(servers, files, data):
-    """For K = 10 and 1000 on 3 workers: (rows, bytes of rows) per search."""
+    """For K = 10 and 1000 on 3 workers: (rows, messages) per search."""
     result = []
     for k in (10, 1000):
         servers[0].sql("bench", "SELECT vecdist.stat_search_reset()")
@@ -345,4 +345,5 @@ def main():
         print("\n".join(planning(servers, data)))
 
 
-main()
+if __name__ == "__main__":
+    main()

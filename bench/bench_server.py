@@ -14,6 +14,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,23 +36,31 @@ def say(text):
 
 
 class Server:
-    """A private server below 'scratch', with vecdist and perhaps pgvector."""
+    """A private server below 'scratch', with vecdist and perhaps pgvector.
 
-    def __init__(self, scratch, settings=()):
+    With "like" it shares the installation of another one.
+    """
+
+    def __init__(self, scratch, name="data", settings=(), like=None):
         self.scratch = scratch
-        self.data = os.path.join(scratch, "data")
-        self.bin = subprocess.run(
-            [os.path.join(ROOT, "dev/temp-install"),
-             os.path.join(ROOT, "build/bench"), os.path.join(scratch, "inst")],
-            check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        self.add_pgvector()
+        self.data = os.path.join(scratch, name)
+        self.port = free_port()
+        if like is not None:
+            self.bin = like.bin
+        else:
+            self.bin = subprocess.run(
+                [os.path.join(ROOT, "dev/temp-install"),
+                 os.path.join(ROOT, "build/bench"), os.path.join(scratch, "inst")],
+                check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+            self.add_pgvector()
         self.as_user("initdb", "-D", self.data, "-U", "postgres", "-A", "trust",
                      "--no-sync", "--no-locale", "-E", "UTF8")
         with open(os.path.join(self.data, "postgresql.conf"), "a",
-                  encoding="ascii") as conf:
-            conf.write("\n".join((
+                  encoding="ascii") as file:
+            file.write("\n".join((
                 "listen_addresses = ''",
                 "unix_socket_directories = '%s'" % scratch,
+                "port = %d" % self.port,
                 "shared_buffers = " + option("SHARED_BUFFERS", "1GB"),
                 "maintenance_work_mem = " + option("MAINTENANCE_WORK_MEM", "1GB"),
                 "max_parallel_maintenance_workers = 0",
@@ -82,14 +91,18 @@ class Server:
 
     def start(self):
         self.as_user("pg_ctl", "-D", self.data, "-w", "-l",
-                     os.path.join(self.scratch, "log"), "start")
+                     self.data + ".log", "start")
+
+    def postmaster(self):
+        with open(os.path.join(self.data, "postmaster.pid"), encoding="ascii") as file:
+            return int(file.readline())
 
     def stop(self):
         if os.path.exists(os.path.join(self.data, "postmaster.pid")):
             self.as_user("pg_ctl", "-D", self.data, "-w", "-m", "fast", "stop")
 
     def conninfo(self, database):
-        return "host=%s user=postgres dbname=%s" % (self.scratch, database)
+        return "host=%s port=%d user=postgres dbname=%s" % (self.scratch, self.port, database)
 
     def sql(self, database, *statements):
         """Run statements in one session; the rows as lines."""
@@ -104,9 +117,22 @@ class Server:
         return done.stdout.split("\n")[:-1]
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextlib.contextmanager
 def private_server(*settings):
     """A running Server with more settings, gone afterwards with all its files."""
+    with private_servers(1, settings) as servers:
+        yield servers[0]
+
+
+@contextlib.contextmanager
+def private_servers(count, settings=()):
+    """As many running Servers, as private_server."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scratch = tempfile.mkdtemp(prefix="vecdist-bench-")
     user = subprocess.run([os.path.join(ROOT, "dev/as-user"), "--name"], check=True,
@@ -115,12 +141,14 @@ def private_server(*settings):
         os.chown(scratch, pwd.getpwnam(user).pw_uid, -1)
     os.chmod(scratch, 0o755)
 
-    server = None
+    servers = []
     try:
-        server = Server(scratch, settings)
-        server.start()
-        yield server
+        for i in range(count):
+            servers.append(Server(scratch, "data%d" % i, settings,
+                                  servers[0] if servers else None))
+            servers[i].start()
+        yield servers
     finally:
-        if server is not None:
+        for server in servers:
             server.stop()
         shutil.rmtree(scratch)
