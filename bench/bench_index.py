@@ -7,11 +7,12 @@ private server; a figure is of one build.
                                    search, as the reference of quality
     pgvector                       m = 16, ef_construction = 64
 
-Columns: CPU seconds and wall time of CREATE INDEX, bytes of the index and of
+Columns: CPU seconds of all processes and wall time of CREATE INDEX, bytes of the index and of
 its WAL, and for vhnsw the elements expanded for one query at recall@10 of 0.95
 and 0.99 (interpolated between values of ef).
 
-Variables: as bench_single.py, with SYSTEMS='blocked search pgvector'.
+Variables: as bench_single.py, with SYSTEMS='blocked search pgvector', and
+WORKERS='0', or several numbers of parallel workers, each for every system.
 """
 
 import math
@@ -36,29 +37,35 @@ EFS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 640)
 class Build:
     """One index: what it cost, and what its graph is worth."""
 
-    def __init__(self, server, name, data, copy):
+    def __init__(self, server, name, workers, data, copy):
         self.server = server
         self.name = name
+        self.workers = workers
         extension, access_method, options, setting = METHODS[name]
         self.metric = data.metric
         server.sql("postgres", "DROP DATABASE IF EXISTS bench",
                    "CREATE DATABASE bench")
         server.sql("bench", "CREATE EXTENSION " + extension,
                    "CREATE TABLE items (id integer, v vector(%d))"
-                   % data.base.shape[1],
+                   " WITH (parallel_workers = %d)" % (data.base.shape[1], workers),
                    "COPY items FROM '%s' (FORMAT binary)" % copy,
                    "VACUUM (ANALYZE, FREEZE) items", "CHECKPOINT")
         state = ("SELECT rtrim(pg_read_file('/proc/' || pg_backend_pid() ||"
                  " '/stat'), chr(10)) || '|' || pg_current_wal_insert_lsn() - '0/0'"
-                 " || '|' || extract(epoch FROM clock_timestamp())")
-        statements = ["SET " + setting] if setting else []
+                 " || '|' || extract(epoch FROM clock_timestamp()) || '|' ||"
+                 " rtrim(pg_read_file('/proc/' || trim(split_part("
+                 "pg_read_file('postmaster.pid'), chr(10), 1)) || '/stat'), chr(10))")
+        statements = ["SET max_parallel_maintenance_workers = %d" % workers]
+        if setting:
+            statements.append("SET " + setting)
         before, after = server.sql(
             "bench", *statements, state,
             "CREATE INDEX items_v ON items USING %s (v vector_%s_ops) WITH (m = 16%s)"
             % (access_method, data.metric, options), state)
         before, after = before.split("|"), after.split("|")
         self.cpu = (bench_single.cpu_seconds(after[0]) -
-                    bench_single.cpu_seconds(before[0]))
+                    bench_single.cpu_seconds(before[0]) +
+                    ended_seconds(after[3]) - ended_seconds(before[3]))
         self.wal = int(after[1]) - int(before[1])
         self.wall = float(after[2]) - float(before[2])
         self.size = int(server.sql("bench", "SELECT pg_relation_size('items_v')")[0])
@@ -112,18 +119,25 @@ def at_recall(points, target):
     return None
 
 
+def ended_seconds(stat):
+    """User and system time of children that have ended, of the postmaster the
+    workers, in the text of /proc/PID/stat."""
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def figure(value):
     return "-" if value is None else "%.1f" % value
 
 
 def report(data, builds):
     print("\n#### %s\n" % data)
-    print("| build | CPU, s | wall, s | index, MB | WAL, MB |"
+    print("| build | workers | CPU, s | wall, s | index, MB | WAL, MB |"
           " expansions at 0.95 | at 0.99 |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for build in builds:
-        print("| %s | %.1f | %.1f | %.1f | %.1f | %s | %s |" % (
-            build.name, build.cpu, build.wall, build.size / 1e6,
+        print("| %s | %d | %.1f | %.1f | %.1f | %.1f | %s | %s |" % (
+            build.name, build.workers, build.cpu, build.wall, build.size / 1e6,
             build.wal / 1e6, figure(build.expansions.get(0.95)),
             figure(build.expansions.get(0.99))), flush=True)
 
@@ -139,8 +153,10 @@ def main():
             copy = os.path.join(server.scratch, "base.copy")
             bench_data.write_copy(copy, data.base)
             os.chmod(copy, 0o644)
-            report(data, [Build(server, system, data, copy) for system in
-                          option("SYSTEMS", "blocked search pgvector").split()])
+            report(data, [Build(server, system, int(workers), data, copy)
+                          for system in option("SYSTEMS",
+                                               "blocked search pgvector").split()
+                          for workers in option("WORKERS", "0").split()])
 
 
 if __name__ == "__main__":

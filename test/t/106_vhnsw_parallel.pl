@@ -91,7 +91,7 @@ sub check_nothing_left
 # The same index
 # ----------------------------------------------------------------------
 
-# L2 and cosine are linked by blocks, others by searching.
+# L1 is linked by searching, the others by blocks.
 my %first;
 foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops vector_l1_ops))
 {
