@@ -211,11 +211,18 @@ sub interrupt
 # that what shall happen to them does.
 sub release_leader
 {
+	my ($crash) = @_;
+
 	ok( $server->poll_query_until('postgres', <<'SQL'), 'workers wait for the leader');
 SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'parallel worker'
     AND wait_event = 'ParallelCreateIndexScan'
 SQL
-	$gate->query_safe('SELECT pg_advisory_unlock(29795, 0)');
+	return $gate->query_safe('SELECT pg_advisory_unlock(29795, 0)') if !$crash;
+
+	# The server may be down before anybody has an answer.
+	$server->psql('postgres', <<'SQL');
+SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 29795 AND objid = 0 AND granted
+SQL
 	return;
 }
 
@@ -278,7 +285,7 @@ SQL
 # Killed as if by the kernel for want of memory
 hold_leader();
 my $log_end = -s $server->logfile;
-like(interrupt('vhnsw-build-launched=wait, vhnsw-build-worker=crash:5', \&release_leader),
+like(interrupt('vhnsw-build-launched=wait, vhnsw-build-worker=crash:5', sub { release_leader(1) }),
 	qr/server closed the connection|terminating connection/, 'a worker is killed');
 $server->wait_for_log(qr/all server processes terminated; reinitializing/, $log_end);
 wait_recovered($server) or die 'no recovery';
