@@ -62,6 +62,13 @@
 /* Cost of one turn to the workers, in the unit of the planner. */
 #define TURN_COST		100.0
 
+/*
+ * And of searching one partition.  More than planning again costs, in core's
+ * eyes, for a plan that spares one: a prepared statement with a condition on
+ * the partition key keeps being planned for each value, and asks one partition.
+ */
+#define PARTITION_COST	25.0
+
 /* Values that fit into a call of vecdist.search(), which has 8 other ones. */
 #define MAX_PARAMS		(FUNC_MAX_ARGS - 8)
 
@@ -623,7 +630,8 @@ cost_topk_path(CustomPath *path, PlannerInfo *root, RelOptInfo *input_rel,
 	ListCell   *lc;
 
 	rows = clamp_row_est(Min(rows, input_rel->rows));
-	total = TURN_COST + cpu_tuple_cost * rows * npartitions;
+	total = TURN_COST +
+		(PARTITION_COST + cpu_tuple_cost * rows) * npartitions;
 	foreach(lc, output_rel->pathlist)
 	{
 		Path	   *other = lfirst(lc);

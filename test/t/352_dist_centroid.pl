@@ -137,7 +137,7 @@ sub make_table
 	return;
 }
 
-query('CREATE TABLE other (id bigint, tenant int) PARTITION BY LIST (tenant)');
+query('CREATE TABLE other (id bigint, tenant int, v vector(2)) PARTITION BY LIST (tenant)');
 fails("SELECT vecdist.create_distributed_table('other', strategy => 'centroid')",
 	'22023', 'partitioned by list, not by centroid.*nearest_centroid', 'not placed by centroid');
 fails("SELECT vecdist.create_distributed_table('other', strategy => 'hash')",
@@ -308,8 +308,19 @@ foreach my $q (@$queries[ 0 .. 3 ])
 
 query("SELECT vecdist.create_partition('other', 'other_' || t, format('FOR VALUES IN (%s)', t), CASE t % 2 WHEN 0 THEN 'w1' ELSE 'w2' END)
 	FROM generate_series(1, 3) t");
+query("INSERT INTO other SELECT i, 1 + i % 3, ARRAY[i, i % 7]::vector FROM generate_series(1, 30000) i; ANALYZE other");
 like(query('EXPLAIN (COSTS OFF) SELECT * FROM other WHERE tenant = 2'),
 	qr/^Foreign Scan on other_2 other/, 'list');
+
+# A prepared statement goes on being planned for its value.
+my $prepared = query("PREPARE p AS SELECT id FROM other WHERE tenant = \$1 ORDER BY v <-> \$2 LIMIT 2;"
+	  . 'EXECUTE p (1, \'[9,2]\');' x 8
+	  . "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE p (3, '[9,2]');
+	SELECT generic_plans FROM pg_prepared_statements");
+my $others = () = $prepared =~ /Partition: other_\d/g;
+is($others, 1, 'a prepared search with the key asks one partition');
+like($prepared, qr/^(?:9\n12\n){8}/, 'which has the rows');
+like($prepared, qr/\n0$/, 'and has no generic plan');
 
 # ----------------------------------------------------------------------
 # A new worker, and a dump
