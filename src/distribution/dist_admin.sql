@@ -229,7 +229,7 @@ COMMENT ON VIEW vecdist.stat_search IS 'what distributed searches begun on this 
 COMMENT ON COLUMN vecdist.stat_search.relation IS 'the table in FROM';
 COMMENT ON COLUMN vecdist.stat_search.searches IS 'searches by the distributed top-K scan';
 COMMENT ON COLUMN vecdist.stat_search.failed IS 'of these: ended by an error';
-COMMENT ON COLUMN vecdist.stat_search.not_certified IS 'of these: because the answer could not be proved complete';
+COMMENT ON COLUMN vecdist.stat_search.not_certified IS 'of these: answer not proved complete; an error, or vecdist.probes';
 COMMENT ON COLUMN vecdist.stat_search.messages IS 'messages to workers';
 COMMENT ON COLUMN vecdist.stat_search.second_rounds IS 'of these: for the rest of a large K';
 COMMENT ON COLUMN vecdist.stat_search.retries IS 'of these: to another server of the group, after one failed';

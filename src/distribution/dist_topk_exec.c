@@ -441,6 +441,7 @@ certify(DistTopKState *state)
 			(last.isnull ||
 			 !DistProbeExcludes(state->probe, i, last.distance)))
 			state->nuncertain++;
+	state->counts.not_certified = state->nuncertain > 0;
 }
 
 /* DistMergeCompareTies: by the keys of ORDER BY behind the distance */

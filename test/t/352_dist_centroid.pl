@@ -219,6 +219,7 @@ sub search
 	return ($certificate, $asked, [ map { [split /\|/] } split /\n/, $rows // '' ]);
 }
 
+query('SELECT vecdist.stat_search_reset()');
 my %seen;
 my $queries = random_vectors(12, $dims, clusters => 8, spread => 0.15, seed => 1);
 push @$queries, @{ random_vectors(6, $dims, seed => 5) }, $zero;
@@ -258,6 +259,16 @@ foreach my $case (
 	}
 }
 note join ', ', map { "$_ $seen{$_}" } sort keys %seen;
+# Each search ran twice, with EXPLAIN and without; vecdist.stat_search counts both.
+is(query(q{SELECT string_agg(relation || ' ' || not_certified, ' ' ORDER BY relation::text)
+		FROM vecdist.stat_search WHERE relation IN ('items'::regclass, 'angles'::regclass)}),
+	join(' ', map {
+		my $table = $_;
+		my $n = 0;
+		/^$table .* no$/ and $n += $seen{$_} foreach keys %seen;
+		"$table " . 2 * $n
+	} qw(angles items)),
+	'vecdist.stat_search: answers that are not certified');
 ok($seen{'items <-> yes'} && $seen{'items <-> no'}, 'L2 is proved for some queries and not for others');
 ok($seen{'angles <=> yes'} && $seen{'angles <=> no'}, 'and so is cosine');
 ok(!grep({ $seen{$_} } 'items <#> yes', 'items <+> yes', 'items <=> yes', 'angles <-> yes'),
