@@ -8,6 +8,9 @@
  * search stays open until it asks for the rest by vecdist.search_rest(), begins
  * another search, or ends its transaction.
  *
+ * vecdist.search_stream() is for callers who do not know how many rows they
+ * want: they go on by vecdist.search_next(), and may have many streams open.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -31,6 +34,8 @@
 
 VECDIST_FUNCTION_INFO_V1(vecdist_search);
 VECDIST_FUNCTION_INFO_V1(vecdist_search_rest);
+VECDIST_FUNCTION_INFO_V1(vecdist_search_stream);
+VECDIST_FUNCTION_INFO_V1(vecdist_search_next);
 
 /* Arguments of vecdist.search() */
 enum
@@ -44,6 +49,19 @@ enum
 	ARG_FIRST,
 	ARG_SETTINGS,
 	ARG_PARAMETERS				/* the first of them */
+};
+
+/* Arguments of vecdist.search_stream() */
+enum
+{
+	STREAM_ARG_STREAM,
+	STREAM_ARG_PARTITIONS,
+	STREAM_ARG_COLUMNS,
+	STREAM_ARG_FILTER,
+	STREAM_ARG_DISTANCE,
+	STREAM_ARG_FIRST,
+	STREAM_ARG_SETTINGS,
+	STREAM_ARG_PARAMETERS		/* the first of them */
 };
 
 /* Columns of its result; the wanted ones follow. */
@@ -82,6 +100,14 @@ static void keep_open(DistSearchRun *run, int npartitions, int64 k);
 static void close_open_search(void);
 static void forget_open_search(void *arg);
 static void read_arguments(FunctionCallInfo fcinfo, DistSearch *search);
+static void read_stream_arguments(FunctionCallInfo fcinfo, DistSearch *search);
+static char *text_argument(FunctionCallInfo fcinfo, int arg);
+static void read_parameters(FunctionCallInfo fcinfo, int first,
+							DistSearch *search);
+static DistSearchRun *open_run(const DistSearch *search, Datum partitions,
+							   const SearchOutput *output);
+static DistSearchRun *find_stream(FunctionCallInfo fcinfo);
+static void next_rows(DistSearchRun *run, int64 nrows, SearchOutput *output);
 static List *strings_of_array(Datum array);
 static void check_result_type(TupleDesc desc);
 static void put_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
@@ -104,31 +130,21 @@ vecdist_search(PG_FUNCTION_ARGS)
 	SearchOutput output = {0};
 	DistSearch	search = {0};
 	int64		first;
-	List	   *names;
-	char	  **partitions;
 	DistSearchRun *run;
-	ListCell   *lc;
 
 	close_open_search();
 	begin_output(fcinfo, &output);
 	read_arguments(fcinfo, &search);
 	first = PG_ARGISNULL(ARG_FIRST) ? search.k : PG_GETARG_INT64(ARG_FIRST);
-	names = strings_of_array(PG_GETARG_DATUM(ARG_PARTITIONS));
-	partitions = palloc(sizeof(char *) * Max(list_length(names), 1));
-	foreach(lc, names)
-		partitions[foreach_current_index(lc)] = lfirst(lc);
-
 	if (VD_MISTAKE("dist-search-for-first"))
 		search.k = first;
-	run = DistSearchOpen(&search, list_length(names), partitions, NULL);
-	if (names != NIL)
-		check_row_type(DistSearchGetDesc(run), output.desc);
+	run = open_run(&search, PG_GETARG_DATUM(ARG_PARTITIONS), &output);
 	if (!DistSearchFetch(run, first, NULL, put_row, &output))
 		elog(ERROR, "search of partitions is not open");
-	put_reports(run, list_length(names), &output);
+	put_reports(run, DistSearchCountPartitions(run), &output);
 
 	if (first < search.k)
-		keep_open(run, list_length(names), search.k);
+		keep_open(run, DistSearchCountPartitions(run), search.k);
 	else
 		DistSearchClose(run);
 	return (Datum) 0;
@@ -161,6 +177,88 @@ vecdist_search_rest(PG_FUNCTION_ARGS)
 	put_reports(open->run, open->npartitions, &output);
 	close_open_search();
 	return (Datum) 0;
+}
+
+/*
+ * vecdist.search_stream(stream, partitions, columns, filter, distance, first,
+ *						 settings, VARIADIC parameters)
+ *		Begin a search of which nobody knows how many rows it will return.
+ *
+ * Returns the nearest "first" rows and the reports, as vecdist.search() does, and
+ * stays open under the number "stream".  One with that number is closed before.
+ */
+Datum
+vecdist_search_stream(PG_FUNCTION_ARGS)
+{
+	SearchOutput output = {0};
+	DistSearch	search = {.k = DIST_ALL_ROWS,.stream = true};
+	DistSearchRun *run;
+
+	begin_output(fcinfo, &output);
+	read_stream_arguments(fcinfo, &search);
+	run = DistSearchFind(PG_GETARG_INT64(STREAM_ARG_STREAM), GetUserId());
+	if (run != NULL)
+		DistSearchClose(run);
+	run = open_run(&search, PG_GETARG_DATUM(STREAM_ARG_PARTITIONS), &output);
+	DistSearchSetNumber(run, PG_GETARG_INT64(STREAM_ARG_STREAM), GetUserId());
+	next_rows(run, PG_GETARG_INT64(STREAM_ARG_FIRST), &output);
+	return (Datum) 0;
+}
+
+/*
+ * vecdist.search_next(stream, next)
+ *		The next rows of a stream, then the reports.
+ */
+Datum
+vecdist_search_next(PG_FUNCTION_ARGS)
+{
+	SearchOutput output = {0};
+
+	begin_output(fcinfo, &output);
+	next_rows(find_stream(fcinfo), PG_GETARG_INT64(1), &output);
+	return (Datum) 0;
+}
+
+static DistSearchRun *
+find_stream(FunctionCallInfo fcinfo)
+{
+	int64		number = PG_GETARG_INT64(0);
+	DistSearchRun *run = DistSearchFind(number, GetUserId());
+
+	if (run == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_CURSOR_STATE),
+				errmsg("stream " INT64_FORMAT " is not open", number),
+				errdetail("A stream is open from vecdist.search_stream() to the end of its transaction, or the rollback of its subtransaction."));
+	return run;
+}
+
+static void
+next_rows(DistSearchRun *run, int64 nrows, SearchOutput *output)
+{
+	if (!DistSearchNext(run, nrows, put_row, output))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_CURSOR_STATE),
+				errmsg("a portal of a stream was closed"));
+	put_reports(run, DistSearchCountPartitions(run), output);
+}
+
+/* Begin the search of the partitions named in an array of text. */
+static DistSearchRun *
+open_run(const DistSearch *search, Datum partitions,
+		 const SearchOutput *output)
+{
+	List	   *names = strings_of_array(partitions);
+	char	  **array = palloc(sizeof(char *) * Max(list_length(names), 1));
+	DistSearchRun *run;
+	ListCell   *lc;
+
+	foreach(lc, names)
+		array[foreach_current_index(lc)] = lfirst(lc);
+	run = DistSearchOpen(search, list_length(names), array, NULL);
+	if (names != NIL)
+		check_row_type(DistSearchGetDesc(run), output->desc);
+	return run;
 }
 
 static void
@@ -222,28 +320,55 @@ read_arguments(FunctionCallInfo fcinfo, DistSearch *search)
 			ereport(ERROR,
 					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("only filter, ties, k, first and parameters of a distributed search may be null"));
+
+	search->columns = text_argument(fcinfo, ARG_COLUMNS);
+	search->filter = text_argument(fcinfo, ARG_FILTER);
+	search->distance = text_argument(fcinfo, ARG_DISTANCE);
+	search->ties = text_argument(fcinfo, ARG_TIES);
+	search->k = PG_ARGISNULL(ARG_K) ? DIST_ALL_ROWS : PG_GETARG_INT64(ARG_K);
+	search->settings =
+		DistSettingsTakeName(strings_of_array(PG_GETARG_DATUM(ARG_SETTINGS)));
+	read_parameters(fcinfo, ARG_PARAMETERS, search);
+}
+
+static void
+read_stream_arguments(FunctionCallInfo fcinfo, DistSearch *search)
+{
+	for (int i = 0; i < STREAM_ARG_PARAMETERS; i++)
+		if (PG_ARGISNULL(i) && i != STREAM_ARG_FILTER)
+			ereport(ERROR,
+					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("only filter and parameters of a stream may be null"));
+	search->columns = text_argument(fcinfo, STREAM_ARG_COLUMNS);
+	search->filter = text_argument(fcinfo, STREAM_ARG_FILTER);
+	search->distance = text_argument(fcinfo, STREAM_ARG_DISTANCE);
+	search->settings =
+		DistSettingsTakeName(strings_of_array(PG_GETARG_DATUM(STREAM_ARG_SETTINGS)));
+	read_parameters(fcinfo, STREAM_ARG_PARAMETERS, search);
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+/* The values of $1, $2, ..., which begin with argument 'first'. */
+static void
+read_parameters(FunctionCallInfo fcinfo, int first, DistSearch *search)
+{
 	if (get_fn_expr_variadic(fcinfo->flinfo))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("parameters of a distributed search must be separate arguments"));
 
-	search->columns = text_to_cstring(PG_GETARG_TEXT_PP(ARG_COLUMNS));
-	if (!PG_ARGISNULL(ARG_FILTER))
-		search->filter = text_to_cstring(PG_GETARG_TEXT_PP(ARG_FILTER));
-	search->distance = text_to_cstring(PG_GETARG_TEXT_PP(ARG_DISTANCE));
-	if (!PG_ARGISNULL(ARG_TIES))
-		search->ties = text_to_cstring(PG_GETARG_TEXT_PP(ARG_TIES));
-	search->k = PG_ARGISNULL(ARG_K) ? DIST_ALL_ROWS : PG_GETARG_INT64(ARG_K);
-	search->settings =
-		DistSettingsTakeName(strings_of_array(PG_GETARG_DATUM(ARG_SETTINGS)));
-
-	search->nparams = PG_NARGS() - ARG_PARAMETERS;
+	search->nparams = PG_NARGS() - first;
 	search->param_types = palloc(sizeof(Oid) * search->nparams);
 	search->param_values = palloc(sizeof(Datum) * search->nparams);
 	search->param_nulls = palloc(search->nparams);
 	for (int i = 0; i < search->nparams; i++)
 	{
-		int			arg = ARG_PARAMETERS + i;
+		int			arg = first + i;
 
 		search->param_types[i] = get_fn_expr_argtype(fcinfo->flinfo, arg);
 		search->param_values[i] = PG_GETARG_DATUM(arg);

@@ -29,6 +29,7 @@ typedef struct DistSearch
 	const char *distance;		/* what to order by, of type float8 */
 	const char *ties;			/* further ORDER BY keys, or NULL */
 	int64		k;				/* rows wanted, or DIST_ALL_ROWS */
+	bool		stream;			/* few of all rows are likely to be read */
 	List	   *settings;		/* of char *, "name=value" */
 
 	/* Values of $1, $2, ... in the texts above */
@@ -87,6 +88,24 @@ extern DistSearchRun *DistSearchOpen(const DistSearch *search, int npartitions,
 extern bool DistSearchFetch(DistSearchRun *run, int64 nrows,
 							const DistMergeKey *bound,
 							DistSearchCallback row, void *arg);
+
+/*
+ * DistSearchNext
+ *		Return the next 'nrows' rows, or all if there are fewer.
+ *
+ * They come in order of (distance, part, pos), where portals keep to the order.
+ * Returns false, without having returned a row, if the portals are gone.
+ */
+extern bool DistSearchNext(DistSearchRun *run, int64 nrows,
+						   DistSearchCallback row, void *arg);
+
+/*
+ * A run may be given a number, not 0, under which the same role finds it again
+ * as long as it lives: NULL if it does not.
+ */
+extern void DistSearchSetNumber(DistSearchRun *run, int64 number, Oid owner);
+extern DistSearchRun *DistSearchFind(int64 number, Oid owner);
+extern int	DistSearchCountPartitions(DistSearchRun *run);
 
 /* How a partition was searched so far; valid until the run is closed. */
 extern const DistSearchReport *DistSearchGetReport(DistSearchRun *run,

@@ -17,6 +17,29 @@ RETURNS SETOF record
 COMMENT ON FUNCTION vecdist.search(text[], text, text, text, text, bigint, bigint, text[], "any")
     IS 'searches partitions held by this server; called by other servers of the cluster';
 
+-- The same where nobody knows how many rows will be wanted.
+CREATE FUNCTION vecdist.search_stream(
+    stream bigint,
+    partitions text[],
+    columns text,
+    filter text,
+    distance text,
+    first bigint,
+    settings text[],
+    VARIADIC parameters "any")
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'vecdist_search_stream'
+    LANGUAGE C STABLE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION vecdist.search_stream(bigint, text[], text, text, text, bigint, text[], "any")
+    IS 'begins to read partitions held by this server in order of distance; called by other servers of the cluster';
+
+CREATE FUNCTION vecdist.search_next(stream bigint, next bigint)
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'vecdist_search_next'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION vecdist.search_next(bigint, bigint)
+    IS 'next rows of what vecdist.search_stream() began; called by other servers of the cluster';
+
 -- Resumes only what the same role began in the same transaction.
 CREATE FUNCTION vecdist.search_rest(bound double precision)
 RETURNS SETOF record

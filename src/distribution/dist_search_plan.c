@@ -100,12 +100,13 @@ static int
 plan_options(const DistSearch *search)
 {
 	return CURSOR_OPT_NO_SCROLL |
+		(search->stream ? CURSOR_OPT_FAST_PLAN : 0) |
 		(search->nparams == 1 ? CURSOR_OPT_GENERIC_PLAN : 0);
 }
 
 /*
  * Everything the plan depends on that core's plan cache does not watch: the
- * query, the types of its parameters, and the settings.
+ * query, the types of its parameters, the settings, and how it will be read.
  */
 static char *
 identifying_text(const DistSearch *search, const char *query)
@@ -114,6 +115,8 @@ identifying_text(const DistSearch *search, const char *query)
 	ListCell   *lc;
 
 	initStringInfo(&text);
+	if (search->stream)
+		appendStringInfoString(&text, "stream\n");
 	foreach(lc, search->settings)
 		appendStringInfo(&text, "%s\n", (char *) lfirst(lc));
 	for (int i = 0; i < search->nparams; i++)

@@ -33,6 +33,7 @@
 #include "executor/execdesc.h"
 #include "executor/spi.h"
 #include "lib/binaryheap.h"
+#include "lib/ilist.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "nodes/extensible.h"
@@ -59,6 +60,9 @@
 /* What the distance is called: unlike any column */
 #define DISTANCE_NAME		"\"vecdist distance\""
 
+/* The part of its rows that a stream is planned for */
+#define STREAM_FRACTION		"0.001"
+
 /* Rows read from a portal at a time */
 #define MIN_BATCH_ROWS		10
 #define MAX_BATCH_ROWS		1000
@@ -74,15 +78,20 @@ typedef struct RunPartition
 	DistSearchReport report;	/* filled in by DistSearchGetReport */
 
 	SPITupleTable *table;		/* the batch, while SPI is connected */
-	HeapTuple  *tuples;			/* its rows, or copies in the run's context */
+	HeapTuple  *tuples;			/* its rows, or copies in 'kept' */
 	int			ntuples;
 	int			next;			/* the next one to return */
 	DistMergeKey key;			/* its distance */
+	MemoryContext kept;			/* what was read ahead, between fetches */
 } RunPartition;
 
 struct DistSearchRun
 {
 	MemoryContext context;		/* of all of this */
+	dlist_node	link;			/* in 'runs' */
+	int64		number;			/* given by DistSearchSetNumber, or 0 */
+	Oid			owner;			/* whose number that is */
+	MemoryContextCallback forget;	/* takes it off the list */
 	int64		k;
 	List	   *settings;
 	TupleDesc	desc;
@@ -102,11 +111,20 @@ typedef struct Identity
 	int			sec_context;
 } Identity;
 
+/* All that live. */
+static dlist_head runs = DLIST_STATIC_INIT(runs);
+
+static void forget_run(void *arg);
 static void open_portal(DistSearchRun *run, const DistSearch *search,
 						const char *partition, RunPartition *p);
 static Identity become(Oid user);
 static void become_again(Identity identity);
 static bool portals_exist(DistSearchRun *run);
+static void begin_reading(DistSearchRun *run, int *nestlevel);
+static void end_reading(DistSearchRun *run, int nestlevel);
+static binaryheap *heap_of_heads(DistSearchRun *run, int64 nrows);
+static void return_head(DistSearchRun *run, binaryheap *heap, int64 nrows,
+						DistSearchCallback row, void *arg);
 static void return_rows(DistSearchRun *run, int64 nrows,
 						const DistMergeKey *bound, DistSearchCallback row,
 						void *arg);
@@ -141,6 +159,10 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 	ListCell   *lc;
 
 	run->context = context;
+	run->forget.func = forget_run;
+	run->forget.arg = run;
+	dlist_push_head(&runs, &run->link);
+	MemoryContextRegisterResetCallback(context, &run->forget);
 	run->k = search->k;
 	foreach(lc, search->settings)
 		run->settings = lappend(run->settings, pstrdup(lfirst(lc)));
@@ -149,6 +171,10 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 
 	number++;
 	nestlevel = DistSettingsPush(run->settings);
+	if (search->stream)
+		(void) set_config_option("cursor_tuple_fraction", STREAM_FRACTION,
+								 PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
 	for (int i = 0; i < npartitions; i++)
 	{
@@ -162,6 +188,12 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 	AtEOXact_GUC(true, nestlevel);
 	MemoryContextSwitchTo(caller);
 	return run;
+}
+
+static void
+forget_run(void *arg)
+{
+	dlist_delete(&((DistSearchRun *) arg)->link);
 }
 
 static void
@@ -225,6 +257,34 @@ DistSearchClose(DistSearchRun *run)
 	MemoryContextDelete(run->context);
 }
 
+void
+DistSearchSetNumber(DistSearchRun *run, int64 number, Oid owner)
+{
+	run->number = number;
+	run->owner = owner;
+}
+
+DistSearchRun *
+DistSearchFind(int64 number, Oid owner)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &runs)
+	{
+		DistSearchRun *run = dlist_container(DistSearchRun, link, iter.cur);
+
+		if (number != 0 && run->number == number && run->owner == owner)
+			return run;
+	}
+	return NULL;
+}
+
+int
+DistSearchCountPartitions(DistSearchRun *run)
+{
+	return run->npartitions;
+}
+
 TupleDesc
 DistSearchGetDesc(DistSearchRun *run)
 {
@@ -262,14 +322,44 @@ DistSearchFetch(DistSearchRun *run, int64 nrows, const DistMergeKey *bound,
 
 	if (!portals_exist(run))
 		return false;
-	nestlevel = DistSettingsPush(run->settings);
-	SPI_connect();
+	begin_reading(run, &nestlevel);
 	return_rows(run, nrows, bound, row, arg);
+	end_reading(run, nestlevel);
+	return true;
+}
+
+bool
+DistSearchNext(DistSearchRun *run, int64 nrows, DistSearchCallback row,
+			   void *arg)
+{
+	binaryheap *heap;
+	int			nestlevel;
+
+	if (!portals_exist(run))
+		return false;
+	begin_reading(run, &nestlevel);
+	heap = heap_of_heads(run, nrows);
+	for (int64 n = 0; n < nrows && !binaryheap_empty(heap); n++)
+		return_head(run, heap, nrows, row, arg);
+	binaryheap_free(heap);
+	end_reading(run, nestlevel);
+	return true;
+}
+
+static void
+begin_reading(DistSearchRun *run, int *nestlevel)
+{
+	*nestlevel = DistSettingsPush(run->settings);
+	SPI_connect();
+}
+
+static void
+end_reading(DistSearchRun *run, int nestlevel)
+{
 	for (int i = 0; i < run->npartitions; i++)
 		keep_batch(run, &run->partitions[i]);
 	SPI_finish();
 	AtEOXact_GUC(true, nestlevel);
-	return true;
 }
 
 static bool
@@ -287,6 +377,24 @@ static void
 return_rows(DistSearchRun *run, int64 nrows, const DistMergeKey *bound,
 			DistSearchCallback row, void *arg)
 {
+	binaryheap *heap = heap_of_heads(run, nrows);
+
+	run->cut = false;
+	while (!binaryheap_empty(heap))
+	{
+		int			part = DatumGetInt32(binaryheap_first(heap));
+
+		if (enough(run, &run->partitions[part].key, nrows, bound))
+			break;
+		return_head(run, heap, nrows, row, arg);
+	}
+	binaryheap_free(heap);
+}
+
+/* The partitions that have a next row, the one with the nearest first. */
+static binaryheap *
+heap_of_heads(DistSearchRun *run, int64 nrows)
+{
 	binaryheap *heap = binaryheap_allocate(Max(run->npartitions, 1),
 										   compare_heads, run);
 
@@ -296,27 +404,27 @@ return_rows(DistSearchRun *run, int64 nrows, const DistMergeKey *bound,
 			binaryheap_add_unordered(heap, Int32GetDatum(i));
 	}
 	binaryheap_build(heap);
+	return heap;
+}
 
-	run->cut = false;
-	while (!binaryheap_empty(heap))
-	{
-		int			part = DatumGetInt32(binaryheap_first(heap));
-		RunPartition *p = &run->partitions[part];
+/* Return the next row of the first partition of the heap. */
+static void
+return_head(DistSearchRun *run, binaryheap *heap, int64 nrows,
+			DistSearchCallback row, void *arg)
+{
+	int			part = DatumGetInt32(binaryheap_first(heap));
+	RunPartition *p = &run->partitions[part];
 
-		if (enough(run, &p->key, nrows, bound))
-			break;
-		run->nreturned++;
-		run->last = p->key;
-		row(part, p->nread - (p->ntuples - p->next), p->tuples[p->next],
-			run->desc, arg);
-		p->next++;
-		if (find_next_row(run, p, nrows))
-			binaryheap_replace_first(heap, Int32GetDatum(part));
-		else
-			(void) binaryheap_remove_first(heap);
-		CHECK_FOR_INTERRUPTS();
-	}
-	binaryheap_free(heap);
+	run->nreturned++;
+	run->last = p->key;
+	row(part, p->nread - (p->ntuples - p->next), p->tuples[p->next],
+		run->desc, arg);
+	p->next++;
+	if (find_next_row(run, p, nrows))
+		binaryheap_replace_first(heap, Int32GetDatum(part));
+	else
+		(void) binaryheap_remove_first(heap);
+	CHECK_FOR_INTERRUPTS();
 }
 
 /* May 'next' and all rows after it be withheld?  If so, notes the bound. */
@@ -423,7 +531,11 @@ keep_batch(DistSearchRun *run, RunPartition *p)
 
 	if (p->table == NULL)
 		return;
-	oldcontext = MemoryContextSwitchTo(run->context);
+	if (p->kept == NULL)
+		p->kept = AllocSetContextCreate(run->context, "rows read ahead",
+										ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(p->kept);
+	oldcontext = MemoryContextSwitchTo(p->kept);
 	p->ntuples -= p->next;
 	copies = palloc(sizeof(HeapTuple) * Max(p->ntuples, 1));
 	for (int i = 0; i < p->ntuples; i++)

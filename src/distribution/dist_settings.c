@@ -32,27 +32,30 @@
 
 #define INDEX_SETTING_PREFIX	"vhnsw."
 #define NAME_SETTING_PREFIX		"application_name="
+#define ORDER_SETTING			"vhnsw.iterative_scan"
 
 /*
  * Settings with which a search may end before the last of its rows, or return
  * them in another order.  A merge needs all of them in order, so these values
- * travel instead.
+ * travel instead.  A stream, where a search that was not told K may find a row
+ * late, wants it all the same.
  */
 static const struct
 {
 	const char *name;
 	const char *value;
+	const char *stream_value;
 }			complete_settings[] = {
-	{"vhnsw.iterative_scan", "strict_order"},
-	{"vhnsw.max_scan_tuples", "0"},
+	{ORDER_SETTING, "strict_order", "relaxed_order"},
+	{"vhnsw.max_scan_tuples", "0", "0"},
 };
 
-static const char *value_to_send(const char *name);
+static const char *value_to_send(const char *name, bool stream);
 static bool changes_search(const struct config_generic *setting);
 static char *split_setting(const char *setting, const char **value);
 
 List *
-DistSettingsToSend(void)
+DistSettingsToSend(bool stream)
 {
 	List	   *result = NIL;
 	int			nsettings;
@@ -63,21 +66,32 @@ DistSettingsToSend(void)
 		if (changes_search(settings[i]))
 			result = lappend(result,
 							 psprintf("%s=%s", settings[i]->name,
-									  value_to_send(settings[i]->name)));
+									  value_to_send(settings[i]->name, stream)));
 	}
 	return result;
 }
 
+bool
+DistSettingsAllowDisorder(void)
+{
+	const char *value = VecdistFallbackValue(ORDER_SETTING);
+
+	if (value == NULL)
+		value = GetConfigOption(ORDER_SETTING, true, false);
+	return value != NULL && strcmp(value, "relaxed_order") == 0;
+}
+
 /* The value of a setting in this session, unless it would harm the merge. */
 static const char *
-value_to_send(const char *name)
+value_to_send(const char *name, bool stream)
 {
 	const char *value = NULL;
 
 	for (int i = 0; i < lengthof(complete_settings); i++)
 	{
 		if (strcmp(name, complete_settings[i].name) == 0)
-			return complete_settings[i].value;
+			return stream ? complete_settings[i].stream_value :
+				complete_settings[i].value;
 	}
 	if (strncmp(name, INDEX_SETTING_PREFIX, strlen(INDEX_SETTING_PREFIX)) == 0)
 		value = VecdistFallbackValue(name);

@@ -14,9 +14,13 @@
 
 /*
  * The settings of this session that can change the answer of a search, as a
- * list of "name=value" strings in the current context.
+ * list of "name=value" strings in the current context.  'stream': rows need not
+ * come in order.
  */
-extern List *DistSettingsToSend(void);
+extern List *DistSettingsToSend(bool stream);
+
+/* Does the session allow rows to come out of order? */
+extern bool DistSettingsAllowDisorder(void);
 
 /*
  * Take over settings in that form, and the settings under which SQL text

@@ -6,6 +6,7 @@
  *	dist_topk_plan.c	offers the scan to the planner
  *	dist_topk_exec.c	the executor's callbacks; merges and emits
  *	dist_topk_fetch.c	asks the servers
+ *	dist_topk_stream.c	asks them in pieces, where K is not known
  *	dist_topk_explain.c	EXPLAIN
  *
  *-------------------------------------------------------------------------
@@ -20,8 +21,10 @@
 #include "libpq-fe.h"
 #include "nodes/execnodes.h"
 #include "nodes/extensible.h"
+#include "portability/instr_time.h"
 #include "utils/sortsupport.h"
 
+#include "distribution/dist_connection.h"
 #include "distribution/dist_merge.h"
 #include "distribution/dist_placement.h"
 #include "distribution/dist_probe.h"
@@ -42,6 +45,7 @@ enum
 								 * or NULL */
 	DIST_TOPK_FILTER,			/* String: text of the condition, or NULL */
 	DIST_TOPK_HASHED,			/* Boolean: rows are placed by hash */
+	DIST_TOPK_STREAM,			/* String: why K is not known, or NULL */
 
 	/* Further keys of ORDER BY: */
 	DIST_TOPK_TIE_COLUMNS,		/* list of int: columns of the scan tuple */
@@ -146,6 +150,29 @@ typedef struct DistTopKWorker
 	int64		nrequests;		/* messages sent, in all searches */
 } DistTopKWorker;
 
+/* One row, and where its columns are. */
+typedef struct DistTopKSource
+{
+	DistMergeKey key;
+	int			partition;		/* index into DistTopKState.partition */
+	PGresult   *answer;			/* of a worker, or NULL */
+	int			row;			/* of 'answer'; in a stream, also what orders
+								 * rows of equal distance */
+	HeapTuple	tuple;			/* found here */
+	TupleDesc	desc;			/* of 'tuple' */
+} DistTopKSource;
+
+/* The parameters of a message, in libpq's terms. */
+typedef struct DistTopKMessage
+{
+	int			n;
+	const char **values;
+	int		   *lengths;
+	int		   *formats;
+} DistTopKMessage;
+
+typedef struct DistTopKStream DistTopKStream;
+
 typedef struct DistTopKState
 {
 	CustomScanState css;
@@ -189,6 +216,9 @@ typedef struct DistTopKState
 	int			next;			/* next row of it to emit */
 
 	int64		nsearches;		/* searches done, for EXPLAIN */
+
+	DistTopKStream *stream;		/* NULL: K is known */
+	char	   *why_stream;
 } DistTopKState;
 
 /* Settings of this part, and its hook; called by DistInit. */
@@ -220,6 +250,82 @@ extern void DistTopKFetch(DistTopKState *state, const bool *ask);
 extern bool DistTopKFetchRest(DistTopKState *state);
 extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
 							   int column, bool *isnull);
+
+/*
+ * Also for streams.
+ *
+ * DistTopKReadColumn is the value of a column of the scan tuple, in the current
+ * memory context or the row's.
+ *
+ * DistTopKNewMessage makes a message whose first 'nfixed' parameters are left to
+ * the caller; those of the search follow, and have these types in a statement
+ * by DistTopKAppendParams.
+ *
+ * DistTopKCountRows checks the form of an answer and returns the number of its
+ * rows.  DistTopKReadRow reads partition and key of one, and counts it in
+ * DistTopKPartition.nrows.  DistTopKReadReports reads the reports behind them.
+ *
+ * DistTopKOpenOwn begins the search of partitions on this server, with the
+ * snapshot that is active.
+ */
+extern Datum DistTopKReadColumn(DistTopKState *state,
+								const DistTopKSource *source, int number,
+								bool *isnull);
+extern DistTopKMessage *DistTopKNewMessage(int nfixed, DistTopKState *state);
+extern DistParams *DistTopKMessageParams(const DistTopKMessage *message);
+extern void DistTopKAppendParams(StringInfo sql, DistTopKState *state,
+								 int first);
+extern char *DistTopKTextArray(List *strings);
+extern char *DistTopKPartitionNames(DistTopKState *state,
+									DistTopKWorker *worker);
+extern int	DistTopKCountRows(DistTopKWorker *worker, PGresult *result);
+extern void DistTopKReadRow(DistTopKState *state, DistTopKWorker *worker,
+							PGresult *result, int row, DistTopKSource *source);
+extern void DistTopKReadReports(DistTopKState *state, DistTopKWorker *worker,
+								PGresult *result, int nrows);
+extern DistSearchRun *DistTopKOpenOwn(DistTopKState *state,
+									  DistTopKWorker *worker, bool stream);
+extern void DistTopKKeepOwnReports(DistTopKState *state,
+								   DistTopKWorker *worker, DistSearchRun *run);
+extern DistMergeKey DistTopKKeyOfTuple(HeapTuple tuple, TupleDesc desc);
+extern void DistTopKWorkerFailed(DistTopKState *state, DistTopKWorker *worker,
+								 ErrorData *error) pg_attribute_noreturn();
+extern void DistTopKBadAnswer(DistTopKWorker *worker) pg_attribute_noreturn();
+
+/* dist_topk_exec.c, for streams too */
+extern void DistTopKEvaluateParams(DistTopKState *state);
+extern bool DistTopKIsEchoed(const DistTopKState *state,
+							 const DistTopKPartition *partition);
+extern void DistTopKNotCertified(DistTopKState *state,
+								 const char *why) pg_attribute_noreturn();
+
+/* Add state->counts, of so many searches, to vecdist.stat_search. */
+extern void DistTopKCount(DistTopKState *state, int searches,
+						  instr_time start);
+
+/*
+ * dist_topk_stream.c
+ *
+ * Begin, rescan and end belong to the callbacks of the same names.
+ * DistTopKStreamNext stores the next row into the scan slot, or returns false
+ * with an empty slot.  DistTopKStreamStatement is what begins a stream on a
+ * worker.
+ */
+typedef struct DistTopKStreamCounts
+{
+	int64		nrounds;		/* turns, all servers at the same time */
+	int64		nfetched;		/* rows that came */
+	int64		nlate;			/* left out, because found too late */
+} DistTopKStreamCounts;
+
+extern void DistTopKStreamBegin(DistTopKState *state, int eflags);
+extern bool DistTopKStreamNext(DistTopKState *state, TupleTableSlot *slot);
+extern void DistTopKStreamRescan(DistTopKState *state, bool changed);
+extern void DistTopKStreamEnd(DistTopKState *state);
+extern char *DistTopKStreamStatement(DistTopKState *state,
+									 const char *answer);
+extern void DistTopKStreamStats(const DistTopKState *state,
+								DistTopKStreamCounts *counts);
 
 /* Text of the query that each partition runs, for EXPLAIN. */
 extern char *DistTopKQueryText(DistTopKState *state);

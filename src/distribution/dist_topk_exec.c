@@ -40,9 +40,7 @@ static DistTopKWorker *find_worker(DistTopKState *state,
 static TupleTableSlot *next_row(ScanState *node);
 static bool recheck_row(ScanState *node, TupleTableSlot *slot);
 static void search(DistTopKState *state);
-static void count_search(DistTopKState *state, instr_time start);
 static int64 rows_wanted(DistTopKState *state);
-static void evaluate_params(DistTopKState *state);
 static void ask_partitions(DistTopKState *state);
 static void choose_partitions(DistTopKState *state, bool *ask);
 static void merge_answers(DistTopKState *state);
@@ -90,6 +88,7 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	state->ties = text_of(list_nth(private, DIST_TOPK_TIES));
 	state->filter = text_of(list_nth(private, DIST_TOPK_FILTER));
 	state->hashed = boolVal(list_nth(private, DIST_TOPK_HASHED));
+	state->why_stream = text_of(list_nth(private, DIST_TOPK_STREAM));
 	set_up_expressions(state, scan);
 	set_up_ties(state, private);
 	set_up_partitions(state, list_nth(private, DIST_TOPK_PARTITIONS));
@@ -99,6 +98,8 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	state->search_context = AllocSetContextCreate(estate->es_query_cxt,
 												  "distributed search",
 												  ALLOCSET_DEFAULT_SIZES);
+	if (state->why_stream != NULL)
+		DistTopKStreamBegin(state, eflags);
 }
 
 static char *
@@ -226,6 +227,11 @@ next_row(ScanState *node)
 	const DistMergeRow *row;
 	MemoryContext oldcontext;
 
+	if (state->stream != NULL)
+	{
+		(void) DistTopKStreamNext(state, slot);
+		return slot;
+	}
 	if (!state->searched)
 		search(state);
 	ExecClearTuple(slot);
@@ -264,7 +270,7 @@ search(DistTopKState *state)
 		memset(&state->counts, 0, sizeof(state->counts));
 		PG_TRY();
 		{
-			evaluate_params(state);
+			DistTopKEvaluateParams(state);
 			ask_partitions(state);
 			if (!VD_MISTAKE("dist-trust-share"))
 			{
@@ -277,26 +283,26 @@ search(DistTopKState *state)
 		PG_CATCH();
 		{
 			state->counts.failed = 1;
-			count_search(state, start);
+			DistTopKCount(state, 1, start);
 			PG_RE_THROW();
 		}
 		PG_END_TRY();
-		count_search(state, start);
+		DistTopKCount(state, 1, start);
 		state->nsearches++;
 	}
 	state->searched = true;
 	MemoryContextSwitchTo(oldcontext);
 }
 
-static void
-count_search(DistTopKState *state, instr_time start)
+void
+DistTopKCount(DistTopKState *state, int searches, instr_time start)
 {
 	DistSearchCounts *counts = &state->counts;
 	instr_time	time;
 
 	INSTR_TIME_SET_CURRENT(time);
 	INSTR_TIME_SUBTRACT(time, start);
-	counts->searches = 1;
+	counts->searches = searches;
 	counts->total_time = counts->max_time = INSTR_TIME_GET_MILLISEC(time);
 	DistStatsCount(state->table, counts);
 }
@@ -323,8 +329,8 @@ rows_wanted(DistTopKState *state)
 	return result;
 }
 
-static void
-evaluate_params(DistTopKState *state)
+void
+DistTopKEvaluateParams(DistTopKState *state)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 
@@ -390,8 +396,7 @@ merge_answers(DistTopKState *state)
 		inputs[i].skipped = !partition->asked;
 		if (inputs[i].skipped)
 			continue;
-		inputs[i].echoed = report->k == state->k &&
-			same_strings(report->settings, state->settings);
+		inputs[i].echoed = DistTopKIsEchoed(state, partition);
 		inputs[i].exhausted = report->exhausted;
 		inputs[i].bounded = report->bounded;
 		inputs[i].bound = report->bound;
@@ -407,6 +412,15 @@ merge_answers(DistTopKState *state)
 	DistMergeTopK(&state->merge);
 }
 
+/* Did the partition search with the K and the settings it was sent? */
+bool
+DistTopKIsEchoed(const DistTopKState *state,
+				 const DistTopKPartition *partition)
+{
+	return partition->report.k == state->k &&
+		same_strings(partition->report.settings, state->settings);
+}
+
 /*
  * An answer that cannot be certified is not given, except for partitions that
  * were not asked because the user said so.  Those are counted, unless all
@@ -420,14 +434,7 @@ certify(DistTopKState *state)
 	DistMergeKey last = {.isnull = true};
 
 	if (gap != NULL)
-	{
-		state->counts.not_certified = 1;
-		ereport(ERROR,
-				errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("answer of a distributed search may be incomplete"),
-				errdetail_internal("%s", gap),
-				errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
-	}
+		DistTopKNotCertified(state, gap);
 
 	if (merge->nrows > 0)
 	{
@@ -442,6 +449,17 @@ certify(DistTopKState *state)
 			 !DistProbeExcludes(state->probe, i, last.distance)))
 			state->nuncertain++;
 	state->counts.not_certified = state->nuncertain > 0;
+}
+
+void
+DistTopKNotCertified(DistTopKState *state, const char *why)
+{
+	state->counts.not_certified = 1;
+	ereport(ERROR,
+			errcode(ERRCODE_DATA_CORRUPTED),
+			errmsg("answer of a distributed search may be incomplete"),
+			errdetail_internal("%s", why),
+			errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
 }
 
 /* DistMergeCompareTies: by the keys of ORDER BY behind the distance */
@@ -492,7 +510,9 @@ rescan_topk(CustomScanState *node)
 	DistTopKState *state = (DistTopKState *) node;
 
 	state->next = 0;
-	if (node->ss.ps.chgParam != NULL)
+	if (state->stream != NULL)
+		DistTopKStreamRescan(state, node->ss.ps.chgParam != NULL);
+	else if (node->ss.ps.chgParam != NULL)
 	{
 		MemoryContextReset(state->search_context);
 		state->searched = false;
@@ -504,5 +524,9 @@ rescan_topk(CustomScanState *node)
 static void
 end_topk(CustomScanState *node)
 {
-	MemoryContextDelete(((DistTopKState *) node)->search_context);
+	DistTopKState *state = (DistTopKState *) node;
+
+	if (state->stream != NULL)
+		DistTopKStreamEnd(state);
+	MemoryContextDelete(state->search_context);
 }

@@ -17,6 +17,7 @@
 #include "distribution/dist_topk.h"
 
 static const char *certificate(DistTopKState *state);
+static void explain_stream(DistTopKState *state, ExplainState *es);
 static void explain_order(DistTopKState *state, List *ancestors,
 						  ExplainState *es);
 static char *deparse_column(CustomScan *scan, int column, List *context,
@@ -29,7 +30,8 @@ static void explain_partition(DistTopKPartition *partition, bool analyze,
 							  ExplainState *es);
 static void explain_partition_text(DistTopKPartition *partition, bool analyze,
 								   ExplainState *es);
-static const char *rows_asked(const DistTopKWorker *worker);
+static const char *rows_asked(const DistTopKState *state,
+							  const DistTopKWorker *worker);
 static const DistSearchReport *first_report(DistTopKState *state,
 											DistTopKWorker *worker);
 
@@ -40,10 +42,17 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 	DistTopKState *state = (DistTopKState *) node;
 	bool		analyze = es->analyze && state->searched && state->k > 0;
 
+	if (state->stream != NULL)
+	{
+		ExplainPropertyText("Mode", "streaming", es);
+		ExplainPropertyText("Top-K Not Possible", state->why_stream, es);
+	}
 	explain_order(state, ancestors, es);
 	if (es->verbose)
 		ExplainPropertyText("Remote SQL", DistTopKQueryText(state), es);
-	if (analyze)
+	if (analyze && state->stream != NULL)
+		explain_stream(state, es);
+	else if (analyze)
 	{
 		if (state->k == DIST_ALL_ROWS)
 			ExplainPropertyText("Rows Wanted", "all", es);
@@ -74,6 +83,26 @@ certificate(DistTopKState *state)
 						state->nasked, state->npartitions);
 	return psprintf("no (%d of %d partitions asked, %d more may have nearer rows: vecdist.probes)",
 					state->nasked, state->npartitions, state->nuncertain);
+}
+
+/* What is certified of a stream is the order of what was emitted. */
+static void
+explain_stream(DistTopKState *state, ExplainState *es)
+{
+	DistTopKStreamCounts counts;
+
+	DistTopKStreamStats(state, &counts);
+	ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
+	ExplainPropertyInteger("Rounds", NULL, counts.nrounds, es);
+	ExplainPropertyInteger("Rows Fetched", NULL, counts.nfetched, es);
+	if (counts.nlate > 1)
+		ExplainPropertyText("Merge Certified",
+							psprintf("no: " INT64_FORMAT " rows were found after farther ones had been returned",
+									 counts.nlate), es);
+	else
+		ExplainPropertyText("Merge Certified", counts.nlate == 0 ? "yes" :
+							"no: 1 row was found after a farther one had been returned",
+							es);
 }
 
 static void
@@ -138,9 +167,12 @@ explain_worker(DistTopKState *state, DistTopKWorker *worker, bool analyze,
 		ExplainPropertyText("LSN", psprintf("%X/%X",
 											LSN_FORMAT_ARGS(report->lsn)), es);
 		ExplainPropertyInteger("Round Trips", NULL, worker->nrequests, es);
-		if (worker->first != DIST_ALL_ROWS)
+		if (state->stream != NULL)
+			ExplainPropertyInteger("Rows Asked Last", NULL, worker->first, es);
+		else if (worker->first != DIST_ALL_ROWS)
 			ExplainPropertyInteger("Rows Asked First", NULL, worker->first, es);
-		ExplainPropertyBool("Rest Asked", worker->rest, es);
+		if (state->stream == NULL)
+			ExplainPropertyBool("Rest Asked", worker->rest, es);
 	}
 	ExplainOpenGroup("Partitions", "Partitions", false, es);
 	for (int i = 0; i < worker->npartitions; i++)
@@ -167,7 +199,7 @@ explain_worker_text(DistTopKState *state, DistTopKWorker *worker,
 						 worker->host ? " " : "",
 						 report->standby ? "standby" : "primary",
 						 LSN_FORMAT_ARGS(report->lsn),
-						 rows_asked(worker), worker->nrequests);
+						 rows_asked(state, worker), worker->nrequests);
 	}
 	appendStringInfoChar(es->str, '\n');
 
@@ -233,8 +265,10 @@ explain_partition_text(DistTopKPartition *partition, bool analyze,
 
 /* How many rows the worker was asked for, first and at last. */
 static const char *
-rows_asked(const DistTopKWorker *worker)
+rows_asked(const DistTopKState *state, const DistTopKWorker *worker)
 {
+	if (state->stream != NULL)
+		return psprintf("last asked " INT64_FORMAT, worker->first);
 	if (worker->first == DIST_ALL_ROWS)
 		return "asked all";
 	return psprintf("asked " INT64_FORMAT "%s", worker->first,

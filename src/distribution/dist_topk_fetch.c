@@ -71,15 +71,6 @@ enum
 	ANS_FIRST_COLUMN
 };
 
-/* The parameters of a message, in libpq's terms. */
-typedef struct Message
-{
-	int			n;
-	const char **values;
-	int		   *lengths;
-	int		   *formats;
-} Message;
-
 /* A second round has to save that many rows: it costs another turn. */
 #define SECOND_ROUND_ROWS	500
 
@@ -99,18 +90,15 @@ static char *answer_columns(const char *definitions);
 static void choose_partitions(DistTopKState *state, DistTopKWorker *worker,
 							  const bool *ask);
 static void choose_first(DistTopKState *state);
-static int	ask_workers(DistTopKState *state, const Message *message,
+static int	ask_workers(DistTopKState *state, const DistTopKMessage *message,
 						DistTopKWorker **workers, int nworkers, bool first);
-static Message *make_message(DistTopKState *state);
-static const DistParams *address_message(const Message *message,
+static DistTopKMessage *make_message(DistTopKState *state);
+static const DistParams *address_message(const DistTopKMessage *message,
 										 DistTopKState *state,
 										 DistTopKWorker *worker);
-static void write_param(DistTopKParam *param, Message *message, int index);
-static char *text_array(List *strings);
+static void write_param(DistTopKParam *param, DistTopKMessage *message, int index);
 static bool may_ask_another(DistTopKWorker *worker, const DistRequest *request);
 static int	number_of_hosts(Oid serverid);
-static void worker_failed(DistTopKState *state, DistTopKWorker *worker,
-						  ErrorData *error) pg_attribute_noreturn();
 static void failure_context(void *arg);
 static char *partition_list(DistTopKState *state, DistTopKWorker *worker);
 static void read_answer(DistTopKState *state, DistTopKWorker *worker,
@@ -119,13 +107,12 @@ static void read_answer(DistTopKState *state, DistTopKWorker *worker,
 static void check_bounds(DistTopKState *state, DistTopKWorker *worker,
 						 const DistMergeKey *told);
 static int64 bytes_of_rows(PGresult *result, int nrows);
-static void append_row(DistTopKPartition *partition, DistMergeKey key);
+static void make_room(DistTopKPartition *partition);
 static DistTopKPartition *answering_partition(DistTopKState *state,
 											  DistTopKWorker *worker,
 											  PGresult *result, int row);
 static int	read_int32(PGresult *result, int row, int column);
 static DistMergeKey read_key(PGresult *result, int row);
-static void bad_answer(DistTopKWorker *worker) pg_attribute_noreturn();
 static void search_here(void *arg);
 static void search_own_partitions(DistTopKState *state,
 								  DistTopKWorker *worker);
@@ -161,6 +148,15 @@ DistTopKPrepare(DistTopKState *state)
 					  state->css.ss.ps.state, &columns, &definitions);
 	}
 	state->columns = columns.data;
+	if (state->why_stream != NULL)
+	{
+		state->statement =
+			DistTopKStreamStatement(state, answer_columns(definitions.data));
+		state->rest_statement =
+			psprintf("SELECT * FROM vecdist.search_next($1::pg_catalog.int8, $2::pg_catalog.int8) %s",
+					 answer_columns(definitions.data));
+		return;
+	}
 	state->statement = statement_text(state, definitions.data);
 	state->rest_statement =
 		psprintf("SELECT * FROM vecdist.search_rest($1::pg_catalog.float8) %s",
@@ -230,11 +226,17 @@ statement_text(DistTopKState *state, const char *definitions)
 						   "$4::pg_catalog.text, $5::pg_catalog.text, "
 						   "$6::pg_catalog.int8, $7::pg_catalog.int8, "
 						   "$8::pg_catalog.text[]");
-	for (int i = 0; i < state->nparams; i++)
-		appendStringInfo(&sql, ", $%d::%s", MSG_FIRST_PARAM + i + 1,
-						 DistTypeName(state->param[i].type, -1));
+	DistTopKAppendParams(&sql, state, MSG_FIRST_PARAM);
 	appendStringInfo(&sql, ") %s", answer_columns(definitions));
 	return sql.data;
+}
+
+void
+DistTopKAppendParams(StringInfo sql, DistTopKState *state, int first)
+{
+	for (int i = 0; i < state->nparams; i++)
+		appendStringInfo(sql, ", $%d::%s", first + i + 1,
+						 DistTypeName(state->param[i].type, -1));
 }
 
 static char *
@@ -255,10 +257,10 @@ DistTopKFetch(DistTopKState *state, const bool *ask)
 {
 	DistTopKWorker **workers;
 	int			nworkers = 0;
-	Message    *message;
+	DistTopKMessage *message;
 	bool		first = true;
 
-	state->settings = DistSettingsToSend();
+	state->settings = DistSettingsToSend(false);
 	workers = palloc(sizeof(DistTopKWorker *) * state->nworkers);
 	for (int i = 0; i < state->nworkers; i++)
 	{
@@ -379,7 +381,7 @@ DistTopKFetchRest(DistTopKState *state)
 	for (int i = 0; i < n; i++)
 	{
 		if (requests[i].error != NULL)
-			worker_failed(state, workers[i], requests[i].error);
+			DistTopKWorkerFailed(state, workers[i], requests[i].error);
 		read_answer(state, workers[i], requests[i].result, 1,
 					bound != NULL ? &key : NULL);
 	}
@@ -394,7 +396,7 @@ DistTopKFetchRest(DistTopKState *state)
  * workers search theirs.
  */
 static int
-ask_workers(DistTopKState *state, const Message *message,
+ask_workers(DistTopKState *state, const DistTopKMessage *message,
 			DistTopKWorker **workers, int nworkers, bool first)
 {
 	DistRequest *requests = palloc0(sizeof(DistRequest) * nworkers);
@@ -432,22 +434,16 @@ ask_workers(DistTopKState *state, const Message *message,
 		else if (may_ask_another(workers[i], &requests[i]))
 			workers[nleft++] = workers[i];
 		else
-			worker_failed(state, workers[i], requests[i].error);
+			DistTopKWorkerFailed(state, workers[i], requests[i].error);
 	}
 	return nleft;
 }
 
 /* Make what is the same for all workers; address_message adds the rest. */
-static Message *
+static DistTopKMessage *
 make_message(DistTopKState *state)
 {
-	Message    *message = palloc(sizeof(Message));
-	int			nestlevel = DistPushTextSettings();
-
-	message->n = MSG_FIRST_PARAM + state->nparams;
-	message->values = palloc0(sizeof(char *) * message->n);
-	message->lengths = palloc0(sizeof(int) * message->n);
-	message->formats = palloc0(sizeof(int) * message->n);
+	DistTopKMessage *message = DistTopKNewMessage(MSG_FIRST_PARAM, state);
 
 	message->values[MSG_COLUMNS] = state->columns;
 	message->values[MSG_FILTER] = state->filter;
@@ -456,16 +452,42 @@ make_message(DistTopKState *state)
 	if (state->k != DIST_ALL_ROWS)
 		message->values[MSG_K] = psprintf(INT64_FORMAT, state->k);
 	message->values[MSG_SETTINGS] =
-		text_array(DistSettingsWithName(state->settings,
-										state->css.ss.ps.state->es_plannedstmt->queryId));
+		DistTopKTextArray(DistSettingsWithName(state->settings,
+											   state->css.ss.ps.state->es_plannedstmt->queryId));
+	return message;
+}
+
+DistTopKMessage *
+DistTopKNewMessage(int nfixed, DistTopKState *state)
+{
+	DistTopKMessage *message = palloc(sizeof(DistTopKMessage));
+	int			nestlevel = DistPushTextSettings();
+
+	message->n = nfixed + state->nparams;
+	message->values = palloc0(sizeof(char *) * message->n);
+	message->lengths = palloc0(sizeof(int) * message->n);
+	message->formats = palloc0(sizeof(int) * message->n);
 	for (int i = 0; i < state->nparams; i++)
-		write_param(&state->param[i], message, MSG_FIRST_PARAM + i);
+		write_param(&state->param[i], message, nfixed + i);
 	AtEOXact_GUC(true, nestlevel);
 	return message;
 }
 
+/* Shares the values with the message. */
+DistParams *
+DistTopKMessageParams(const DistTopKMessage *message)
+{
+	DistParams *params = palloc(sizeof(DistParams));
+
+	params->n = message->n;
+	params->values = message->values;
+	params->lengths = message->lengths;
+	params->formats = message->formats;
+	return params;
+}
+
 static void
-write_param(DistTopKParam *param, Message *message, int index)
+write_param(DistTopKParam *param, DistTopKMessage *message, int index)
 {
 	if (param->isnull)
 		return;					/* as it is */
@@ -485,11 +507,24 @@ write_param(DistTopKParam *param, Message *message, int index)
 
 /* A copy of the message with what is different for each worker. */
 static const DistParams *
-address_message(const Message *message, DistTopKState *state,
+address_message(const DistTopKMessage *message, DistTopKState *state,
 				DistTopKWorker *worker)
 {
-	DistParams *params = palloc(sizeof(DistParams));
+	DistParams *params = DistTopKMessageParams(message);
 	const char **values = palloc(sizeof(char *) * message->n);
+
+	memcpy(values, message->values, sizeof(char *) * message->n);
+	params->values = values;
+	values[MSG_PARTITIONS] = DistTopKPartitionNames(state, worker);
+	if (state->k != DIST_ALL_ROWS)
+		values[MSG_FIRST] = psprintf(INT64_FORMAT, worker->first);
+	return params;
+}
+
+/* Names of a worker's partitions there, as an array. */
+char *
+DistTopKPartitionNames(DistTopKState *state, DistTopKWorker *worker)
+{
 	List	   *names = NIL;
 
 	for (int i = 0; i < worker->nasked; i++)
@@ -500,21 +535,12 @@ address_message(const Message *message, DistTopKState *state,
 						quote_qualified_identifier(place->remote_schema,
 												   place->remote_name));
 	}
-	memcpy(values, message->values, sizeof(char *) * message->n);
-	values[MSG_PARTITIONS] = text_array(names);
-	if (state->k != DIST_ALL_ROWS)
-		values[MSG_FIRST] = psprintf(INT64_FORMAT, worker->first);
-
-	params->n = message->n;
-	params->values = values;
-	params->lengths = message->lengths;
-	params->formats = message->formats;
-	return params;
+	return DistTopKTextArray(names);
 }
 
 /* The text form of an array of strings. */
-static char *
-text_array(List *strings)
+char *
+DistTopKTextArray(List *strings)
 {
 	Datum	   *elems = palloc(sizeof(Datum) * Max(list_length(strings), 1));
 	ListCell   *lc;
@@ -572,8 +598,8 @@ number_of_hosts(Oid serverid)
 }
 
 /* Raise a worker's error, and say what cannot be searched because of it. */
-static void
-worker_failed(DistTopKState *state, DistTopKWorker *worker, ErrorData *error)
+void
+DistTopKWorkerFailed(DistTopKState *state, DistTopKWorker *worker, ErrorData *error)
 {
 	ErrorContextCallback callback;
 
@@ -627,12 +653,8 @@ static void
 read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 			int round, const DistMergeKey *bound)
 {
-	int			ntuples = PQntuples(result);
-	int			nrows = ntuples - worker->nasked;
+	int			nrows = DistTopKCountRows(worker, result);
 
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || nrows < 0 ||
-		PQnfields(result) < ANS_FIRST_COLUMN)
-		bad_answer(worker);
 	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
@@ -647,19 +669,61 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 
 	for (int row = 0; row < nrows; row++)
 	{
-		DistTopKPartition *partition = answering_partition(state, worker,
-														   result, row);
+		DistTopKSource source;
+		DistTopKPartition *partition;
 
-		if (read_int32(result, row, ANS_POS) != partition->nrows)
-			bad_answer(worker);
-		append_row(partition, read_key(result, row));
+		DistTopKReadRow(state, worker, result, row, &source);
+		partition = &state->partition[source.partition];
+		make_room(partition);
+		partition->keys[partition->nrows - 1] = source.key;
 		partition->row[partition->nrows - 1] = row;
 		CHECK_FOR_INTERRUPTS();
 	}
 
-	state->counts.rows_received += nrows;
-	state->counts.bytes_received += bytes_of_rows(result, ntuples);
+	DistTopKReadReports(state, worker, result, nrows);
+	for (int i = 0; i < worker->nasked && round == 0; i++)
+	{
+		DistTopKPartition *partition =
+		&state->partition[worker->asked[i]];
 
+		partition->nfirst = partition->nrows;
+	}
+	check_bounds(state, worker, bound);
+}
+
+int
+DistTopKCountRows(DistTopKWorker *worker, PGresult *result)
+{
+	int			nrows = PQntuples(result) - worker->nasked;
+
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || nrows < 0 ||
+		PQnfields(result) < ANS_FIRST_COLUMN)
+		DistTopKBadAnswer(worker);
+	return nrows;
+}
+
+void
+DistTopKReadRow(DistTopKState *state, DistTopKWorker *worker,
+				PGresult *result, int row, DistTopKSource *source)
+{
+	DistTopKPartition *partition = answering_partition(state, worker, result,
+													   row);
+
+	if (read_int32(result, row, ANS_POS) != partition->nrows)
+		DistTopKBadAnswer(worker);
+	partition->nrows++;
+	source->partition = partition - state->partition;
+	source->key = read_key(result, row);
+	source->answer = result;
+	source->row = row;
+}
+
+void
+DistTopKReadReports(DistTopKState *state, DistTopKWorker *worker,
+					PGresult *result, int nrows)
+{
+	state->counts.rows_received += nrows;
+	state->counts.bytes_received += bytes_of_rows(result, PQntuples(result));
 	for (int i = 0; i < worker->nasked; i++)
 	{
 		int			row = nrows + i;
@@ -669,15 +733,12 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 		if (partition != &state->partition[worker->asked[i]] ||
 			read_int32(result, row, ANS_POS) != -1 ||
 			PQgetisnull(result, row, ANS_REPORT))
-			bad_answer(worker);
+			DistTopKBadAnswer(worker);
 		DistSearchReportFromJson(PQgetvalue(result, row, ANS_REPORT),
 								 &partition->report);
 		if (partition->report.nrows != partition->nrows)
-			bad_answer(worker);
-		if (round == 0)
-			partition->nfirst = partition->nrows;
+			DistTopKBadAnswer(worker);
 	}
-	check_bounds(state, worker, bound);
 }
 
 /* How long the messages with the rows were. */
@@ -739,13 +800,13 @@ answering_partition(DistTopKState *state, DistTopKWorker *worker,
 	read_int32(result, row, ANS_PART);
 
 	if (part < 0 || part >= worker->nasked)
-		bad_answer(worker);
+		DistTopKBadAnswer(worker);
 	return &state->partition[worker->asked[part]];
 }
 
-/* Make room for one more row, and set its key. */
+/* Let there be room for as many rows as the partition has. */
 static void
-append_row(DistTopKPartition *partition, DistMergeKey key)
+make_room(DistTopKPartition *partition)
 {
 	if (partition->space == 0)
 	{
@@ -754,7 +815,7 @@ append_row(DistTopKPartition *partition, DistMergeKey key)
 		partition->row = palloc(sizeof(int) * partition->space);
 		partition->tuples = palloc(sizeof(HeapTuple) * partition->space);
 	}
-	else if (partition->nrows == partition->space)
+	else if (partition->nrows > partition->space)
 	{
 		partition->space *= 2;
 		partition->keys =
@@ -766,7 +827,6 @@ append_row(DistTopKPartition *partition, DistMergeKey key)
 			repalloc_huge(partition->tuples,
 						  mul_size(sizeof(HeapTuple), partition->space));
 	}
-	partition->keys[partition->nrows++] = key;
 }
 
 static int
@@ -795,8 +855,8 @@ read_key(PGresult *result, int row)
 	return key;
 }
 
-static void
-bad_answer(DistTopKWorker *worker)
+void
+DistTopKBadAnswer(DistTopKWorker *worker)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -835,13 +895,38 @@ search_here(void *arg)
 static void
 search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 {
-	DistSearch	search = {0};
 	LocalRows	rows = {.state = state,.worker = worker,
 	.context = CurrentMemoryContext};
-	char	  **names = palloc(sizeof(char *) * worker->nasked);
-	Oid		   *owners = palloc(sizeof(Oid) * worker->nasked);
 	DistSearchRun *run;
 	TupleDesc	desc;
+
+	for (int i = 0; i < worker->nasked; i++)
+	{
+		DistTopKPartition *partition =
+		&state->partition[worker->asked[i]];
+
+		partition->answer[0] = NULL;
+		partition->nrows = partition->space = 0;
+	}
+
+	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
+	run = DistTopKOpenOwn(state, worker, false);
+	desc = CreateTupleDescCopy(DistSearchGetDesc(run));
+	if (!DistSearchFetch(run, state->k, NULL, keep_row, &rows))
+		elog(ERROR, "search of partitions is not open");
+	DistTopKKeepOwnReports(state, worker, run);
+	for (int i = 0; i < worker->nasked; i++)
+		state->partition[worker->asked[i]].desc = desc;
+	DistSearchClose(run);
+	PopActiveSnapshot();
+}
+
+DistSearchRun *
+DistTopKOpenOwn(DistTopKState *state, DistTopKWorker *worker, bool stream)
+{
+	DistSearch	search = {.stream = stream};
+	char	  **names = palloc(sizeof(char *) * worker->nasked);
+	Oid		   *owners = palloc(sizeof(Oid) * worker->nasked);
 
 	search.columns = state->columns;
 	search.filter = state->filter;
@@ -862,35 +947,29 @@ search_own_partitions(DistTopKState *state, DistTopKWorker *worker)
 
 	for (int i = 0; i < worker->nasked; i++)
 	{
-		DistTopKPartition *partition =
-		&state->partition[worker->asked[i]];
-		DistPartition *place = partition->place;
+		DistPartition *place = state->partition[worker->asked[i]].place;
 
-		partition->answer[0] = NULL;
-		partition->nrows = partition->space = 0;
 		names[i] = (char *) quote_qualified_identifier(place->remote_schema,
 													   place->remote_name);
 		owners[i] = owner_of(place->relid);
 	}
+	return DistSearchOpen(&search, worker->nasked, names, owners);
+}
 
-	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-	run = DistSearchOpen(&search, worker->nasked, names, owners);
-	desc = CreateTupleDescCopy(DistSearchGetDesc(run));
-	if (!DistSearchFetch(run, state->k, NULL, keep_row, &rows))
-		elog(ERROR, "search of partitions is not open");
+void
+DistTopKKeepOwnReports(DistTopKState *state, DistTopKWorker *worker,
+					   DistSearchRun *run)
+{
 	for (int i = 0; i < worker->nasked; i++)
 	{
 		DistTopKPartition *partition =
 		&state->partition[worker->asked[i]];
 
-		partition->desc = desc;
 		partition->report = *DistSearchGetReport(run, i);
 		if (partition->report.index != NULL)
 			partition->report.index = pstrdup(partition->report.index);
 		partition->report.settings = copy_strings(partition->report.settings);
 	}
-	DistSearchClose(run);
-	PopActiveSnapshot();
 }
 
 static List *
@@ -912,14 +991,23 @@ keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 	DistTopKPartition *partition =
 	&rows->state->partition[rows->worker->asked[part]];
 	MemoryContext oldcontext = MemoryContextSwitchTo(rows->context);
-	DistMergeKey key;
-	Datum		distance;
 
-	distance = heap_getattr(tuple, desc->natts, desc, &key.isnull);
-	key.distance = key.isnull ? 0 : DatumGetFloat8(distance);
-	append_row(partition, key);
+	partition->nrows++;
+	make_room(partition);
+	partition->keys[pos] = DistTopKKeyOfTuple(tuple, desc);
 	partition->tuples[pos] = heap_copytuple(tuple);
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/* The distance is the last column of a row found here. */
+DistMergeKey
+DistTopKKeyOfTuple(HeapTuple tuple, TupleDesc desc)
+{
+	DistMergeKey key;
+	Datum		distance = heap_getattr(tuple, desc->natts, desc, &key.isnull);
+
+	key.distance = key.isnull ? 0 : DatumGetFloat8(distance);
+	return key;
 }
 
 static Oid
@@ -945,6 +1033,28 @@ DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row, int number,
 				  bool *isnull)
 {
 	const DistTopKPartition *partition = &state->partition[row->input];
+	DistTopKSource source = {
+		.key = partition->keys[row->pos],
+		.partition = row->input
+	};
+
+	if (partition->answer[0] != NULL)
+	{
+		source.answer = partition->answer[row->pos < partition->nfirst ? 0 : 1];
+		source.row = partition->row[row->pos];
+	}
+	else
+	{
+		source.tuple = partition->tuples[row->pos];
+		source.desc = partition->desc;
+	}
+	return DistTopKReadColumn(state, &source, number, isnull);
+}
+
+Datum
+DistTopKReadColumn(DistTopKState *state, const DistTopKSource *source,
+				   int number, bool *isnull)
+{
 	DistTopKColumn *column = &state->column[number];
 	Datum		value;
 
@@ -952,22 +1062,21 @@ DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row, int number,
 	switch (column->kind)
 	{
 		case DIST_TOPK_COLUMN_DISTANCE:
-			*isnull = partition->keys[row->pos].isnull;
-			return Float8GetDatum(partition->keys[row->pos].distance);
+			*isnull = source->key.isnull;
+			return Float8GetDatum(source->key.distance);
 		case DIST_TOPK_COLUMN_TABLEOID:
-			return ObjectIdGetDatum(partition->place->relid);
+			return ObjectIdGetDatum(state->partition[source->partition].place->relid);
 		case DIST_TOPK_COLUMN_BINARY:
 		case DIST_TOPK_COLUMN_TEXT:
 			break;
 	}
 
-	if (partition->answer[0] != NULL)
-		return remote_value(partition->answer[row->pos < partition->nfirst ? 0 : 1],
-							partition->row[row->pos],
+	if (source->answer != NULL)
+		return remote_value(source->answer, source->row,
 							ANS_FIRST_COLUMN + column->field, column, isnull);
 
-	value = heap_getattr(partition->tuples[row->pos], column->field + 1,
-						 partition->desc, isnull);
+	value = heap_getattr(source->tuple, column->field + 1, source->desc,
+						 isnull);
 	if (*isnull || column->kind == DIST_TOPK_COLUMN_BINARY)
 		return value;
 	return InputFunctionCall(&column->input, TextDatumGetCString(value),
@@ -1011,6 +1120,9 @@ DistTopKQueryText(DistTopKState *state)
 		.ties = state->ties,
 		.k = DIST_ALL_ROWS
 	};
+
+	if (state->why_stream != NULL)
+		return DistSearchQuery(&search, "...");
 
 	/* K is known only when the search begins. */
 	return psprintf("%s LIMIT ...", DistSearchQuery(&search, "..."));

@@ -14,12 +14,15 @@
  * distributes the target list over the partitions.  LIMIT and OFFSET stay with
  * core's Limit node above.
  *
- * K is exact only if every row we return reaches that Limit.  So the scan is
- * offered for a query whose FROM is the one table, with all its conditions
- * evaluated by the workers, and nothing between the scan and the Limit that
- * drops or adds rows.  Everything else is core's plan.  Sub-selects, CTEs,
- * LATERAL and the arms of UNION are queries of their own here, so joins over
- * them profit as well.
+ * K is exact only if every row we return reaches that Limit: FROM is the one
+ * table, all conditions are evaluated by the workers, and nothing between the
+ * scan and the Limit drops or adds rows.  Sub-selects, CTEs, LATERAL and the
+ * arms of UNION are queries of their own here, so joins over them profit as
+ * well.
+ *
+ * Where K is not known the scan is offered as a stream, which returns rows in
+ * order for as long as somebody asks; under a join where the relation is built.
+ * Where that is not possible either, core's plan remains.
  *
  * Keys behind the distance in ORDER BY decide between rows of equal distance.
  * The workers sort by them too, and the merge compares them.
@@ -31,6 +34,7 @@
  */
 #include "postgres.h"
 
+#include "access/stratnum.h"
 #include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
@@ -92,6 +96,9 @@ typedef struct TopKQuery
 	char	   *filter_text;	/* the conditions, or NULL */
 	List	   *params;			/* of Expr: $1, $2, ... of both texts */
 	List	   *columns;		/* of Var: what is needed besides distance */
+	const char *why_stream;		/* why K is not known; NULL: it is */
+	List	   *local_filter;	/* of RestrictInfo: conditions to be evaluated
+								 * here; only in a stream */
 } TopKQuery;
 
 /* CustomPath.custom_private */
@@ -100,6 +107,7 @@ enum
 	PATH_DISTANCE,				/* Expr */
 	PATH_COLUMNS,				/* list of Var */
 	PATH_PARAMS,				/* list of Expr */
+	PATH_LOCAL_FILTER,			/* list of RestrictInfo */
 	PATH_PRIVATE				/* custom_private of the plan */
 };
 
@@ -112,10 +120,22 @@ typedef struct ColumnsContext
 
 static bool enable_topk = true;
 static create_upper_paths_hook_type prev_upper_paths_hook = NULL;
+static set_rel_pathlist_hook_type prev_rel_pathlist_hook = NULL;
 
 static void add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 						  RelOptInfo *input_rel, RelOptInfo *output_rel,
 						  void *extra);
+static void add_stream_under_join(PlannerInfo *root, RelOptInfo *rel,
+								  Index rti, RangeTblEntry *rte);
+static void set_up_query(PlannerInfo *root, RelOptInfo *rel,
+						 TopKQuery *query);
+static CustomPath *make_path(RelOptInfo *rel, PathTarget *target,
+							 TopKQuery *query);
+static void add_stream_path(PlannerInfo *root, CustomPath *path,
+							RelOptInfo *input_rel, RelOptInfo *output_rel);
+static void cost_stream_path(CustomPath *path, RelOptInfo *rel,
+							 Cost whole_cost);
+static Expr *distance_of_pathkey(PathKey *pathkey, Relids relids);
 static const char *examine_query(PlannerInfo *root, RelOptInfo *rel,
 								 TopKQuery *query);
 static void remark_other_input(PlannerInfo *root, RelOptInfo *input_rel);
@@ -128,13 +148,14 @@ static void collect_partitions(PlannerInfo *root, RelOptInfo *rel,
 static void find_placing_set(RelOptInfo *rel, TopKQuery *query);
 static List *cells_of_partition(RelOptInfo *rel, int part);
 static void examine_probe(OpExpr *distance, Node *vector, TopKQuery *query);
-static const char *examine_shape(PlannerInfo *root);
-static const char *examine_distance(PlannerInfo *root, TopKQuery *query);
+static const char *examine_shape(PlannerInfo *root, TopKQuery *query);
+static const char *examine_sort_key(PlannerInfo *root, TopKQuery *query);
+static const char *examine_distance(OpExpr *key, TopKQuery *query);
 static const char *deparse_distance(OpExpr *distance, ListCell *vector,
 									TopKQuery *query);
 static const char *examine_ties(PlannerInfo *root, TopKQuery *query);
 static const char *examine_filter(RelOptInfo *rel, TopKQuery *query);
-static const char *examine_columns(PlannerInfo *root, TopKQuery *query);
+static const char *examine_columns(PathTarget *target, TopKQuery *query);
 static bool collect_columns_walker(Node *node, void *context);
 static bool is_vector(Node *operand);
 static void cost_topk_path(CustomPath *path, PlannerInfo *root,
@@ -165,6 +186,8 @@ DistTopKInit(void)
 	RegisterCustomScanMethods(&DistTopKScanMethods);
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = add_topk_path;
+	prev_rel_pathlist_hook = set_rel_pathlist_hook;
+	set_rel_pathlist_hook = add_stream_under_join;
 }
 
 /* create_upper_paths_hook */
@@ -186,40 +209,184 @@ add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 		remark_other_input(root, input_rel);
 		return;
 	}
-	query.relid = planner_rt_fetch(input_rel->relid, root)->relid;
-	query.varno = input_rel->relid;
-	query.hashed = true;
-	find_placing_set(input_rel, &query);
-	collect_partitions(root, input_rel, NIL, &query);
+	set_up_query(root, input_rel, &query);
 	if (!query.has_foreign)
 		return;
 	why = enable_topk ? examine_query(root, input_rel, &query) :
 		"vecdist.enable_topk is off";
+	if ((why != NULL || query.why_stream != NULL) &&
+		is_ordered_by_distance(root))
+		remark_why_not(root, input_rel, why != NULL ? why : query.why_stream);
 	if (why != NULL)
-	{
-		if (is_ordered_by_distance(root))
-			remark_why_not(root, input_rel, why);
 		return;
-	}
-
-	path = makeNode(CustomPath);
-	path->path.pathtype = T_CustomScan;
 
 	/*
 	 * As with core's own paths that need no sort here, the parent is the
 	 * table: EXPLAIN finds its name, and core takes care of conditions
 	 * without columns.
 	 */
-	path->path.parent = input_rel;
-	path->path.pathtarget = root->upper_targets[UPPERREL_ORDERED];
+	path = make_path(input_rel, root->upper_targets[UPPERREL_ORDERED], &query);
+	if (query.why_stream != NULL)
+	{
+		add_stream_path(root, path, input_rel, output_rel);
+		return;
+	}
 	path->path.pathkeys = root->sort_pathkeys;
-	path->methods = &path_methods;
-	path->custom_private = list_make4(query.distance, query.columns,
-									  query.params,
-									  plan_private(input_rel->userid, &query));
 	cost_topk_path(path, root, input_rel, output_rel,
 				   list_length(query.partitions));
 	add_path(output_rel, &path->path);
+}
+
+/*
+ * set_rel_pathlist_hook: a table in a join, whose rows are wanted in order of
+ * distance.  (A path for a table alone would be thrown away.)
+ */
+static void
+add_stream_under_join(PlannerInfo *root, RelOptInfo *rel, Index rti,
+					  RangeTblEntry *rte)
+{
+	TopKQuery	query = {.why_stream = "FROM has more than one table"};
+	PathKey    *pathkey;
+	CustomPath *path;
+	Path		sort_path;
+	Cost		total = 0;
+	ListCell   *lc;
+
+	if (prev_rel_pathlist_hook)
+		prev_rel_pathlist_hook(root, rel, rti, rte);
+
+	if (!enable_topk || root->query_pathkeys == NIL ||
+		bms_membership(root->all_baserels) != BMS_MULTIPLE ||
+		!is_base_table(root, rel) || IS_DUMMY_REL(rel) ||
+		rel->lateral_relids != NULL || root->rowMarks != NIL ||
+		rel->pathlist == NIL)
+		return;
+	pathkey = linitial_node(PathKey, root->query_pathkeys);
+	query.distance = distance_of_pathkey(pathkey, rel->relids);
+	if (query.distance == NULL)
+		return;
+	set_up_query(root, rel, &query);
+	if (!query.has_foreign ||
+		examine_distance((OpExpr *) query.distance, &query) != NULL ||
+		examine_filter(rel, &query) != NULL ||
+		list_length(query.params) > MAX_PARAMS ||
+		examine_columns(rel->reltarget, &query) != NULL)
+		return;
+
+	foreach(lc, rel->pathlist)
+	{
+		Path	   *other = lfirst(lc);
+
+		if (lc == list_head(rel->pathlist) || other->total_cost < total)
+			total = other->total_cost;
+	}
+	cost_sort(&sort_path, root, list_make1(pathkey), total, rel->rows,
+			  rel->reltarget->width, 0.0, work_mem, -1.0);
+	path = make_path(rel, rel->reltarget, &query);
+	path->path.pathkeys = list_make1(pathkey);
+	cost_stream_path(path, rel, sort_path.total_cost);
+	add_path(rel, &path->path);
+}
+
+static void
+set_up_query(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
+{
+	query->relid = planner_rt_fetch(rel->relid, root)->relid;
+	query->varno = rel->relid;
+	query->hashed = true;
+	find_placing_set(rel, query);
+	collect_partitions(root, rel, NIL, query);
+}
+
+/* The path, without order and cost. */
+static CustomPath *
+make_path(RelOptInfo *rel, PathTarget *target, TopKQuery *query)
+{
+	CustomPath *path = makeNode(CustomPath);
+
+	path->path.pathtype = T_CustomScan;
+	path->path.parent = rel;
+	path->path.pathtarget = target;
+	path->methods = &path_methods;
+	path->custom_private = list_make5(query->distance, query->columns,
+									  query->params, query->local_filter,
+									  plan_private(rel->userid, query));
+	return path;
+}
+
+/*
+ * Offer the stream for the ordered rows.  It knows the distance only: further
+ * keys are core's work, which then sorts rows of equal distance.
+ */
+static void
+add_stream_path(PlannerInfo *root, CustomPath *path, RelOptInfo *input_rel,
+				RelOptInfo *output_rel)
+{
+	PathKey    *pathkey = linitial_node(PathKey, root->sort_pathkeys);
+	Path	   *sorted = &path->path;
+	Cost		total = 0;
+	ListCell   *lc;
+
+	if (!equal(distance_of_pathkey(pathkey, input_rel->relids),
+			   list_nth(path->custom_private, PATH_DISTANCE)))
+		return;
+	foreach(lc, output_rel->pathlist)
+	{
+		Path	   *other = lfirst(lc);
+
+		if (lc == list_head(output_rel->pathlist) || other->total_cost < total)
+			total = other->total_cost;
+	}
+	path->path.pathkeys = list_make1(pathkey);
+	cost_stream_path(path, input_rel, total);
+	if (list_length(root->sort_pathkeys) > 1)
+	{
+		if (!enable_incremental_sort)
+			return;
+		sorted = (Path *)
+			create_incremental_sort_path(root, output_rel, sorted,
+										 root->sort_pathkeys, 1,
+										 root->limit_tuples);
+	}
+	add_path(output_rel, sorted);
+}
+
+/*
+ * The first row costs a turn, all rows a little more than by core's plan, which
+ * moves them in fewer turns.  So the stream is taken where most rows are not
+ * wanted.
+ */
+static void
+cost_stream_path(CustomPath *path, RelOptInfo *rel, Cost whole_cost)
+{
+	path->path.rows = rel->rows;
+	path->path.startup_cost = TURN_COST;
+	path->path.total_cost = TURN_COST + 1.1 * whole_cost;
+}
+
+/* The distance between something of a table and a vector that a pathkey
+ * orders by, nearest first and NULLs last; or NULL. */
+static Expr *
+distance_of_pathkey(PathKey *pathkey, Relids relids)
+{
+	ListCell   *lc;
+
+	if (pathkey->pk_strategy != BTLessStrategyNumber ||
+		pathkey->pk_nulls_first ||
+		get_opfamily_member(pathkey->pk_opfamily, FLOAT8OID, FLOAT8OID,
+							BTLessStrategyNumber) != Float8LessOperator)
+		return NULL;
+	foreach(lc, pathkey->pk_eclass->ec_members)
+	{
+		EquivalenceMember *member = lfirst(lc);
+
+		if (!member->em_is_child && bms_equal(member->em_relids, relids) &&
+			IsA(member->em_expr, OpExpr) &&
+			list_length(((OpExpr *) member->em_expr)->args) == 2 &&
+			exprType((Node *) member->em_expr) == FLOAT8OID)
+			return member->em_expr;
+	}
+	return NULL;
 }
 
 /*
@@ -364,38 +531,50 @@ collect_partitions(PlannerInfo *root, RelOptInfo *rel, List *cells,
 
 /*
  * Can the scan answer this query?  Fills in *query and returns NULL, or
- * returns the reason why not.
+ * returns the reason why not.  If it can as a stream only, query->why_stream
+ * says why.
  */
 static const char *
 examine_query(PlannerInfo *root, RelOptInfo *rel, TopKQuery *query)
 {
-	const char *why = examine_shape(root);
+	const char *why = examine_shape(root, query);
+	const char *ties;
 
 	if (why == NULL)
-		why = examine_distance(root, query);
-	if (why == NULL)
-		why = examine_ties(root, query);
+		why = examine_sort_key(root, query);
+	if (why == NULL && query->why_stream == NULL)
+	{
+		ties = examine_ties(root, query);
+		if (ties != NULL)
+			query->why_stream = ties;
+	}
 	if (why == NULL)
 		why = examine_filter(rel, query);
 	if (why == NULL && list_length(query->params) > MAX_PARAMS)
 		why = "the conditions have too many parameters";
 	if (why == NULL)
-		why = examine_columns(root, query);
+		why = examine_columns(root->upper_targets[UPPERREL_ORDERED], query);
+	if (query->why_stream != NULL)
+	{
+		query->tie_text = NULL;
+		query->tie_keys = NIL;
+		query->tie_sorts = NIL;
+	}
 	return why;
 }
 
 /* The clauses around the scan. */
 static const char *
-examine_shape(PlannerInfo *root)
+examine_shape(PlannerInfo *root, TopKQuery *query)
 {
 	Query	   *parse = root->parse;
 
 	if (parse->limitCount == NULL ||
 		(IsA(parse->limitCount, Const) &&
 		 ((Const *) parse->limitCount)->constisnull))
-		return "there is no LIMIT";
-	if (parse->limitOption == LIMIT_OPTION_WITH_TIES)
-		return "WITH TIES may need more rows than LIMIT says";
+		query->why_stream = "there is no LIMIT";
+	else if (parse->limitOption == LIMIT_OPTION_WITH_TIES)
+		query->why_stream = "WITH TIES may need more rows than LIMIT says";
 	if (root->rowMarks != NIL)
 		return "rows are to be locked";
 	if (parse->hasTargetSRFs)
@@ -408,20 +587,25 @@ examine_shape(PlannerInfo *root)
  * the row and something that is the same for all rows, nearest first.
  */
 static const char *
-examine_distance(PlannerInfo *root, TopKQuery *query)
+examine_sort_key(PlannerInfo *root, TopKQuery *query)
 {
 	SortGroupClause *sort = linitial_node(SortGroupClause,
 										  root->parse->sortClause);
 	Node	   *key = get_sortgroupclause_expr(sort, root->processed_tlist);
-	OpExpr	   *distance;
 
 	if (sort->sortop != Float8LessOperator || sort->nulls_first)
 		return "ORDER BY is not by ascending distance";
 	if (!IsA(key, OpExpr) || list_length(((OpExpr *) key)->args) != 2)
 		return "ORDER BY is not by a distance operator";
+	return examine_distance((OpExpr *) key, query);
+}
+
+static const char *
+examine_distance(OpExpr *key, TopKQuery *query)
+{
+	OpExpr	   *distance = copyObject(key);
 
 	query->distance = (Expr *) key;
-	distance = copyObject((OpExpr *) key);
 	if (is_vector(lsecond(distance->args)))
 		return deparse_distance(distance, list_second_cell(distance->args),
 								query);
@@ -539,8 +723,9 @@ is_vector(Node *operand)
 
 /*
  * The conditions, row security included.  Those of the querying user must not
- * see rows that row security hides; the worker gets all of them as one WHERE
- * and may evaluate them in any order.
+ * see rows that row security hides; the worker gets its conditions as one WHERE
+ * and may evaluate them in any order.  What it must not or cannot evaluate is
+ * left to us, and then the scan has to be a stream.
  */
 static const char *
 examine_filter(RelOptInfo *rel, TopKQuery *query)
@@ -556,10 +741,16 @@ examine_filter(RelOptInfo *rel, TopKQuery *query)
 		if (rinfo->pseudoconstant)
 			continue;			/* core tests it above us */
 		if (!restriction_is_securely_promotable(rinfo, rel))
-			return "a condition could reveal rows that row security hides";
-		if (!DistIsShippable(rinfo->clause, query->varno, query->relid, &why))
-			return why;
-		filter = lappend(filter, rinfo->clause);
+			why = "a condition could reveal rows that row security hides";
+		else if (DistIsShippable(rinfo->clause, query->varno, query->relid,
+								 &why))
+		{
+			filter = lappend(filter, rinfo->clause);
+			continue;
+		}
+		query->local_filter = lappend(query->local_filter, rinfo);
+		if (query->why_stream == NULL)
+			query->why_stream = why;
 	}
 
 	if (filter != NIL)
@@ -575,12 +766,15 @@ examine_filter(RelOptInfo *rel, TopKQuery *query)
  * the workers, so a column that only serves it stays there.
  */
 static const char *
-examine_columns(PlannerInfo *root, TopKQuery *query)
+examine_columns(PathTarget *target, TopKQuery *query)
 {
-	PathTarget *target = root->upper_targets[UPPERREL_ORDERED];
 	ColumnsContext context = {.distance = query->distance};
+	ListCell   *lc;
 
 	(void) collect_columns_walker((Node *) target->exprs, &context);
+	foreach(lc, query->local_filter)
+		(void) collect_columns_walker((Node *) lfirst_node(RestrictInfo, lc)->clause,
+									  &context);
 	if (context.impossible)
 		return "the select list needs whole rows or system columns";
 	query->columns = context.columns;
@@ -675,7 +869,9 @@ plan_private(Oid userid, TopKQuery *query)
 								  text_node(query->distance_text),
 								  text_node(query->tie_text),
 								  text_node(query->filter_text)),
-					   lappend(lappend(list_make4(makeBoolean(query->hashed),
+					   lappend(lappend(list_make5(makeBoolean(query->hashed),
+												  query->why_stream != NULL ?
+												  makeString(pstrdup(query->why_stream)) : NULL,
 												  columns, operators,
 												  nulls_first),
 									   query->probe),
@@ -705,6 +901,15 @@ make_topk_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	scan->methods = &DistTopKScanMethods;
 	scan->custom_private = copyObject(list_nth(private, PATH_PRIVATE));
 
+	foreach(lc, clauses)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+
+		if (list_member_ptr(list_nth(private, PATH_LOCAL_FILTER), rinfo))
+			scan->scan.plan.qual = lappend(scan->scan.plan.qual,
+										   rinfo->clause);
+	}
+
 	/* The scan tuple: the columns needed, then the distance. */
 	foreach(lc, (List *) list_nth(private, PATH_COLUMNS))
 		scan->custom_scan_tlist =
@@ -718,6 +923,8 @@ make_topk_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 								list_length(scan->custom_scan_tlist) + 1,
 								NULL, false));
 
+	if (limit == NULL)
+		limit = (Node *) makeNullConst(INT8OID, -1, InvalidOid);	/* a stream */
 	if (offset == NULL)
 		offset = (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
 									Int64GetDatum(0), false, FLOAT8PASSBYVAL);

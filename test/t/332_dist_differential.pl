@@ -6,7 +6,8 @@
 # coordinates, so that equal distances, zero vectors and equal vectors are
 # common; some are NULL, some rows are deleted, some are not committed, some are
 # written by the searching transaction itself.  Generated queries, most of them
-# searches by the top-K scan, others of shapes that core plans, are compared
+# searches by the top-K scan, others of shapes that are streamed or that core
+# plans, are compared
 # with the same query on one plain local table: same rows, and where the order
 # is defined, same order.
 #
@@ -77,6 +78,21 @@ BEGIN
         RETURN format('rows %s instead of %s', got_ids, ids);
     END IF;
     RETURN 'same';
+END
+$f$;
+CREATE FUNCTION read_cursor(query text, n int) RETURNS TABLE (id bigint, d float8)
+    LANGUAGE plpgsql AS $f$
+DECLARE
+    c refcursor;
+BEGIN
+    OPEN c FOR EXECUTE query;
+    FOR i IN 1 .. n LOOP
+        FETCH c INTO id, d;
+        EXIT WHEN NOT FOUND;
+        RETURN NEXT;
+        PERFORM FROM other o WHERE o.id = i;
+    END LOOP;
+    CLOSE c;
 END
 $f$;
 CREATE TABLE other AS SELECT g::bigint AS id FROM generate_series(1, 2000, 3) g;
@@ -196,7 +212,7 @@ sub random_query
 		't.id + 0 * random() > 100',
 		't.cat <> (SELECT 3)');
 	my $limit = rand() < 0.1 ? "LIMIT (SELECT $k)" : "LIMIT $k";
-	my $kind  = random_between(1, 16);
+	my $kind  = random_between(1, 22);
 
 	$limit .= ' OFFSET ' . pick(1, 5, 100, 600) if rand() < 0.25;
 	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d $limit", 0)
@@ -220,7 +236,35 @@ sub random_query
 	return ("(SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, t.id $limit)
 	    UNION ALL (SELECT t.id, $d FROM TABLE t ORDER BY $d, t.id DESC $limit)", 1)
 	  if $kind == 15;
-	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, t.id", 1);
+	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, t.id", 1)
+	  if $kind == 16;
+
+	# Streams: no K for the scan, or none that it knows.
+	my $last = pick('t.id + 0', '-t.id', 't.cat, t.id % 3, t.id');
+	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d, $last $limit", 1)
+	  if $kind == 17;
+	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter AND t.id > 0 * random() ORDER BY $d, t.id $limit", 1)
+	  if $kind == 18;
+	return ("SELECT t.id, $d AS d FROM TABLE t " . pick('JOIN', 'LEFT JOIN') . " other o ON o.id = t.id + "
+		  . pick(0, 1) . " WHERE $filter ORDER BY $d $limit", 0)
+	  if $kind == 19;
+	return ("SELECT s.id, s.d FROM (SELECT id, v FROM reference WHERE id % 97 = 1) r,
+	    LATERAL (SELECT t.id, t.v $operator r.v AS d FROM TABLE t WHERE $filter AND "
+		  . pick('t.id > 0 * random()', 'EXISTS (SELECT FROM other o WHERE o.id = t.id)') . "
+	             ORDER BY t.v $operator r.v, t.id LIMIT $k) s
+	    WHERE s.id > 0 ORDER BY r.id, s.d, s.id", 1)
+	  if $kind == 20;
+	return ("SELECT t.id, $d AS d FROM TABLE t JOIN TABLE u ON u.id = t.id + 7 WHERE $filter
+	    ORDER BY $d, t.id $limit", 1)
+	  if $kind == 21;
+	return ("SELECT id, d FROM read_cursor('SELECT t.id, ' || " . quoted($d) . " || ' AS d FROM TABLE t WHERE ' || "
+		  . quoted($filter) . " || ' ORDER BY ' || " . quoted("$d, t.id") . ", $k) AS r (id, d)", 1);
+}
+
+sub quoted
+{
+	my ($text) = @_;
+	return "\$t\$$text\$t\$";
 }
 
 my %failed;

@@ -21,7 +21,8 @@ my @servers     = $cluster->servers;
 my $q           = '[0.5,0.5,0.5,0.5]';
 my $by          = "ORDER BY embedding <-> '$q'";
 
-# "near": 8 hash partitions, all rows of partition 3 nearer than all others.
+# "near": 8 hash partitions, all rows of partition 3 nearer than all others;
+# "indexed" and "coarse" are the same with an index of exact and rounded vectors.
 # "twins": 800 copies of one vector, and rows with zero and NULL vectors.
 # "far": list partitions; a lone row on w1, its rivals on w2.  Plain tables with
 # the same rows have the prefix "plain_".
@@ -35,6 +36,9 @@ SELECT vecdist.create_distributed_table('far');
 SELECT vecdist.create_partition('far', 'far_1', 'FOR VALUES IN (1)', 'w1');
 SELECT vecdist.create_partition('far', 'far_2', 'FOR VALUES IN (2)', 'w2');
 CREATE INDEX ON indexed USING vhnsw (embedding vector_l2_ops);
+CREATE TABLE coarse (LIKE near) PARTITION BY HASH (id);
+SELECT vecdist.create_distributed_table('coarse', 8);
+CREATE INDEX ON coarse USING vhnsw (embedding vector_l2_ops) WITH (storage = tiny);
 CREATE TABLE plain_near AS
     SELECT g::bigint AS id, g % 100 AS cat,
         (SELECT array_agg(CASE WHEN satisfies_hash_partition('near'::regclass, 8, 3, g::bigint)
@@ -52,8 +56,10 @@ CREATE TABLE plain_far AS
         ARRAY[g, 0, 0, 0]::vector AS embedding FROM generate_series(1, 300) g
     UNION ALL SELECT 1000 + g, 1, ARRAY[1000 + g, 0, 0, 0]::vector FROM generate_series(1, 300) g;
 CREATE VIEW plain_indexed AS SELECT * FROM plain_near;
+CREATE VIEW plain_coarse AS SELECT * FROM plain_near;
 INSERT INTO near SELECT * FROM plain_near;
 INSERT INTO indexed SELECT * FROM plain_near;
+INSERT INTO coarse SELECT * FROM plain_near;
 INSERT INTO twins SELECT * FROM plain_twins;
 INSERT INTO far SELECT * FROM plain_far;
 SQL
@@ -117,12 +123,40 @@ SQL
 				  0, 150, 300, 450, 600, 750);
 		}
 	],
+	A8 => [
+		'searches with K of their own at the same time',
+		sub {
+			both('near', <<"SQL");
+BEGIN;
+DECLARE a CURSOR FOR SELECT id FROM TABLE $by, id LIMIT 3;
+DECLARE b CURSOR FOR SELECT id FROM TABLE $by, id LIMIT 700;
+FETCH 2 FROM b; FETCH 2 FROM a; FETCH 600 FROM b; FETCH 9 FROM a; FETCH 200 FROM b;
+COMMIT;
+SELECT r.k, s.id FROM (VALUES (600), (1), (0), (650), (2)) r (k),
+    LATERAL (SELECT id FROM TABLE $by, id LIMIT r.k) s;
+(SELECT id FROM TABLE $by, id LIMIT 2) UNION ALL (SELECT id FROM TABLE $by, id LIMIT 600);
+SQL
+		}
+	],
 	B1 => [
 		'filters, on workers and here, that all near rows fail',
 		sub {
 			both('near', join '', map { "SELECT id FROM TABLE WHERE $_ $by, id LIMIT 50;\n" }
 				  "embedding <-> '$q' > 0.5",
 				'cat = 7', 'cat = 7 AND id + 0 * random() > 100');
+		}
+	],
+	B4 => [
+		'near rows that are deleted, or fail the condition, make no bound',
+		sub {
+			both('near', <<"SQL");
+BEGIN;
+DELETE FROM TABLE WHERE id % 10 <> 0 AND embedding <-> '$q' < 0.5;
+SELECT id FROM TABLE $by, id LIMIT 650;
+SELECT id FROM TABLE WHERE embedding <-> '$q' > 0.3 OR cat = 50 $by, id LIMIT 650;
+SELECT id FROM TABLE WHERE id + 0 * random() <> 7 AND cat < 50 $by, id LIMIT 100;
+ROLLBACK;
+SQL
 		}
 	],
 	B5 => [
@@ -140,6 +174,13 @@ SQL
 	C1 => [
 		'inner product: larger is nearer, and the distance says so',
 		sub { both('near', "SELECT id FROM TABLE ORDER BY embedding <#> '[1,2,3,4]', id LIMIT 30") }
+	],
+	C2 => [
+		'distances that an index only estimates do not reach the merge',
+		sub {
+			both('coarse', "SELECT id, embedding <-> '$q', embedding <-> '$q' = l2_distance(embedding, '$q')
+			    FROM TABLE $by, id LIMIT 650", 'SET enable_seqscan = off; SET vhnsw.ef_search = 1000;');
+		}
 	],
 	C7 => [
 		'800 equal distances: a unique key decides, and runs agree',
@@ -162,9 +203,24 @@ SQL
 			    ORDER BY embedding <=> '[1,2,3,4]', id LIMIT $_;\n" } 10, 920, 1000);
 		}
 	],
+	D1 => [
+		'the bound of one partition does not end the walk through the graph of another',
+		sub {
+			both('indexed', join('', map { "SELECT id FROM TABLE WHERE $_ $by, id LIMIT 650;\n" }
+				  'true', 'cat <> 3', "embedding <-> '$q' > 0.05"),
+				"SET enable_seqscan = off; SET vhnsw.ef_search = 1000;\n");
+		}
+	],
 	D2 => [
 		'a lone row at the front must not become the bound',
 		sub { both('far', "SELECT id FROM TABLE ORDER BY embedding <-> '[0,0,0,0]' LIMIT 250") }
+	],
+	D3 => [
+		'bounds are distances of the operator where the index holds rounded vectors',
+		sub {
+			both('coarse', join('', map { "SELECT id FROM TABLE WHERE $_ $by, id LIMIT 600;\n" }
+				  'true', 'cat > 10'), 'SET enable_seqscan = off; SET vhnsw.ef_search = 1000;');
+		}
 	],
 	D5 => [
 		'a partition is added between PREPARE and EXECUTE',
@@ -188,6 +244,40 @@ SQL
 			$result[1] .= "1300\n5000";
 			return @result;
 		}
+	],
+	E11 => [
+		'what was committed on several workers is seen whole afterwards, from every server',
+		sub {
+			my $got = '';
+
+			# One row on each worker, written together.
+			foreach my $i (1 .. 5)
+			{
+				$coordinator->safe_psql('postgres', "INSERT INTO far VALUES
+				    (7000 + $i, 1, '[$i,7,7,7]'), (7100 + $i, 2, '[$i,7,7,7]')");
+				$got .= $_->safe_psql('postgres', "SELECT id FROM far
+				    ORDER BY embedding <-> '[$i,7,7,7]', id LIMIT 2") . "\n"
+				  foreach @servers;
+			}
+			$coordinator->safe_psql('postgres', 'DELETE FROM far WHERE id > 7000');
+			return ($got, join '', map { my $i = $_; map { "700$i\n710$i\n" } @servers } 1 .. 5);
+		}
+	],
+	E12 => [
+		'a cursor whose worker is gone does not go on elsewhere',
+		sub {
+			my $session = $coordinator->background_psql('postgres', on_error_stop => 0);
+			my ($w2)    = $cluster->worker('w2');
+			my $got     = '';
+
+			$session->query("BEGIN; DECLARE c CURSOR FOR SELECT id FROM near $by");
+			$got .= scalar(split ' ', $session->query('FETCH 30 FROM c')) . "\n";
+			$w2->restart;
+			my $rows = $session->query('FETCH 2000 FROM c');
+			$got .= $rows =~ /\d/ ? 'rows' : 'none';
+			$session->quit;
+			return ($got, "30\nnone");
+		}
 	]);
 
 foreach my $name (sort keys %form)
@@ -209,6 +299,7 @@ my %mistake = (
 	'dist-keep-settings'    => ['A5'],
 	'dist-forget-offset'    => ['A7'],
 	'dist-filter-late'      => ['B1'],
+	'dist-emit-early'       => ['B5'],
 	'dist-larger-first'     => ['C1'],
 	'dist-cut-ties'         => ['C7'],
 	'dist-nan-first'        => ['C10'],

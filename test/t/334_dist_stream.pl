@@ -1,0 +1,343 @@
+# Streams: distributed searches of which nobody knows how many rows are wanted.
+#
+# Every shape that is not a plain top-K is compared with the same statements on a
+# plain local table, over rows where all near ones are on one worker, so that
+# streams of unequal length are merged.  What moves is counted by EXPLAIN, and
+# what a stream must survive - DML, savepoints, other streams on its
+# connections - is done under its cursor.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use VecdistTest;
+
+my $dims        = 4;
+my $cluster     = make_cluster(workers => 2, conf => "jit = off\n");
+my $coordinator = $cluster->coordinator;
+my $w1          = $cluster->worker('w1');
+my $q           = '[0.5,0.5,0.5,0.5]';
+my $d           = "embedding <-> '$q'";
+
+# "items": 8 hash partitions, all rows of partition 3 nearer than all others.
+# "ties": few different vectors, some zero, some NULL.  "docs": a local table.
+$coordinator->safe_psql('postgres', <<"SQL");
+CREATE TABLE items (id bigint NOT NULL, cat int, embedding vector($dims)) PARTITION BY HASH (id);
+CREATE TABLE ties (LIKE items) PARTITION BY HASH (id);
+SELECT vecdist.create_distributed_table(t, 8) FROM unnest('{items,ties}'::regclass[]) t;
+CREATE INDEX ON items USING vhnsw (embedding vector_l2_ops);
+CREATE TABLE plain_items AS
+    SELECT g::bigint AS id, g % 100 AS cat,
+        (SELECT array_agg(CASE WHEN satisfies_hash_partition('items'::regclass, 8, 3, g::bigint)
+             THEN 0.5 + (hashint8extended(g, i) & 65535) / 6553500.0
+             ELSE 1 + (hashint8extended(g, i) & 65535) / 65535.0 END)
+         FROM generate_series(1, $dims) i)::vector($dims) AS embedding
+    FROM generate_series(1, 8000) g;
+CREATE TABLE plain_ties AS
+    SELECT g::bigint AS id, g % 7 AS cat,
+        CASE WHEN g % 5 = 0 THEN NULL WHEN g % 5 = 1 THEN '[0,0,0,0]'
+             ELSE ARRAY[g % 3, 1, g % 2, 0]::vector END AS embedding
+    FROM generate_series(1, 2000) g;
+CREATE TABLE docs AS SELECT g::bigint AS id, g % 10 AS grade FROM generate_series(1, 8000, 3) g;
+ALTER TABLE docs ADD PRIMARY KEY (id);
+CREATE FUNCTION local_cat(int) RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN \$1 % 10; END';
+INSERT INTO items SELECT * FROM plain_items;
+INSERT INTO ties SELECT * FROM plain_ties;
+ANALYZE items, ties, plain_items, plain_ties, docs;
+SQL
+
+sub same
+{
+	my ($table, $sql, $name, $set) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($distributed, $plain);
+
+	($distributed = $sql) =~ s/\bTABLE\b/$table/g;
+	($plain       = $sql) =~ s/\bTABLE\b/plain_$table/g;
+	return is(
+		$coordinator->safe_psql('postgres', ($set // '') . $distributed),
+		$coordinator->safe_psql('postgres', $plain), $name);
+}
+
+sub explained
+{
+	my ($sql, $set) = @_;
+
+	return $coordinator->safe_psql('postgres',
+		($set // '') . "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) $sql");
+}
+
+# Like same(), for a query that has to be streamed without moving most rows.
+sub streamed
+{
+	my ($sql, $why, $name, $max, $set) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $explain;
+
+	same('items', $sql, $name, $set);
+	$sql =~ s/\bTABLE\b/items/g;
+	$explain = explained($sql, $set);
+	like($explain, qr/Mode: streaming\n\s+Top-K Not Possible: $why/, "$name: streamed");
+	like($explain, qr/Merge Certified: yes/, "$name: certified");
+	my ($moved) = $explain =~ /Rows Fetched: (\d+)/;
+	cmp_ok($moved // 1e9, '<=', $max, "$name: rows moved");
+	return;
+}
+
+# As many rows as are found at once are found exactly.
+my $exact = "SET vhnsw.ef_search = 1000;\n";
+
+# ----------------------------------------------------------------------
+# Shapes
+# ----------------------------------------------------------------------
+
+streamed("SELECT id FROM TABLE WHERE id + 0 * random() > 100 ORDER BY $d, id LIMIT 20",
+	'function random is not immutable', 'a volatile condition', 500, $exact);
+streamed("SELECT id FROM TABLE WHERE local_cat(cat) = 3 ORDER BY $d LIMIT 20",
+	'function local_cat is neither built in', 'a function of this server', 1000, $exact);
+streamed("SELECT id, $d FROM TABLE ORDER BY $d FETCH FIRST 20 ROWS WITH TIES",
+	'WITH TIES may need', 'WITH TIES', 300, $exact);
+streamed("SELECT id, cat FROM TABLE ORDER BY $d, cat || 'x', id LIMIT 20",
+	'ORDER BY has a second key', 'a further key that workers cannot sort by', 300, $exact);
+streamed("SELECT t.id, grade FROM TABLE t JOIN docs USING (id) WHERE grade = 4 ORDER BY $d LIMIT 10",
+	'FROM has more than one table', 'a join that drops rows', 2500, $exact);
+streamed("SELECT t.id, grade FROM TABLE t LEFT JOIN docs USING (id) ORDER BY $d, t.id OFFSET 7 LIMIT 10",
+	'FROM has more than one table', 'an outer join', 300, $exact);
+streamed("SELECT t.id FROM TABLE t WHERE EXISTS (SELECT FROM docs WHERE docs.id = t.id) ORDER BY $d LIMIT 10",
+	'FROM has more than one table', 'a semijoin', 500, $exact);
+streamed("SELECT t.id FROM TABLE t WHERE NOT EXISTS (SELECT FROM docs WHERE docs.id = t.id) ORDER BY $d LIMIT 10",
+	'FROM has more than one table', 'an antijoin', 500, $exact);
+
+my $lateral = "SELECT r.id, s.id FROM (SELECT id, embedding FROM plain_items WHERE id % 900 = 1) r,
+    LATERAL (SELECT t.id FROM TABLE t JOIN docs USING (id) WHERE grade > 4
+             ORDER BY t.embedding <-> r.embedding LIMIT 5) s ORDER BY 1, 2";
+same('items', $lateral, 'LATERAL: a join searched for each of many vectors', $exact);
+like(explained($lateral =~ s/TABLE/items/r, $exact), qr/Mode: streaming.*Searches: 9\n/s,
+	'LATERAL: a stream for each');
+
+same('items', "SELECT id FROM TABLE ORDER BY $d, id", 'no LIMIT');
+like(
+	$coordinator->safe_psql('postgres', "EXPLAIN SELECT id FROM items ORDER BY $d"),
+	qr/Top-K Scan Not Used: there is no LIMIT/,
+	'who wants all rows gets the plan that moves them at once');
+same('ties', "SELECT cat, $d FROM TABLE ORDER BY $d, id + 0, id OFFSET 100 LIMIT 50",
+	'ties, further keys computed here');
+same('ties', "SELECT count(*), sum(id) FROM (SELECT id FROM TABLE ORDER BY $d FETCH FIRST $_ ROWS WITH TIES) s",
+	"WITH TIES among many, $_")
+  foreach 1, 399, 400, 401, 1300, 1999, 3000;
+same('ties', "SELECT id FROM TABLE WHERE id * (1 + 0 * random()) > 0 ORDER BY embedding <=> '[1,0,1,0]', id LIMIT 1900",
+	'numbers, NaN and NULL');
+same('items', "SELECT id FROM TABLE WHERE false AND random() > 0 ORDER BY $d LIMIT 5", 'nothing');
+same('items', "SELECT id FROM TABLE WHERE random() < 0 ORDER BY $d LIMIT 5", 'nothing passes');
+same('items', "SELECT a.id, b.id FROM TABLE a JOIN TABLE b ON b.id = a.id + 1 WHERE b.cat > 50
+    ORDER BY a.embedding <-> '$q' LIMIT 10", 'two distributed tables', $exact);
+
+# ----------------------------------------------------------------------
+# Cursors
+# ----------------------------------------------------------------------
+
+my $fetches = join '', map { "FETCH $_ FROM c;\n" } 1, 7, 60, 200, 3;
+
+same('items', "BEGIN; DECLARE c CURSOR FOR SELECT id FROM TABLE ORDER BY $d; $fetches COMMIT;",
+	'a cursor read in pieces', $exact);
+same('items', "BEGIN; DECLARE c SCROLL CURSOR FOR SELECT id FROM TABLE ORDER BY $d;
+    $fetches FETCH BACKWARD 50 FROM c; FETCH 60 FROM c; FETCH ABSOLUTE 3 FROM c; COMMIT;",
+	'a cursor that goes back', $exact);
+same('items', "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id, cat FROM TABLE WHERE random() >= 0
+    ORDER BY $d, id; FETCH 3 FROM c; COMMIT; FETCH 30 FROM c; CLOSE c;",
+	'a cursor that outlives its transaction');
+same('ties', "BEGIN; DECLARE c CURSOR FOR SELECT id FROM TABLE WHERE random() >= 0 ORDER BY $d, id;
+    $fetches FETCH ALL FROM c; COMMIT;", 'a cursor read to the end');
+same('items', <<"SQL", 'two cursors and searches take turns on the same connections', $exact);
+BEGIN;
+DECLARE a CURSOR FOR SELECT id FROM TABLE ORDER BY $d;
+DECLARE b CURSOR FOR SELECT id FROM TABLE ORDER BY embedding <-> '[1,1,1,1]';
+FETCH 30 FROM a; FETCH 30 FROM b; FETCH 40 FROM a;
+SELECT id FROM TABLE ORDER BY embedding <-> '[1.5,1.5,1.5,1.5]' LIMIT 3;
+FETCH 100 FROM b; FETCH 100 FROM a;
+COMMIT;
+SQL
+foreach my $level ('READ COMMITTED', 'REPEATABLE READ')
+{
+	same('items', <<"SQL", "$level: DML under a cursor does not disturb it", $exact);
+BEGIN ISOLATION LEVEL $level;
+DECLARE c CURSOR FOR SELECT id, cat FROM TABLE ORDER BY $d;
+FETCH 10 FROM c;
+DELETE FROM TABLE WHERE id % 2 = 0;
+UPDATE TABLE SET cat = -1 WHERE id % 3 = 0;
+INSERT INTO TABLE VALUES (9001, 0, '$q');
+FETCH 200 FROM c;
+SELECT id, cat FROM TABLE ORDER BY $d LIMIT 5;
+ROLLBACK;
+SQL
+}
+same('items', <<"SQL", 'a savepoint rolled back above a cursor', $exact);
+BEGIN;
+DECLARE c CURSOR FOR SELECT id FROM TABLE ORDER BY $d;
+FETCH 5 FROM c;
+SAVEPOINT s;
+FETCH 100 FROM c;
+DELETE FROM TABLE WHERE id < 4000;
+ROLLBACK TO s;
+FETCH 100 FROM c;
+COMMIT;
+SQL
+my (undef, undef, $error) = $coordinator->psql('postgres', <<"SQL");
+\\set VERBOSITY verbose
+BEGIN;
+DECLARE c CURSOR FOR SELECT id FROM items ORDER BY $d;
+SAVEPOINT s;
+FETCH 5 FROM c;
+ROLLBACK TO s;
+FETCH 1000 FROM c;
+SQL
+like($error, qr/ERROR:  24000/, 'a stream that was begun in what is rolled back is not read on');
+
+# PL/pgSQL: a loop over a stream, with searches and streams inside.
+$coordinator->safe_psql('postgres', <<"SQL");
+CREATE FUNCTION walk(t regclass) RETURNS TABLE (id bigint, near bigint) LANGUAGE plpgsql AS \$f\$
+DECLARE
+    r record;
+    n int := 0;
+BEGIN
+    FOR r IN EXECUTE format('SELECT id, embedding FROM %s WHERE random() >= 0 ORDER BY embedding <-> ''$q''', t) LOOP
+        n := n + 1;
+        EXIT WHEN n > 120;
+        CONTINUE WHEN n % 20 <> 0;
+        EXECUTE format('SELECT id FROM %s WHERE id <> \$1 + 0 * random() ORDER BY embedding <-> \$2, id LIMIT 1', t)
+            INTO near USING r.id, r.embedding;
+        id := r.id;
+        RETURN NEXT;
+    END LOOP;
+END
+\$f\$;
+SQL
+$coordinator->safe_psql('postgres',
+	'ALTER FUNCTION walk(regclass) SET vhnsw.ef_search = 1000');
+same('items', "SELECT * FROM walk('TABLE')", 'a loop over a stream, with streams inside');
+# The worker holds the portals of one stream, not of each that was there.
+is( $coordinator->safe_psql('postgres', <<"SQL"),
+BEGIN;
+DO \$\$ BEGIN FOR i IN 1..20 LOOP
+    PERFORM id FROM items WHERE id <> i + 0 * random() ORDER BY $d LIMIT 1;
+END LOOP; END \$\$;
+SELECT result FROM vecdist.run_on_workers('SELECT count(*) FROM pg_cursors WHERE name ~ \$\$search\$\$') ORDER BY worker;
+COMMIT;
+SQL
+	"4\n4",
+	'a loop of streams leaves the portals of one');
+
+# ----------------------------------------------------------------------
+# Partitions that live where the question is asked
+# ----------------------------------------------------------------------
+
+$w1->safe_psql('postgres', 'CREATE TABLE docs AS SELECT g::bigint AS id, g % 10 AS grade
+    FROM generate_series(1, 8000, 3) g; ALTER TABLE docs ADD PRIMARY KEY (id); ANALYZE docs; ANALYZE items;');
+foreach my $sql (
+	"SELECT id, $d FROM items ORDER BY $d FETCH FIRST 300 ROWS WITH TIES",
+	"BEGIN; DECLARE c CURSOR FOR SELECT id FROM items ORDER BY $d, id; $fetches COMMIT;",
+	"SELECT t.id FROM items t JOIN docs USING (id) WHERE grade = 4 ORDER BY $d LIMIT 10",
+	"BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM items WHERE random() >= 0 ORDER BY $d, id;
+	 FETCH 3 FROM c; COMMIT; FETCH 300 FROM c; CLOSE c;")
+{
+	is($w1->safe_psql('postgres', $exact . $sql),
+		$coordinator->safe_psql('postgres', $exact . $sql),
+		"asked of a worker: " . substr($sql, 0, 60));
+}
+like(
+	$w1->safe_psql('postgres', "EXPLAIN ANALYZE SELECT id FROM items WHERE random() >= 0 ORDER BY $d LIMIT 5"),
+	qr/Mode: streaming.*Worker Group: local/s,
+	'a worker streams its own partitions');
+
+# ----------------------------------------------------------------------
+# Rows, rounds, and what is found late
+# ----------------------------------------------------------------------
+
+my $explain = explained("SELECT id FROM items WHERE random() >= 0 ORDER BY $d LIMIT 5", $exact);
+like($explain, qr/Rounds: 1\n\s+Rows Fetched: 100\n/, 'few rows: one turn, a small batch of each worker');
+like($explain, qr/Filter: \(random\(\)/, 'the condition is evaluated here');
+$explain = explained("SELECT id FROM items WHERE random() >= 0 ORDER BY $d LIMIT 900", $exact);
+my ($rounds) = $explain =~ /Rounds: (\d+)/;
+cmp_ok($rounds, '<=', 7, 'batches grow');
+
+# An index with the smallest ef: rows come in order, none twice, and what it
+# finds too late is counted.
+my $set = "SET enable_seqscan = off; SET vhnsw.ef_search = 1;\n";
+is( $coordinator->safe_psql('postgres', <<"SQL"),
+$set SELECT count(*), count(DISTINCT id), bool_and(d >= before) FROM (
+    SELECT id, d, lag(d, 1, 0) OVER (ROWS UNBOUNDED PRECEDING) AS before FROM (
+        SELECT id, $d AS d FROM items WHERE random() >= 0 ORDER BY d LIMIT 3000) s) s;
+SQL
+	'3000|3000|t',
+	'through indexes with a small ef: in order, none twice');
+like(
+	explained("SELECT id FROM items WHERE random() >= 0 ORDER BY $d LIMIT 300", $set),
+	qr/Mode: streaming.*index items_\d_embedding_idx, ef 1\)/s,
+	'through an index');
+
+# ----------------------------------------------------------------------
+# A worker whose answer cannot be trusted
+# ----------------------------------------------------------------------
+
+# Put functions in front of the worker's own, which change their answers.
+my $w2 = $cluster->worker('w2');
+$w2->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION vecdist.honest_stream(bigint, text[], text, text, text, bigint, text[], VARIADIC "any")
+    RETURNS SETOF record AS '$libdir/vecdist', 'vecdist_search_stream' LANGUAGE C STABLE;
+CREATE FUNCTION vecdist.honest_next(bigint, bigint)
+    RETURNS SETOF record AS '$libdir/vecdist', 'vecdist_search_next' LANGUAGE C;
+SQL
+
+sub lie
+{
+	my ($first, $next, $sql) = @_;
+	my $columns = 'AS s (part int, pos int, dist float8, report text, c bigint)';
+
+	$w2->safe_psql('postgres', <<"SQL");
+CREATE OR REPLACE FUNCTION vecdist.search_stream(stream bigint, partitions text[], columns text,
+    filter text, distance text, first bigint, settings text[], v vector)
+    RETURNS SETOF record LANGUAGE plpgsql AS \$f\$
+BEGIN
+    RETURN QUERY SELECT $first, c FROM vecdist.honest_stream(stream, partitions, columns, filter,
+        distance, first, settings, v) $columns;
+END
+\$f\$;
+CREATE OR REPLACE FUNCTION vecdist.search_next(stream bigint, next bigint)
+    RETURNS SETOF record LANGUAGE plpgsql AS \$f\$
+BEGIN
+    RETURN QUERY SELECT $next, c FROM vecdist.honest_next(stream, next) $columns;
+END
+\$f\$;
+SQL
+	my ($status, $stdout, $stderr) =
+	  $coordinator->psql('postgres', "\\set VERBOSITY verbose\n" . $sql);
+	return $stdout . $stderr;
+}
+
+my $honest = 'part, pos, dist, report';
+my $sum    = "SELECT count(*), sum(id) FROM (SELECT id FROM items WHERE random() >= 0 ORDER BY $d LIMIT 400) s";
+my $true   = $coordinator->safe_psql('postgres', $sum);
+is(lie($honest, $honest, $sum), $true, 'the functions in front pass');
+like(lie("part, pos, dist, (report::jsonb || '{\"settings\": [\"vhnsw.ef_search=1\"]}')::text", $honest, $sum),
+	qr/XX001.*"items_1" did not search with the number of rows and the settings/s, 'other settings');
+like(lie("part, pos, dist, (report::jsonb || '{\"k\": 50}')::text", $honest, $sum),
+	qr/XX001.*"items_1" did not search with the number of rows and the settings/s, 'a limit');
+like(lie($honest, "part, pos, dist, (report::jsonb || '{\"rows\": 1}')::text", $sum),
+	qr/08P01.*worker "w2" sent an invalid answer/s, 'rows that are not counted');
+like(lie($honest, 'part, pos + 1, dist, report', $sum),
+	qr/08P01.*worker "w2" sent an invalid answer/s, 'a row is missing');
+
+# Rows that come when farther ones have been returned.
+my $late = 'part, pos, CASE WHEN pos = 60 THEN 0 ELSE dist END, report';
+my $list = "SELECT id FROM items WHERE random() >= 0 ORDER BY $d LIMIT 400";
+like(lie($honest, $late, "EXPLAIN ANALYZE $list"),
+	qr/Merge Certified: no: 1 row was found after a farther one had been returned/,
+	'a row that is found too late is left out, and EXPLAIN says so');
+unlike(lie($honest, $late, "SET vhnsw.iterative_scan = relaxed_order; $list"),
+	qr/ERROR/, 'with relaxed_order it is returned');
+is( scalar(split ' ', lie($honest, $late, "SET vhnsw.iterative_scan = relaxed_order; $list")),
+	400, 'all rows are there');
+
+done_testing();
