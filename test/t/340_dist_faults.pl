@@ -141,9 +141,6 @@ run('SET vecdist.read_consistency = eventual');
 answers('eventual, primary down');
 is(server_of_w1(), $standby->port . ' standby', 'the standby gives it');
 answers('eventual, primary down, again');
-is($coordinator->safe_psql('postgres',
-		"SELECT failed > 0, retries > 0 FROM vecdist.stat_search WHERE relation = 'items'::regclass"),
-	't|t', 'vecdist.stat_search: failures and retries');
 
 $standby->stop('immediate');
 fails(qr/ERROR:  08\d\d\d.*search of partitions "items_\w+", "items_\w+" on worker "w1"/s,
@@ -204,6 +201,9 @@ kill_server($standby);
 ($output, $error) = end_search();
 is($error, '', 'eventual, killed in a search: no error');
 is($output, "$answer\n1", 'eventual, killed in a search: the full answer');
+is($coordinator->safe_psql('postgres',
+		"SELECT failed > 0, retries > 0 FROM vecdist.stat_search WHERE relation = 'items'::regclass"),
+	't|t', 'vecdist.stat_search: failures and retries');
 is(server_of_w1(), $primary->port . ' primary', 'the other server gives it');
 $standby->start;
 wait_caught_up($primary, $standby);
