@@ -77,6 +77,7 @@ static void refill_pool(VhnswSearch *search, int capacity);
 static int64 copy_unsettled(const VhnswSearch *search, VhnswCandidate *copies);
 static VhnswPoolKey separate_nearest(VhnswCandidate *all, int64 n, int64 k);
 static void expand(VhnswSearch *search);
+static void prefetch_next(const VhnswSearch *search);
 static void prefetch_pages(VhnswSearch *search);
 static VhnswFound *add_found(VhnswSearch *search, VhnswElement element,
 							 VhnswSlot slot, float estimate,
@@ -226,8 +227,11 @@ note_estimate(VhnswSearch *search, VhnswPoolKey key)
 
 		if (seen->expanded || old <= key)
 			return false;
-		if (old < search->pool.limit)
-			VhnswPoolRemove(&search->pool, old);
+
+		/* A damaged list may name it twice: then it is not there yet. */
+		if (old < search->pool.limit &&
+			!VhnswPoolRemove(&search->pool, old))
+			return false;
 	}
 	seen->estimate = estimate;
 	return true;
@@ -292,9 +296,7 @@ add_neighbors(VhnswSearch *search, const VhnswElement *elements,
 	}
 	if (!VhnswPoolPutMany(pool, near, nnew))
 		search->forgot = true;
-	if (pool->next < pool->count)
-		VhnswPrefetchSlot(&search->layout, search->hints,
-						  VhnswPoolKeyElement(pool->items[pool->next].key));
+	prefetch_next(search);
 }
 
 /*
@@ -451,9 +453,7 @@ expand(VhnswSearch *search)
 
 	/* While this one is looked at, the CPU may fetch what probably follows. */
 	VhnswPoolRemoveAt(&search->pool, search->pool.next);
-	if (search->pool.next < search->pool.count)
-		VhnswPrefetchSlot(layout, search->hints,
-						  VhnswPoolKeyElement(search->pool.items[search->pool.next].key));
+	prefetch_next(search);
 	VhnswSeenLookup(&search->seen, element)->expanded = true;
 	search->nexpanded++;
 
@@ -502,6 +502,17 @@ expand(VhnswSearch *search)
 	else
 		evaluate(search, neighbors, n);
 	prefetch_pages(search);
+}
+
+/* Let the CPU fetch what will probably be expanded next. */
+static void
+prefetch_next(const VhnswSearch *search)
+{
+	const VhnswPool *pool = &search->pool;
+
+	if (pool->next < pool->count)
+		VhnswPrefetchSlot(&search->layout, search->hints,
+						  VhnswPoolKeyElement(pool->items[pool->next].key));
 }
 
 /*
