@@ -18,7 +18,9 @@ Variables, with their defaults:
     SETS=                 names of data sets in it (default: all)
     METRIC=               l2, cosine or ip (default: what the answers say)
     ROWS= QUERIES=        take only the first ones (default: all)
-    SYSTEMS='vhnsw pgvector hnswlib'
+    SYSTEMS='vhnsw vhnsw-off pgvector hnswlib'
+                          vhnsw-off: the index of vhnsw, which comes before it,
+                          with vhnsw.iterative_scan = off, as pgvector's default
     EF='10 20 40 80 160 320'    K=10    ROUNDS=3
     M=16  EF_CONSTRUCTION=      construction (default: each system's own, and
                                 200 for hnswlib)
@@ -119,6 +121,7 @@ class PostgresSystem(System):
     def __init__(self, name, server, data, files):
         super().__init__(name)
         self.server = server
+        self.database = name
         extension = EXTENSIONS[name]
         control = os.path.join(server.scratch, "inst")
         if not glob.glob(control + "/**/extension/%s.control" % extension,
@@ -134,12 +137,15 @@ class PostgresSystem(System):
             raise Skipped("%s has no index for %s" % (name, data.metric))
         self.load(data, files)
         self.build(data)
-        self.start_client([client_program("bench_pg_client"),
-                           server.conninfo("bench_" + name), files.queries,
-                           OPERATORS[data.metric], str(number("K", 10)),
-                           EF_SETTINGS[name]])
-        self.find_processes()
+        self.connect(data, files, "")
         self.check_plan(data)
+
+    def connect(self, data, files, options):
+        self.start_client([client_program("bench_pg_client"),
+                           self.server.conninfo("bench_" + self.database) + options,
+                           files.queries, OPERATORS[data.metric],
+                           str(number("K", 10)), EF_SETTINGS[self.database]])
+        self.find_processes()
 
     def sql(self, *statements):
         return self.server.sql("bench_" + self.name, *statements)
@@ -171,6 +177,20 @@ class PostgresSystem(System):
                         % (OPERATORS[data.metric], query, number("K", 10)))
         if not any("items_v" in line for line in plan):
             say("%s: the planner does not use the index" % self.name)
+
+
+class EarlyEnd(PostgresSystem):
+    """The index of vhnsw, searched until ef elements are found and no further."""
+
+    def __init__(self, systems, data, files):
+        # pylint: disable=super-init-not-called
+        vhnsw = [system for system in systems if system.name == "vhnsw"]
+        if not vhnsw:
+            raise Skipped("vhnsw-off needs vhnsw before it")
+        System.__init__(self, "vhnsw-off")
+        self.server = vhnsw[0].server
+        self.database = "vhnsw"
+        self.connect(data, files, " options='-c vhnsw.iterative_scan=off'")
 
 
 class HnswlibSystem(System):
@@ -293,6 +313,8 @@ def report(data, systems, points):
     print("\n### %s\n" % data)
     print("| system | build, CPU s | index, MB |\n|---|---:|---:|")
     for system in systems:
+        if system.build_cpu is None:    # the index of another one
+            continue
         print("| %s | %.1f | %.1f |" % (system.name, system.build_cpu,
                                         system.index_bytes / 1e6))
 
@@ -323,24 +345,31 @@ def report(data, systems, points):
 
 
 def report_ratios(systems, points):
-    """How the first system compares with the others, by median times."""
-    print("\n| %s at recall@%d |" % (systems[0].name, number("K", 10)) + "".join(
-        " times faster than %s |" % system.name for system in systems[1:]))
-    print("|---|" + "---:|" * len(systems[1:]))
+    """How ours compare with the others, by median times."""
+    ours = [system.name for system in systems if system.name.startswith("vhnsw")]
+    others = [system.name for system in systems if system.name not in ours]
+    print("\n| at recall@%d |" % number("K", 10) + "".join(
+        " %s: times faster than %s |" % (name, other) for name in ours for other in others))
+    print("|---|" + "---:|" * (len(ours) * len(others)))
     for recall in (0.9, 0.95, 0.99):
-        own = at_recall(points, systems[0].name, recall, "p50")
-        others = [at_recall(points, system.name, recall, "p50") for system in systems[1:]]
-        print("| %.2f |" % recall + "".join(
-            " %.1f |" % (other / own) if own and other else " - |" for other in others))
+        cells = []
+        for name in ours:
+            own = at_recall(points, name, recall, "p50")
+            for other in others:
+                theirs = at_recall(points, other, recall, "p50")
+                cells.append(" %.1f |" % (theirs / own) if own and theirs else " - |")
+        print("| %.2f |" % recall + "".join(cells))
 
 
 def make_systems(server, data, files):
     systems = []
-    for name in option("SYSTEMS", "vhnsw pgvector hnswlib").split():
+    for name in option("SYSTEMS", "vhnsw vhnsw-off pgvector hnswlib").split():
         start = time.monotonic()
         try:
             if name == "hnswlib":
                 systems.append(HnswlibSystem(data, files))
+            elif name == "vhnsw-off":
+                systems.append(EarlyEnd(systems, data, files))
             elif name in EXTENSIONS:
                 systems.append(PostgresSystem(name, server, data, files))
             else:

@@ -272,6 +272,22 @@ SET vhnsw.filter_strategy = search;
 SET vhnsw.iterative_scan = off;
 SELECT count(*) BETWEEN 1 AND 19 AS few
 FROM (SELECT id FROM items WHERE category >= 15 ORDER BY v <-> random_vector(8, 9) LIMIT 20) s;
+-- then ef need not be more than what is wanted
+CREATE FUNCTION ef(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
+        IF line ~ ' Ef: |Limit ' THEN
+            RETURN NEXT regexp_replace(trim(line), ' *loops=1', '');
+        END IF;
+    END LOOP;
+END $$;
+SELECT ef('SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 10');
+SELECT ef('SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 16');
+SET vhnsw.iterative_scan = strict_order;
+SELECT ef('SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 16');
+DROP FUNCTION ef;
 SET vhnsw.iterative_scan = relaxed_order;
 SELECT count(*) FROM (SELECT id FROM items WHERE category >= 15 ORDER BY v <-> random_vector(8, 9) LIMIT 20) s;
 SET vhnsw.iterative_scan = strict_order;

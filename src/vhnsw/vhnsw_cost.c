@@ -111,6 +111,9 @@ vhnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
  * and captions, with 10 rows and ef = 10, 14, 20: 183, 82, 82 and 128, 92, 97;
  * with 100 rows and ef = 100, 120, 130, 150: 1561, 900, 556, 521 and 1158,
  * 512, 546, 639.
+ *
+ * A search that ends after ef rows (iterative_scan = off) has no second phase,
+ * and proves by its end.  Who asks for it may have a faster and coarser answer.
  */
 int64
 VhnswEfFor(double rows)
@@ -118,7 +121,11 @@ VhnswEfFor(double rows)
 	double		ef = VhnswEfSearch();
 
 	if (rows > 0)
-		ef = Max(ef, ceil(rows + 3 * sqrt(rows)));
+	{
+		if (VhnswIterativeScanMode() != VHNSW_ITERATIVE_OFF)
+			rows += 3 * sqrt(rows);
+		ef = Max(ef, ceil(rows));
+	}
 	return (int64) Min(ef, (double) (PG_INT64_MAX / 2));
 }
 

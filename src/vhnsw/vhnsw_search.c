@@ -54,18 +54,11 @@
 /* Farther candidates than so many may never be expanded. */
 #define MAX_PREFETCHED 8
 
-typedef struct VhnswSearchEntry
-{
-	float		estimate;
-	VhnswElement element;
-} VhnswSearchEntry;
-
 static int	compare_bounds(const pairingheap_node *a, const pairingheap_node *b,
 						   void *arg);
-static int	compare_entries(const void *a, const void *b);
 static int	compare_candidates(const void *a, const void *b);
 static int	compare_elements(const void *a, const void *b);
-static void sort_entries(VhnswSearch *search, const VhnswCache *cache);
+static void estimate_entries(VhnswSearch *search, const VhnswCache *cache);
 static bool add_entries(VhnswSearch *search);
 static bool note_estimate(VhnswSearch *search, VhnswPoolKey key);
 static void add_candidate(VhnswSearch *search, VhnswElement element,
@@ -99,18 +92,6 @@ compare_bounds(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	if (fa->bound != fb->bound)
 		return fa->bound < fb->bound ? 1 : -1;
 	return fa->element < fb->element ? 1 : -1;
-}
-
-/* Nearest last. */
-static int
-compare_entries(const void *a, const void *b)
-{
-	const VhnswSearchEntry *ea = a;
-	const VhnswSearchEntry *eb = b;
-
-	if (ea->estimate != eb->estimate)
-		return ea->estimate < eb->estimate ? 1 : -1;
-	return ea->element < eb->element ? 1 : ea->element > eb->element ? -1 : 0;
 }
 
 static int
@@ -160,7 +141,7 @@ VhnswSearchBegin(Relation index, const VhnswCache *cache, VhnswQuery *query,
 	search->found_capacity = 64;
 	search->found = palloc_array(VhnswFound *, search->found_capacity);
 	search->settled = pairingheap_allocate(compare_bounds, NULL);
-	sort_entries(search, cache);
+	estimate_entries(search, cache);
 	if (search->layout.edge_dims > 0)
 		VhnswEdgeQueryInit(&search->edge_query, &cache->edges,
 						   query->rotated);
@@ -168,23 +149,23 @@ VhnswSearchBegin(Relation index, const VhnswCache *cache, VhnswQuery *query,
 	return search;
 }
 
-/* Order the entries by their copied codes. */
+/* How far away the entries are, by their copied codes */
 static void
-sort_entries(VhnswSearch *search, const VhnswCache *cache)
+estimate_entries(VhnswSearch *search, const VhnswCache *cache)
 {
 	uint32		n = cache->nentries;
 
-	search->entries = palloc_array(VhnswSearchEntry, Max(n, 1));
+	search->entries = palloc_array(VhnswCandidate, Max(n, 1));
 	search->nentries = n;
 	for (uint32 i = 0; i < n; i++)
 	{
 		VhnswEntry	entry = VhnswCacheGetEntry(cache, i);
+		float		estimate = VhnswEstimate(search->query,
+											 VhnswEntryView(entry));
 
-		search->entries[i].element = entry->element;
-		search->entries[i].estimate = VhnswEstimate(search->query,
-													VhnswEntryView(entry));
+		search->entries[i].key = VhnswMakePoolKey(estimate, entry->element);
+		search->entries[i].found = NULL;
 	}
-	qsort(search->entries, n, sizeof(VhnswSearchEntry), compare_entries);
 }
 
 /* Make the nearest entries that are left candidates; false if none are. */
@@ -193,12 +174,16 @@ add_entries(VhnswSearch *search)
 {
 	int			n = Min(search->nentries, FIRST_ENTRIES);
 
+	separate_nearest(search->entries, search->nentries, n);
 	for (int i = 0; i < n; i++)
 	{
-		VhnswSearchEntry *entry = &search->entries[--search->nentries];
+		VhnswPoolKey key = search->entries[i].key;
 
-		add_candidate(search, entry->element, entry->estimate);
+		add_candidate(search, VhnswPoolKeyElement(key),
+					  VhnswPoolKeyEstimate(key));
 	}
+	search->entries += n;
+	search->nentries -= n;
 	return n > 0;
 }
 

@@ -60,7 +60,7 @@ typedef struct VhnswSearch
 	int			found_capacity;
 	pairingheap *settled;		/* VhnswFound, lowest bound first */
 	int64		nsettled;		/* ever put there */
-	struct VhnswSearchEntry *entries;	/* not evaluated yet, nearest last */
+	VhnswCandidate *entries;	/* not made candidates yet, in any order */
 	uint32		nentries;
 	int64		nfound;
 	int64		nevaluated;		/* slots read for their code alone */
