@@ -56,6 +56,8 @@ DistanceBlockNearScalar(const DistanceRows *rows, const DistancePanel *panel,
 #define AVX2_INLINE static inline __attribute__((target("avx2"), always_inline))
 #define AVX512_FEATURES "avx512f,avx512bw,avx512vl,avx512vnni"
 #define AVX512 __attribute__((target(AVX512_FEATURES)))
+#define AVX512_INLINE \
+	static inline __attribute__((target(AVX512_FEATURES), always_inline))
 
 AVX2_INLINE __m256i
 four_bytes(const uint8_t *p)
@@ -134,6 +136,16 @@ DistanceBlockNearAvx2(const DistanceRows *rows, const DistancePanel *panel,
 	return near;
 }
 
+/* Four bytes, repeated */
+AVX512_INLINE __m512i
+sixteen_times_4(const uint8_t *p)
+{
+	int32_t		word;
+
+	__builtin_memcpy(&word, p, sizeof(word));
+	return _mm512_set1_epi32(word);
+}
+
 AVX512 uint64_t
 DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
 						int row_bytes, float *distances)
@@ -145,25 +157,32 @@ DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
 	__m512		factors = _mm512_loadu_ps(panel->factors);
 	__m512		limits = _mm512_loadu_ps(panel->limits);
 	__m512i		sums[DISTANCE_ROWS];
+	__m512i		sums1[DISTANCE_ROWS];
 	uint64_t	near = 0;
 
+	/*
+	 * Two sums for each row, of even and of odd chunks: with one, most of the
+	 * time would be spent waiting for the sum before.
+	 */
 	for (int i = 0; i < DISTANCE_ROWS; i++)
-		sums[i] = _mm512_setzero_si512();
-	for (int d = 0; d < row_bytes; d += 4)
+		sums[i] = sums1[i] = _mm512_setzero_si512();
+	for (int d = 0; d < row_bytes; d += 8)
 	{
-		__m512i		chunk = _mm512_loadu_si512(codes);
+		__m512i		chunk0 = _mm512_loadu_si512(codes);
+		__m512i		chunk1 = _mm512_loadu_si512(codes + 4 * DISTANCE_PANEL);
 
 		for (int i = 0; i < DISTANCE_ROWS; i++)
 		{
-			int32_t		word;
+			const uint8_t *p = row + (uint64_t) i * row_bytes + d;
 
-			__builtin_memcpy(&word, row + (uint64_t) i * row_bytes + d,
-							 sizeof(word));
-			sums[i] = _mm512_dpbusd_epi32(sums[i], _mm512_set1_epi32(word),
-										  chunk);
+			sums[i] = _mm512_dpbusd_epi32(sums[i], sixteen_times_4(p), chunk0);
+			sums1[i] = _mm512_dpbusd_epi32(sums1[i], sixteen_times_4(p + 4),
+										   chunk1);
 		}
-		codes += 4 * DISTANCE_PANEL;
+		codes += 8 * DISTANCE_PANEL;
 	}
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		sums[i] = _mm512_add_epi32(sums[i], sums1[i]);
 
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 	{
