@@ -440,7 +440,9 @@ choose_first(Chooser *chooser, uint32 id)
 	n = join->near_counts[id];
 	memcpy(chooser->keys + n, keys + join->near_places,
 		   join->far_counts[id] * sizeof(VhnswKey));
-	n = VhnswSortKeys(chooser->keys, n + join->far_counts[id]);
+	n += join->far_counts[id];
+
+	/* What is in both lists is dropped when keys are sorted. */
 	for (int i = 0; i < n; i++)
 	{
 		uint32		other = VhnswKeyId(chooser->keys[i]);
