@@ -54,6 +54,8 @@ typedef struct SharedList
 {
 	VhnswKey   *keys;
 	uint8	   *count;
+	int			places;
+	float	   *limit;			/* farther ones are not wanted; falls only */
 	slock_t    *lock;			/* NULL if there are no workers */
 } SharedList;
 
@@ -68,9 +70,10 @@ static bool replace_list(const SharedList *shared,
 						 const VhnswKey *keys, int count);
 static void begin_list(WorkList *list, VhnswKey *room, int places,
 					   float *limit, const float *least_limit);
-static void set_limit(WorkList *list, const VhnswKey *keys, int count);
+static void lower_limit(WorkList *list, float limit);
 static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
+static void prefetch_lists(const VhnswJoin *join, uint32 id);
 static void merge_list(WorkList *list, const SharedList *shared);
 static int	merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 					   VhnswKey *all);
@@ -129,9 +132,12 @@ VhnswJoinCreate(VhnswCrew *crew)
 	join->lists =
 		VhnswCrewAlloc(crew, VhnswGraphListBytes(graph->count,
 												 2 * join->key_places));
-	join->rest = VhnswCrewAlloc(crew, (Size) graph->count +
+	join->rest = VhnswCrewAlloc(crew, (Size) graph->count *
+								(2 * sizeof(float) + sizeof(uint8)) +
 								NUM_LOCKS * sizeof(slock_t));
 	VhnswAttachJoin(crew, join);
+	for (Size i = 0; i < 2 * (Size) graph->count; i++)
+		join->limits[i] = FLT_MAX;
 	memset(join->near_counts, 0, graph->count);
 	memset(join->far_counts, 0, graph->count);
 	for (int i = 0; join->locks && i < NUM_LOCKS; i++)
@@ -146,7 +152,8 @@ VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join)
 	join->graph = crew->graph;
 	join->keys = VhnswCrewAddress(crew, &join->lists);
 	join->near_counts = (uint8 *) VhnswJoinGetKeys(join, crew->graph->count);
-	join->locks = VhnswCrewAddress(crew, &join->rest);
+	join->limits = VhnswCrewAddress(crew, &join->rest);
+	join->locks = (slock_t *) (join->limits + 2 * (Size) crew->graph->count);
 	join->far_counts = (uint8 *) (join->locks + NUM_LOCKS);
 	if (crew->shared == NULL)
 		join->locks = NULL;
@@ -216,16 +223,15 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	for (uint32 i = 0; i < n; i++)
 	{
 		SharedList	shared = near_list(join, members[i]);
-		VhnswKey	keys[VHNSW_MAX_KEY_PLACES];
 
 		VhnswBlockAdd(block, VhnswGraphGetCode(graph, members[i]));
 		begin_list(&near[i], room, join->near_places, &near_limits[i], NULL);
-		set_limit(&near[i], keys, copy_list(&shared, keys));
+		lower_limit(&near[i], *shared.limit);
 		room += 2 * join->near_places;
 		shared = far_list(join, members[i]);
 		begin_list(&far[i], room, join->far_places, &far_limits[i],
 				   by_product ? NULL : &near_limits[i]);
-		set_limit(&far[i], keys, copy_list(&shared, keys));
+		lower_limit(&far[i], *shared.limit);
 		room += 2 * join->far_places;
 	}
 	VhnswBlockFinish(block);
@@ -241,6 +247,8 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	{
 		SharedList	shared = near_list(join, members[i]);
 
+		if (i + 2 < n)
+			prefetch_lists(join, members[i + 2]);
 		merge_list(&near[i], &shared);
 		shared = far_list(join, members[i]);
 		merge_list(&far[i], &shared);
@@ -260,6 +268,7 @@ near_list(const VhnswJoin *join, uint32 id)
 	return (SharedList)
 	{
 		VhnswJoinGetKeys(join, id), &join->near_counts[id],
+			join->near_places, &join->limits[2 * (Size) id],
 			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
 	};
 }
@@ -270,6 +279,7 @@ far_list(const VhnswJoin *join, uint32 id)
 	return (SharedList)
 	{
 		VhnswJoinGetKeys(join, id) + join->near_places, &join->far_counts[id],
+			join->far_places, &join->limits[2 * (Size) id + 1],
 			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
 	};
 }
@@ -292,13 +302,16 @@ copy_list(const SharedList *shared, VhnswKey *keys)
 	return count;
 }
 
-/* Replace a list if it is still the old one. */
+/* Replace a list if it is still the old one.  A full one has a limit. */
 static bool
 replace_list(const SharedList *shared, const VhnswKey *old, int old_count,
 			 const VhnswKey *keys, int count)
 {
+	float		limit = FLT_MAX;
 	bool		unchanged;
 
+	if (count == shared->places)
+		limit = VhnswKeyDistance(VhnswLargestKey(keys, count));
 	if (shared->lock)
 		SpinLockAcquire(shared->lock);
 	unchanged = *shared->count == old_count &&
@@ -307,6 +320,7 @@ replace_list(const SharedList *shared, const VhnswKey *old, int old_count,
 	{
 		memcpy(shared->keys, keys, count * sizeof(VhnswKey));
 		*shared->count = count;
+		*shared->limit = limit;
 	}
 	if (shared->lock)
 		SpinLockRelease(shared->lock);
@@ -326,19 +340,16 @@ begin_list(WorkList *list, VhnswKey *room, int places, float *limit,
 }
 
 /*
- * As many keys as are wanted make a limit.
- *
- * That of a far list stays above that of the near list: a leaf is compared by
- * one limit for both, and what is lost must not depend on the order of leaves.
+ * The limit of a far list stays above that of the near list: a leaf is compared
+ * by one limit for both, and what is lost must not depend on the order of
+ * leaves.
  */
 static void
-set_limit(WorkList *list, const VhnswKey *keys, int count)
+lower_limit(WorkList *list, float limit)
 {
-	if (count < list->places)
-		return;
-	*list->limit = VhnswKeyDistance(VhnswLargestKey(keys, count));
 	if (list->least_limit)
-		*list->limit = Max(*list->limit, *list->least_limit);
+		limit = Max(limit, *list->least_limit);
+	*list->limit = limit;
 }
 
 static inline void
@@ -359,7 +370,19 @@ cut_list(WorkList *list)
 		return;
 	VhnswSelectKeys(list->keys, list->count, list->places);
 	list->count = list->places;
-	set_limit(list, list->keys, list->count);
+	lower_limit(list, VhnswKeyDistance(VhnswLargestKey(list->keys,
+													   list->count)));
+}
+
+/* Most lists of a leaf lie apart, and are not in the processor's cache. */
+static void
+prefetch_lists(const VhnswJoin *join, uint32 id)
+{
+	const char *keys = (const char *) VhnswJoinGetKeys(join, id);
+
+	for (int i = 0; i < join->key_places * sizeof(VhnswKey);
+		 i += PG_CACHE_LINE_SIZE / 2)
+		__builtin_prefetch(keys + i);
 }
 
 /* Merge a list into the one that all leaves share. */

@@ -69,6 +69,8 @@ typedef struct VhnswJoin
 	VhnswKey   *keys;
 	uint8	   *near_counts;
 	uint8	   *far_counts;
+	float	   *limits;			/* of each element's near and far list; read
+								 * without a lock */
 	slock_t    *locks;			/* of the lists of some elements each; NULL
 								 * where nobody else is */
 	VhnswMemory lists;
@@ -80,7 +82,8 @@ typedef struct VhnswJoin
 
 /* Memory of a join for one element, and its lists alone. */
 #define VhnswJoinElementBytes(degree) \
-	(VhnswKeyPlaces(degree) * sizeof(VhnswKey) + 2 * sizeof(uint8))
+	(VhnswKeyPlaces(degree) * sizeof(VhnswKey) + 2 * sizeof(float) + \
+	 2 * sizeof(uint8))
 
 extern Size VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count);
 extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew);
