@@ -62,6 +62,8 @@
 
 static double wanted_rows(PlannerInfo *root, IndexPath *path);
 static double uncached(double pages);
+static Cost visits_cost(const VhnswIndexSize *index, double expanded,
+						double evaluated, double room);
 
 /*
  * vhnswcostestimate
@@ -205,11 +207,26 @@ VhnswSearchCost(const VhnswIndexSize *index, double rows, double ef,
 	}
 	expanded *= share;
 	evaluated *= share;
-	cost += expanded * EXPANSION * (1 + room / CANDIDATES) +
+	return cost + visits_cost(index, expanded, evaluated, room);
+}
+
+/* What a search has cost that has done so much, fetching rows aside. */
+Cost
+VhnswSearchedCost(const VhnswIndexSize *index, const VhnswSearch *search)
+{
+	return QUERY + visits_cost(index, search->nexpanded, search->nevaluated,
+							   search->pool.capacity);
+}
+
+/* Visits to elements, with room for so many candidates */
+static Cost
+visits_cost(const VhnswIndexSize *index, double expanded, double evaluated,
+			double room)
+{
+	return expanded * EXPANSION * (1 + room / CANDIDATES) +
 		evaluated * EVALUATION +
 		(expanded + evaluated) * (index->layout.code_bytes * CODE_BYTE +
 								  uncached(index->pages) * random_page_cost);
-	return cost;
 }
 
 /* Read the table in order, without conditions and distances. */

@@ -13,6 +13,7 @@
 #include "nodes/nodes.h"
 
 #include "vhnsw/vhnsw_page.h"
+#include "vhnsw/vhnsw_search.h"
 
 typedef struct VhnswIndexSize
 {
@@ -43,6 +44,8 @@ extern void VhnswGetIndexSize(Oid index_oid, double pages, double elements,
 extern Cost VhnswSweepCost(const VhnswIndexSize *index);
 extern Cost VhnswSearchCost(const VhnswIndexSize *index, double rows,
 							double ef, bool filtered);
+extern Cost VhnswSearchedCost(const VhnswIndexSize *index,
+							  const VhnswSearch *search);
 extern Cost VhnswTableCost(double pages, double rows);
 extern Cost VhnswFetchCost(const VhnswIndexSize *index, double heap_pages);
 

@@ -38,8 +38,12 @@
 /* With more rows for each place of the index most rows are equal. */
 #define ROWS_PER_ELEMENT 8
 
-/* The choice of the source is looked at again whenever so many were taken. */
+/*
+ * The choice of the source is looked at again whenever so many rows were
+ * taken, and so many elements visited.
+ */
 #define LOOK_INTERVAL 16
+#define VISITS_INTERVAL 64
 
 /* It may change when the search has cost this part of the other way. */
 #define SHARE_TO_CHANGE 4
@@ -60,6 +64,7 @@ static double wanted_rows(const VhnswCustomState *state);
 static VhnswFilterStrategy choose_strategy(VhnswCustomState *state);
 static VhnswFilterStrategy choose_with_matches(VhnswCustomState *state);
 static void make_matches(VhnswCustomState *state);
+static bool may_change(const VhnswCustomState *state);
 static void reconsider(VhnswCustomState *state);
 static Cost table_cost(const VhnswCustomState *state, double passing);
 static Cost search_cost(const VhnswCustomState *state, double taken,
@@ -352,6 +357,8 @@ begin_stream(VhnswCustomState *state, Datum query, bool isnull)
 	stream->filtered = state->quals != NULL;
 	if (!stream->filtered)
 		stream->rows_wanted = Max(VhnswDemandRows(state->demand), 0);
+	if (may_change(state))
+		stream->pause_at = VISITS_INTERVAL;
 	stream->stop_at_sweep = vhnsw_filter_strategy == VHNSW_FILTER_AUTO &&
 		!stream->unordered;
 	state->ef = stream->ef;
@@ -461,44 +468,67 @@ make_matches(VhnswCustomState *state)
 }
 
 /*
- * The search has taken many rows.  Would another way have come further?
- *
- * If the rows that pass go on to be as rare as they were so far, we know what
- * is still to come.  A change is made when that is more than what the other
- * way costs, and the search has spent a share of that; or all of it, whatever
- * is to come.  So the sum is at most twice the better of the two, whatever the
- * data are like.
+ * May another way be taken?
  *
  * Not with a limit on what a search visits: who sets one wants an end, not
  * another way to go on.
+ */
+static bool
+may_change(const VhnswCustomState *state)
+{
+	return vhnsw_filter_strategy == VHNSW_FILTER_AUTO &&
+		state->quals != NULL && state->emitted == 0 &&
+		state->stream->search != NULL && state->stream->max_visits == 0 &&
+		VhnswIterativeScanMode() != VHNSW_ITERATIVE_OFF;
+}
+
+/*
+ * The search has taken many rows, or visited many elements for the next.
+ * Would another way have come further?
+ *
+ * If the rows that pass go on to be as rare as they were so far, and to cost
+ * as much more than foreseen, we know what is still to come.  A change is made
+ * when that is more than what the other way costs, and the search has spent a
+ * share of that; or all of it, whatever is to come.  So the sum is at most
+ * twice the better of the two, whatever the data are like.
  */
 static void
 reconsider(VhnswCustomState *state)
 {
 	double		wanted = wanted_rows(state);
 	double		rate;
+	double		taken;
 	Cost		spent;
+	Cost		foreseen;
 	Cost		expected;
 	Cost		other;
 
-	state->next_look += LOOK_INTERVAL;
-	if (vhnsw_filter_strategy != VHNSW_FILTER_AUTO || state->emitted > 0 ||
-		state->quals == NULL || state->stream->search == NULL ||
-		state->stream->max_visits > 0 ||
-		VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF ||
-		state->accepted >= wanted)
+	state->next_look = state->taken + LOOK_INTERVAL;
+	state->stream->pause_at = 0;
+	if (!may_change(state))
 		return;
+	state->stream->pause_at =
+		VhnswStreamVisits(state->stream) + VISITS_INTERVAL;
 
-	spent = search_cost(state, state->stream->nreported,
-						state->search_counts.fetches);
-	rate = (state->accepted + 1.0) / state->taken;
-	expected = wanted / rate;
-	expected = search_cost(state, expected,
-						   state->matches ? wanted : expected);
+	spent = VhnswSearchedCost(&state->size, state->stream->search) +
+		state->search_counts.fetches * state->costs.fetch;
+	foreseen = search_cost(state, state->stream->nreported,
+						   state->search_counts.fetches);
+	rate = (state->accepted + 1.0) / Max(state->taken, 1);
+	taken = wanted / rate;
+	expected = search_cost(state, taken, state->matches ? wanted : taken) *
+		Max(spent / foreseen, 1);
 	if (state->matches)
 		other = state->matches->count * state->costs.fetch;
+	else if (state->bitmap)
+		other = state->costs.bitmap +
+			Min(rate * state->size.elements * state->costs.fetch,
+				expected - (taken - wanted) * state->costs.fetch);
 	else
-		other = state->bitmap ? state->costs.bitmap : table_cost(state, rate);
+		other = table_cost(state, rate);
+
+	if (state->accepted >= wanted)
+		expected = 0;			/* only their proof is missing */
 
 	if (spent <= (expected > other ? other / SHARE_TO_CHANGE : other))
 		return;
@@ -630,8 +660,15 @@ look_ahead(VhnswCustomState *state)
 {
 	VhnswStream *stream = state->stream;
 
-	if (!state->has_ahead)
+	while (!state->has_ahead)
+	{
 		state->has_ahead = VhnswStreamNext(stream, &state->ahead);
+		if (state->has_ahead || !stream->paused)
+			break;
+		reconsider(state);
+		if (state->stream != stream)
+			return false;
+	}
 	if (state->has_ahead || !stream->sweep_due)
 		return state->has_ahead;
 

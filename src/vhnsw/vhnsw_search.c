@@ -51,6 +51,13 @@
 /* Room in a pool that is filled again, at least */
 #define MIN_ROOM 64
 
+/*
+ * Filling it again looks at all that was seen, so the more that is, the more
+ * room it gets, and the longer that lasts.  100,000 rows of 128 dimensions in
+ * which all are nearly as far: 95 ms without this, 84 with 32, 84 with 16.
+ */
+#define SEEN_PER_ROOM 32
+
 /* Farther candidates than so many may never be expanded. */
 #define MAX_PREFETCHED 8
 
@@ -754,7 +761,10 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 			expand(search);
 		}
 		else if (knows_more(search))
-			refill_pool(search, pool->capacity);
+			refill_pool(search,
+						Max(pool->capacity,
+							(int) Min(search->seen.count / SEEN_PER_ROOM,
+									  INT_MAX / 2)));
 		else if (!add_entries(search))
 		{
 			settle(search);

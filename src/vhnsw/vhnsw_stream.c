@@ -42,7 +42,6 @@ static bool next_from_list(VhnswStream *stream, VhnswOutsideList list,
 static bool next_from_graph(VhnswStream *stream, VhnswStreamRow *row);
 static bool cut(VhnswStream *stream);
 static bool limit_is_reached(const VhnswStream *stream);
-static int64 nvisited(const VhnswStream *stream);
 static bool memory_is_full(const VhnswStream *stream);
 static int64 steps_at_once(const VhnswStream *stream);
 static bool sweep_is_due(const VhnswStream *stream);
@@ -106,6 +105,15 @@ VhnswStreamBegin(Relation index, Datum query, bool isnull,
 	return stream;
 }
 
+/* Elements that the search has expanded or evaluated */
+int64
+VhnswStreamVisits(const VhnswStream *stream)
+{
+	if (stream->search == NULL)
+		return 0;
+	return stream->search->nexpanded + stream->search->nevaluated;
+}
+
 /* Add what the stream has done so far. */
 void
 VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts)
@@ -135,11 +143,12 @@ VhnswStreamEnd(VhnswStream *stream)
  * VhnswStreamNext
  *		The next row from the current source, or the first of the next ones.
  *
- * Returns false if there are no more.
+ * Returns false if there are no more, or if it pauses.
  */
 bool
 VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
 {
+	stream->paused = false;
 	for (;;)
 	{
 		row->bound.isnull = stream->unordered;
@@ -156,6 +165,8 @@ VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row)
 			case VHNSW_STREAM_GRAPH:
 				if (stream->search && next_from_graph(stream, row))
 					return true;
+				if (stream->paused)
+					return false;
 				if (stream->source == VHNSW_STREAM_GRAPH)
 					stream->source = VHNSW_STREAM_SWEEP;
 				break;
@@ -206,7 +217,8 @@ next_from_list(VhnswStream *stream, VhnswOutsideList list, ItemPointer tid)
 
 /*
  * The next row of the beam search.  Returns false if the graph has no more, if
- * the sweep should go on, or if the stream has ended (its source says so).
+ * the sweep should go on, if the stream has ended (its source says so), or if
+ * it pauses.
  */
 static bool
 next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
@@ -240,6 +252,12 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 			stream->cut = limit_is_reached(stream);
 			if (stream->cut)
 				break;
+			if (stream->pause_at > 0 &&
+				VhnswStreamVisits(stream) >= stream->pause_at)
+			{
+				stream->paused = true;
+				return false;
+			}
 			if (sweep_is_due(stream) ||
 				!VhnswSearchUntil(search, required, steps_at_once(stream)))
 				return false;
@@ -275,13 +293,7 @@ limit_is_reached(const VhnswStream *stream)
 {
 	return stream->max_visits > 0 &&
 		stream->search->nsettled >= stream->ef &&
-		(nvisited(stream) >= stream->max_visits || memory_is_full(stream));
-}
-
-static int64
-nvisited(const VhnswStream *stream)
-{
-	return stream->search->nexpanded + stream->search->nevaluated;
+		(VhnswStreamVisits(stream) >= stream->max_visits || memory_is_full(stream));
 }
 
 static bool
@@ -295,9 +307,14 @@ memory_is_full(const VhnswStream *stream)
 static int64
 steps_at_once(const VhnswStream *stream)
 {
-	int64		left = stream->max_visits - nvisited(stream);
+	int64		visits = VhnswStreamVisits(stream);
+	int64		steps = MAX_STEPS;
 
-	return left > 0 ? Min(left, MAX_STEPS) : MAX_STEPS;
+	if (stream->max_visits > visits)
+		steps = Min(steps, stream->max_visits - visits);
+	if (stream->pause_at > visits)
+		steps = Min(steps, stream->pause_at - visits);
+	return steps;
 }
 
 /*
@@ -316,7 +333,7 @@ sweep_is_due(const VhnswStream *stream)
 		expected_visits(stream) >= eighth)
 		return true;
 	if (stream->nreported >= stream->ef &&
-		nvisited(stream) >= eighth)
+		VhnswStreamVisits(stream) >= eighth)
 		return true;
 	return stream->search->nexpanded >= stream->ef && memory_is_full(stream);
 }

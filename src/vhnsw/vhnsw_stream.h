@@ -45,6 +45,9 @@ typedef struct VhnswStream
 	int64		rows_wanted;	/* the caller will be content with the nearest
 								 * so many; 0 = not known */
 	bool		filtered;		/* not every row read is wanted */
+	int64		pause_at;		/* after so many visits return without a row
+								 * and set paused; the caller raises this and
+								 * goes on; 0 = never */
 	bool		stop_at_sweep;	/* end instead, and set sweep_due; the caller
 								 * may then unset this and go on */
 
@@ -53,6 +56,7 @@ typedef struct VhnswStream
 	Relation	index;
 	double		elements;		/* places for them in the index */
 	bool		unordered;		/* a NULL query, or none: any order */
+	bool		paused;
 	bool		sweep_due;
 	bool		swept;			/* the sweep has begun */
 	bool		cut;			/* one of these two limits was in the way */
@@ -79,6 +83,7 @@ typedef struct VhnswStream
 extern VhnswStream *VhnswStreamBegin(Relation index, Datum query, bool isnull,
 									 MemoryContext parent);
 extern bool VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row);
+extern int64 VhnswStreamVisits(const VhnswStream *stream);
 extern void VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts);
 extern void VhnswStreamSkip(VhnswStream *stream);
 extern void VhnswStreamEnd(VhnswStream *stream);

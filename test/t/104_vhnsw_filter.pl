@@ -142,6 +142,21 @@ SQL
 	cmp_ok($visited, '<', $rows / 6, "... $visited elements visited");
 }
 
+# Where all rows are nearly as far, the next row in order can take as many
+# visits as hundreds before it.  The search is left in the middle of that.
+my $flat = $server->safe_psql('postgres', <<'SQL');
+CREATE TABLE flat AS
+SELECT i AS id, random_vector(64, i)::vector(64) AS v FROM generate_series(1, 6000) i;
+CREATE INDEX flat_v ON flat USING vhnsw (v vector_l2_ops);
+VACUUM ANALYZE flat;
+SET max_parallel_workers_per_gather = 0;
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF)
+SELECT id FROM flat WHERE id % 1000 = 7 ORDER BY v <-> (SELECT random_vector(64, 8888)) LIMIT 10
+SQL
+like($flat, qr/Strategy: exact$/m, 'a search among equals is left for the table');
+my ($visited) = $flat =~ /Elements Visited: (\d+)/;
+cmp_ok($visited, '<', 600, "... after $visited visits");
+
 # All sessions count together.
 $server->safe_psql('postgres', "SELECT vhnsw_stats_reset('items_v')");
 my $search = "SET enable_seqscan = off; SET enable_sort = off;
