@@ -217,4 +217,19 @@ VecdistBitmapNext(VecdistBitmapReader *reader, BlockNumber *block,
 }
 #endif
 
+/*
+ * From 17 on a window's condition that ends it ("row_number() <= 10") belongs to
+ * the path, not to the window.  We make no such path there.
+ */
+#if PG_VERSION_NUM >= 170000
+#define VecdistRunCondition(window) NIL
+#define VecdistCreateWindowAggPath(root, rel, path, target, functions, window) \
+	NULL
+#else
+#define VecdistRunCondition(window) ((window)->runCondition)
+#define VecdistCreateWindowAggPath(root, rel, path, target, functions, window) \
+	((Path *) create_windowagg_path(root, rel, path, target, functions, window, \
+									NIL, true))
+#endif
+
 #endif							/* VECDIST_COMPAT_H */

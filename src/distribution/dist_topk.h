@@ -4,6 +4,7 @@
  *	  The distributed top-K scan: what its parts share.
  *
  *	dist_topk_plan.c	offers the scan to the planner
+ *	dist_topk_above.c	window functions and DISTINCT over it
  *	dist_topk_exec.c	the executor's callbacks; merges and emits
  *	dist_topk_fetch.c	asks the servers
  *	dist_topk_stream.c	asks them in pieces, where K is not known
@@ -21,6 +22,7 @@
 #include "libpq-fe.h"
 #include "nodes/execnodes.h"
 #include "nodes/extensible.h"
+#include "nodes/pathnodes.h"
 #include "portability/instr_time.h"
 #include "utils/sortsupport.h"
 
@@ -77,6 +79,7 @@ typedef enum DistTopKColumnKind
 	DIST_TOPK_COLUMN_BINARY,	/* shipped in its type's binary form */
 	DIST_TOPK_COLUMN_TEXT,		/* shipped in its type's text form */
 	DIST_TOPK_COLUMN_TABLEOID,	/* known here */
+	DIST_TOPK_COLUMN_ROW,		/* the whole row, made of other columns */
 	DIST_TOPK_COLUMN_DISTANCE	/* shipped with every row */
 } DistTopKColumnKind;
 
@@ -87,6 +90,11 @@ typedef struct DistTopKColumn
 	FmgrInfo	input;			/* receive or input function */
 	Oid			ioparam;
 	int32		typmod;
+
+	/* of a whole row: */
+	TupleDesc	desc;
+	int		   *attribute;		/* which column of the scan tuple each
+								 * attribute is; -1: none, it was dropped */
 } DistTopKColumn;
 
 /* A key of ORDER BY behind the distance. */
@@ -223,6 +231,17 @@ typedef struct DistTopKState
 
 /* Settings of this part, and its hook; called by DistInit. */
 extern void DistTopKInit(void);
+
+/*
+ * dist_topk_above.c
+ *
+ * What is planned at a stage between the table and ORDER BY: the order it wants
+ * of the rows, whether it may end the scan, and its path over a stream.
+ */
+extern List *DistTopKPathkeysAbove(PlannerInfo *root, UpperRelationKind stage);
+extern bool DistTopKEndsAbove(PlannerInfo *root, UpperRelationKind stage);
+extern void DistTopKAddAbove(PlannerInfo *root, UpperRelationKind stage,
+							 Path *stream, RelOptInfo *output_rel);
 
 /* dist_topk_exec.c */
 extern const CustomScanMethods DistTopKScanMethods;

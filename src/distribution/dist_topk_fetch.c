@@ -27,6 +27,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "foreign/foreign.h"
+#include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "parser/parsetree.h"
@@ -38,6 +39,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "distribution/dist_connection.h"
 #include "distribution/dist_deparse.h"
@@ -82,6 +84,7 @@ typedef struct LocalRows
 	MemoryContext context;		/* where to keep them */
 } LocalRows;
 
+static void set_up_row(DistTopKColumn *column, Var *row, List *tlist);
 static void set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
 						  EState *estate, StringInfo columns,
 						  StringInfo definitions);
@@ -120,6 +123,8 @@ static void keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
 					 void *arg);
 static List *copy_strings(List *strings);
 static Oid	owner_of(Oid relid);
+static Datum whole_row(DistTopKState *state, const DistTopKSource *source,
+					   const DistTopKColumn *column);
 static Datum remote_value(PGresult *result, int row, int field,
 						  DistTopKColumn *column, bool *isnull);
 
@@ -146,6 +151,14 @@ DistTopKPrepare(DistTopKState *state)
 		set_up_column(&state->column[foreach_current_index(lc)],
 					  lfirst_node(TargetEntry, lc)->expr, &nshipped,
 					  state->css.ss.ps.state, &columns, &definitions);
+	}
+	foreach(lc, scan->custom_scan_tlist)
+	{
+		Var		   *var = (Var *) lfirst_node(TargetEntry, lc)->expr;
+
+		if (IsA(var, Var) && var->varattno == InvalidAttrNumber)
+			set_up_row(&state->column[foreach_current_index(lc)], var,
+					   scan->custom_scan_tlist);
 	}
 	state->columns = columns.data;
 	if (state->why_stream != NULL)
@@ -186,6 +199,11 @@ set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
 		column->kind = DIST_TOPK_COLUMN_TABLEOID;
 		return;
 	}
+	if (var->varattno == InvalidAttrNumber)
+	{
+		column->kind = DIST_TOPK_COLUMN_ROW;
+		return;
+	}
 
 	typid = var->vartype;
 	if (DistTypeIsBinarySafe(typid))
@@ -211,6 +229,29 @@ set_up_column(DistTopKColumn *column, Expr *expr, int *nshipped,
 	appendStringInfo(definitions, ", c%d %s", column->field,
 					 column->kind == DIST_TOPK_COLUMN_TEXT ?
 					 "pg_catalog.text" : DistTypeName(typid, -1));
+}
+
+/* Find the columns that make a whole row. */
+static void
+set_up_row(DistTopKColumn *column, Var *row, List *tlist)
+{
+	column->desc = lookup_rowtype_tupdesc_copy(row->vartype, -1);
+	column->attribute = palloc(sizeof(int) * column->desc->natts);
+	for (int i = 0; i < column->desc->natts; i++)
+	{
+		ListCell   *lc;
+
+		column->attribute[i] = -1;
+		foreach(lc, tlist)
+		{
+			Var		   *var = (Var *) lfirst_node(TargetEntry, lc)->expr;
+
+			if (IsA(var, Var) && var->varattno == i + 1)
+				column->attribute[i] = foreach_current_index(lc);
+		}
+		Assert(column->attribute[i] >= 0 ||
+			   TupleDescAttr(column->desc, i)->attisdropped);
+	}
 }
 
 /* What is sent to every worker. */
@@ -1066,6 +1107,8 @@ DistTopKReadColumn(DistTopKState *state, const DistTopKSource *source,
 			return Float8GetDatum(source->key.distance);
 		case DIST_TOPK_COLUMN_TABLEOID:
 			return ObjectIdGetDatum(state->partition[source->partition].place->relid);
+		case DIST_TOPK_COLUMN_ROW:
+			return whole_row(state, source, column);
 		case DIST_TOPK_COLUMN_BINARY:
 		case DIST_TOPK_COLUMN_TEXT:
 			break;
@@ -1081,6 +1124,25 @@ DistTopKReadColumn(DistTopKState *state, const DistTopKSource *source,
 		return value;
 	return InputFunctionCall(&column->input, TextDatumGetCString(value),
 							 column->ioparam, column->typmod);
+}
+
+static Datum
+whole_row(DistTopKState *state, const DistTopKSource *source,
+		  const DistTopKColumn *column)
+{
+	int			n = column->desc->natts;
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+	bool	   *nulls = palloc(sizeof(bool) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = true;
+		values[i] = 0;
+		if (column->attribute[i] >= 0)
+			values[i] = DistTopKReadColumn(state, source,
+										   column->attribute[i], &nulls[i]);
+	}
+	return HeapTupleGetDatum(heap_form_tuple(column->desc, values, nulls));
 }
 
 static Datum

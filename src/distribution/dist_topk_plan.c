@@ -21,8 +21,9 @@
  * well.
  *
  * Where K is not known the scan is offered as a stream, which returns rows in
- * order for as long as somebody asks; under a join where the relation is built.
- * Where that is not possible either, core's plan remains.
+ * order for as long as somebody asks: under a join where the relation is built,
+ * under window functions and DISTINCT where these are planned (see
+ * dist_topk_above.c).  Where that is not possible either, core's plan remains.
  *
  * Keys behind the distance in ORDER BY decide between rows of equal distance.
  * The workers sort by them too, and the merge compares them.
@@ -36,6 +37,7 @@
 
 #include "access/stratnum.h"
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
@@ -56,6 +58,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/selfuncs.h"
 #include "utils/typcache.h"
 
 #include "distribution/dist_centroid.h"
@@ -113,6 +116,7 @@ enum
 
 typedef struct ColumnsContext
 {
+	Oid			relid;
 	Expr	   *distance;
 	List	   *columns;
 	bool		impossible;		/* found what cannot be shipped */
@@ -127,6 +131,12 @@ static void add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 						  void *extra);
 static void add_stream_under_join(PlannerInfo *root, RelOptInfo *rel,
 								  Index rti, RangeTblEntry *rte);
+static void add_stream_above(PlannerInfo *root, UpperRelationKind stage,
+							 RelOptInfo *input_rel, RelOptInfo *output_rel);
+static bool contains_set(PathTarget *target);
+static const char *examine_stream(RelOptInfo *rel, PathTarget *target,
+								  TopKQuery *query);
+static Cost cheapest_total(List *paths);
 static void set_up_query(PlannerInfo *root, RelOptInfo *rel,
 						 TopKQuery *query);
 static CustomPath *make_path(RelOptInfo *rel, PathTarget *target,
@@ -138,7 +148,8 @@ static void cost_stream_path(CustomPath *path, RelOptInfo *rel,
 static Expr *distance_of_pathkey(PathKey *pathkey, Relids relids);
 static const char *examine_query(PlannerInfo *root, RelOptInfo *rel,
 								 TopKQuery *query);
-static void remark_other_input(PlannerInfo *root, RelOptInfo *input_rel);
+static void remark_other_input(PlannerInfo *root);
+static const char *why_not_table(PlannerInfo *root);
 static bool is_ordered_by_distance(PlannerInfo *root);
 static bool remark_why_not(PlannerInfo *root, RelOptInfo *rel,
 						   const char *why);
@@ -157,6 +168,7 @@ static const char *examine_ties(PlannerInfo *root, TopKQuery *query);
 static const char *examine_filter(RelOptInfo *rel, TopKQuery *query);
 static const char *examine_columns(PathTarget *target, TopKQuery *query);
 static bool collect_columns_walker(Node *node, void *context);
+static void collect_all_columns(Var *row, ColumnsContext *context);
 static bool is_vector(Node *operand);
 static void cost_topk_path(CustomPath *path, PlannerInfo *root,
 						   RelOptInfo *input_rel, RelOptInfo *output_rel,
@@ -202,11 +214,16 @@ add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 	if (prev_upper_paths_hook)
 		prev_upper_paths_hook(root, stage, input_rel, output_rel, extra);
 
+	if (stage == UPPERREL_WINDOW || stage == UPPERREL_DISTINCT)
+	{
+		add_stream_above(root, stage, input_rel, output_rel);
+		return;
+	}
 	if (stage != UPPERREL_ORDERED)
 		return;
 	if (!is_base_table(root, input_rel))
 	{
-		remark_other_input(root, input_rel);
+		remark_other_input(root);
 		return;
 	}
 	set_up_query(root, input_rel, &query);
@@ -238,6 +255,85 @@ add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 }
 
 /*
+ * Window functions or DISTINCT over a table: as a stream, if they want the rows
+ * in order of distance.
+ */
+static void
+add_stream_above(PlannerInfo *root, UpperRelationKind stage,
+				 RelOptInfo *input_rel, RelOptInfo *output_rel)
+{
+	List	   *pathkeys = DistTopKPathkeysAbove(root, stage);
+	TopKQuery	query = {0};
+	CustomPath *path;
+	Cost		total;
+
+	if (pathkeys == NIL || !enable_topk || root->rowMarks != NIL ||
+		!is_base_table(root, input_rel) || IS_DUMMY_REL(input_rel) ||
+		contains_set(input_rel->reltarget))
+		return;
+	query.why_stream = stage == UPPERREL_WINDOW ?
+		"window functions see the rows first" :
+		"DISTINCT may drop rows";
+	query.distance = distance_of_pathkey(linitial_node(PathKey, pathkeys),
+										 input_rel->relids);
+	if (query.distance == NULL)
+		return;
+	set_up_query(root, input_rel, &query);
+	if (!query.has_foreign ||
+		examine_stream(input_rel, input_rel->reltarget, &query) != NULL)
+		return;
+
+	total = cheapest_total(output_rel->pathlist);
+	if (DistTopKEndsAbove(root, stage))
+		total *= DEFAULT_INEQ_SEL;
+	path = make_path(input_rel, input_rel->reltarget, &query);
+	path->path.pathkeys = list_make1(linitial(pathkeys));
+	cost_stream_path(path, input_rel, total);
+	DistTopKAddAbove(root, stage, &path->path, output_rel);
+}
+
+/* Does it have set-returning functions? */
+static bool
+contains_set(PathTarget *target)
+{
+	return expression_returns_set((Node *) target->exprs);
+}
+
+/*
+ * Can the scan return, as a stream, the columns 'target' of a table by
+ * query->distance?  NULL, or the reason why not.
+ */
+static const char *
+examine_stream(RelOptInfo *rel, PathTarget *target, TopKQuery *query)
+{
+	const char *why = examine_distance((OpExpr *) query->distance, query);
+
+	if (why == NULL)
+		why = examine_filter(rel, query);
+	if (why == NULL && list_length(query->params) > MAX_PARAMS)
+		why = "the conditions have too many parameters";
+	if (why == NULL)
+		why = examine_columns(target, query);
+	return why;
+}
+
+static Cost
+cheapest_total(List *paths)
+{
+	Cost		total = 0;
+	ListCell   *lc;
+
+	foreach(lc, paths)
+	{
+		Path	   *path = lfirst(lc);
+
+		if (lc == list_head(paths) || path->total_cost < total)
+			total = path->total_cost;
+	}
+	return total;
+}
+
+/*
  * set_rel_pathlist_hook: a table in a join, whose rows are wanted in order of
  * distance.  (A path for a table alone would be thrown away.)
  */
@@ -249,8 +345,6 @@ add_stream_under_join(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	PathKey    *pathkey;
 	CustomPath *path;
 	Path		sort_path;
-	Cost		total = 0;
-	ListCell   *lc;
 
 	if (prev_rel_pathlist_hook)
 		prev_rel_pathlist_hook(root, rel, rti, rte);
@@ -267,20 +361,11 @@ add_stream_under_join(PlannerInfo *root, RelOptInfo *rel, Index rti,
 		return;
 	set_up_query(root, rel, &query);
 	if (!query.has_foreign ||
-		examine_distance((OpExpr *) query.distance, &query) != NULL ||
-		examine_filter(rel, &query) != NULL ||
-		list_length(query.params) > MAX_PARAMS ||
-		examine_columns(rel->reltarget, &query) != NULL)
+		examine_stream(rel, rel->reltarget, &query) != NULL)
 		return;
 
-	foreach(lc, rel->pathlist)
-	{
-		Path	   *other = lfirst(lc);
-
-		if (lc == list_head(rel->pathlist) || other->total_cost < total)
-			total = other->total_cost;
-	}
-	cost_sort(&sort_path, root, list_make1(pathkey), total, rel->rows,
+	cost_sort(&sort_path, root, list_make1(pathkey),
+			  cheapest_total(rel->pathlist), rel->rows,
 			  rel->reltarget->width, 0.0, work_mem, -1.0);
 	path = make_path(rel, rel->reltarget, &query);
 	path->path.pathkeys = list_make1(pathkey);
@@ -324,21 +409,12 @@ add_stream_path(PlannerInfo *root, CustomPath *path, RelOptInfo *input_rel,
 {
 	PathKey    *pathkey = linitial_node(PathKey, root->sort_pathkeys);
 	Path	   *sorted = &path->path;
-	Cost		total = 0;
-	ListCell   *lc;
 
 	if (!equal(distance_of_pathkey(pathkey, input_rel->relids),
 			   list_nth(path->custom_private, PATH_DISTANCE)))
 		return;
-	foreach(lc, output_rel->pathlist)
-	{
-		Path	   *other = lfirst(lc);
-
-		if (lc == list_head(output_rel->pathlist) || other->total_cost < total)
-			total = other->total_cost;
-	}
 	path->path.pathkeys = list_make1(pathkey);
-	cost_stream_path(path, input_rel, total);
+	cost_stream_path(path, input_rel, cheapest_total(output_rel->pathlist));
 	if (list_length(root->sort_pathkeys) > 1)
 	{
 		if (!enable_incremental_sort)
@@ -346,6 +422,7 @@ add_stream_path(PlannerInfo *root, CustomPath *path, RelOptInfo *input_rel,
 		sorted = (Path *)
 			create_incremental_sort_path(root, output_rel, sorted,
 										 root->sort_pathkeys, 1,
+										 root->parse->hasTargetSRFs ? -1.0 :
 										 root->limit_tuples);
 	}
 	add_path(output_rel, sorted);
@@ -391,41 +468,71 @@ distance_of_pathkey(PathKey *pathkey, Relids relids)
 
 /*
  * The rows to be ordered are not those of one table.  If they are ordered by
- * distances of a distributed table, say why this is not our work.
+ * a distance, say at distributed tables why this is not our work.
  */
 static void
-remark_other_input(PlannerInfo *root, RelOptInfo *input_rel)
+remark_other_input(PlannerInfo *root)
 {
-	SortGroupClause *sort = linitial_node(SortGroupClause,
-										  root->parse->sortClause);
-	Relids		relids;
+	Relids		relids = root->all_baserels;
 	int			i = -1;
 
 	if (!is_ordered_by_distance(root))
 		return;
-	relids = pull_varnos(root, get_sortgroupclause_expr(sort,
-														root->processed_tlist));
 	while ((i = bms_next_member(relids, i)) >= 0)
 	{
 		RelOptInfo *rel = find_base_rel(root, i);
 
 		if (is_base_table(root, rel))
-			remark_why_not(root, rel, IS_JOIN_REL(input_rel) ?
+			remark_why_not(root, rel,
+						   bms_membership(relids) == BMS_MULTIPLE ?
 						   "FROM has more than one table" :
-						   "rows are grouped, made distinct or counted before they are ordered");
+						   why_not_table(root));
 	}
 }
 
-/* Is the first key of ORDER BY an operator of two operands giving float8? */
+/* What is between the table and ORDER BY? */
+static const char *
+why_not_table(PlannerInfo *root)
+{
+	Query	   *parse = root->parse;
+
+	if (parse->hasAggs || parse->groupClause != NIL ||
+		parse->groupingSets != NIL)
+		return "groups and aggregates need all rows";
+	if (!enable_topk)
+		return "vecdist.enable_topk is off";
+	if (root->rowMarks != NIL)
+		return "rows are to be locked";
+	if (parse->hasWindowFuncs &&
+		DistTopKPathkeysAbove(root, UPPERREL_WINDOW) == NIL)
+		return "window functions need all rows, or several orders";
+	if (parse->hasWindowFuncs)
+		return "window functions need most rows, or in another order";
+	return "DISTINCT needs most rows, or in another order";
+}
+
+/*
+ * Is a key of ORDER BY, or what it aggregates, an operator of two operands giving
+ * float8?
+ */
 static bool
 is_ordered_by_distance(PlannerInfo *root)
 {
-	SortGroupClause *sort = linitial_node(SortGroupClause,
-										  root->parse->sortClause);
-	Node	   *key = get_sortgroupclause_expr(sort, root->processed_tlist);
+	ListCell   *lc;
 
-	return IsA(key, OpExpr) && list_length(((OpExpr *) key)->args) == 2 &&
-		exprType(key) == FLOAT8OID;
+	foreach(lc, root->parse->sortClause)
+	{
+		Node	   *key = get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc),
+												   root->processed_tlist);
+
+		if (IsA(key, Aggref) && list_length(((Aggref *) key)->args) == 1)
+			key = (Node *) linitial_node(TargetEntry,
+										 ((Aggref *) key)->args)->expr;
+		if (IsA(key, OpExpr) && list_length(((OpExpr *) key)->args) == 2 &&
+			exprType(key) == FLOAT8OID)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -575,10 +682,12 @@ examine_shape(PlannerInfo *root, TopKQuery *query)
 		query->why_stream = "there is no LIMIT";
 	else if (parse->limitOption == LIMIT_OPTION_WITH_TIES)
 		query->why_stream = "WITH TIES may need more rows than LIMIT says";
+	else if (parse->hasTargetSRFs)
+		query->why_stream = "a set-returning function makes any number of rows of one";
 	if (root->rowMarks != NIL)
 		return "rows are to be locked";
-	if (parse->hasTargetSRFs)
-		return "the select list contains set-returning functions";
+	if (contains_set(root->upper_targets[UPPERREL_ORDERED]))
+		return "ORDER BY has a set-returning function";
 	return NULL;
 }
 
@@ -768,7 +877,7 @@ examine_filter(RelOptInfo *rel, TopKQuery *query)
 static const char *
 examine_columns(PathTarget *target, TopKQuery *query)
 {
-	ColumnsContext context = {.distance = query->distance};
+	ColumnsContext context = {.relid = query->relid,.distance = query->distance};
 	ListCell   *lc;
 
 	(void) collect_columns_walker((Node *) target->exprs, &context);
@@ -776,7 +885,7 @@ examine_columns(PathTarget *target, TopKQuery *query)
 		(void) collect_columns_walker((Node *) lfirst_node(RestrictInfo, lc)->clause,
 									  &context);
 	if (context.impossible)
-		return "the select list needs whole rows or system columns";
+		return "the select list needs system columns, or values made below an outer join";
 	query->columns = context.columns;
 	Assert(list_difference(query->tie_keys, query->columns) == NIL);
 	return NULL;
@@ -797,14 +906,39 @@ collect_columns_walker(Node *node, void *arg)
 	{
 		AttrNumber	attno = ((Var *) node)->varattno;
 
-		if (attno <= 0 && attno != TableOidAttributeNumber)
+		if (attno < 0 && attno != TableOidAttributeNumber)
 			context->impossible = true;
 		context->columns = list_append_unique(context->columns, node);
+		if (attno == InvalidAttrNumber)
+			collect_all_columns((Var *) node, context);
 		return false;
 	}
 	if (IsA(node, PlaceHolderVar))
 		context->impossible = true;
 	return expression_tree_walker(node, collect_columns_walker, arg);
+}
+
+/* A whole row is made here, of all its columns. */
+static void
+collect_all_columns(Var *row, ColumnsContext *context)
+{
+	Relation	relation = table_open(context->relid, NoLock);
+	TupleDesc	desc = RelationGetDescr(relation);
+
+	if (row->vartype != desc->tdtypeid)
+		context->impossible = true;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		if (!attr->attisdropped)
+			context->columns =
+				list_append_unique(context->columns,
+								   makeVar(row->varno, i + 1, attr->atttypid,
+										   attr->atttypmod, attr->attcollation,
+										   0));
+	}
+	table_close(relation, NoLock);
 }
 
 /*

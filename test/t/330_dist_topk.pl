@@ -592,14 +592,23 @@ my %why = (
 	  'WITH TIES may need more rows than LIMIT says',
 	"SELECT id FROM eight $by LIMIT 5 FOR UPDATE" => 'rows are to be locked',
 	"SELECT id, generate_series(1, 2) FROM eight $by LIMIT 5" =>
-	  'the select list contains set-returning functions',
+	  'a set-returning function makes any number of rows of one',
+	"SELECT id, unnest(tags) u FROM eight $by, u LIMIT 5" => 'ORDER BY has a set-returning function',
 	"SELECT id FROM eight $by DESC LIMIT 5" => 'ORDER BY is not by ascending distance',
-	"SELECT t FROM eight t $by LIMIT 5" => 'the select list needs whole rows or system columns',
+	"SELECT ctid, id FROM eight t $by LIMIT 5" => 'the select list needs system columns.*',
 	"SELECT id FROM eight WHERE id + random() > 1 $by LIMIT 5" => '.*immutable.*',
 	"SELECT t.id FROM eight t JOIN reference r USING (id)
 	 ORDER BY t.embedding <-> '$twin' LIMIT 5" => 'FROM has more than one table',
 	"SELECT id, count(*) OVER () FROM eight $by LIMIT 5" =>
-	  'rows are grouped, made distinct or counted before they are ordered',
+	  'window functions need all rows, or several orders',
+	"SELECT id, row_number() OVER ($by) FROM eight $by" =>
+	  'window functions need most rows, or in another order',
+	"SELECT DISTINCT cat, embedding <-> '$queries[1]' FROM eight $by" =>
+	  'DISTINCT needs most rows, or in another order',
+	"SELECT cat, min(embedding <-> '$queries[1]') FROM eight GROUP BY cat ORDER BY 2 LIMIT 5" =>
+	  'groups and aggregates need all rows',
+	"SELECT DISTINCT ON (cat) id FROM eight ORDER BY cat, embedding <-> '$queries[1]' LIMIT 5" =>
+	  'DISTINCT needs most rows, or in another order',
 	"SET vecdist.enable_topk = off; EXPLAIN SELECT id FROM eight $by LIMIT 5" =>
 	  'vecdist.enable_topk is off');
 foreach my $sql (sort keys %why)

@@ -110,6 +110,76 @@ streamed("SELECT t.id FROM TABLE t WHERE EXISTS (SELECT FROM docs WHERE docs.id 
 streamed("SELECT t.id FROM TABLE t WHERE NOT EXISTS (SELECT FROM docs WHERE docs.id = t.id) ORDER BY $d LIMIT 10",
 	'FROM has more than one table', 'an antijoin', 500, $exact);
 
+streamed("SELECT id, row_number() OVER (ORDER BY $d) FROM TABLE ORDER BY $d LIMIT 20",
+	'window functions see', 'a window in order of distance', 300, $exact);
+streamed("SELECT id, rank() OVER w, lag(id) OVER w, sum(cat) OVER w FROM TABLE WHERE cat <> 4
+	WINDOW w AS (ORDER BY $d, id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING) ORDER BY $d, id OFFSET 3 LIMIT 20",
+	'window functions see', 'a window with a frame, of several functions', 300, $exact);
+streamed("SELECT * FROM (SELECT id, row_number() OVER (ORDER BY $d) AS n FROM TABLE) s WHERE n <= 20",
+	'window functions see', 'a condition on row_number()', 300, $exact);
+streamed("SELECT DISTINCT id % 3, $d FROM TABLE ORDER BY $d LIMIT 20",
+	'DISTINCT may drop rows', 'DISTINCT', 300, $exact);
+streamed("SELECT DISTINCT ON ($d) id, cat FROM TABLE ORDER BY $d, id DESC LIMIT 20",
+	'DISTINCT may drop rows', 'DISTINCT ON', 300, $exact);
+streamed("SELECT id, generate_series(1, cat % 3) FROM TABLE ORDER BY $d, id LIMIT 20",
+	'a set-returning function', 'a set-returning function', 300, $exact);
+streamed("SELECT t, cat FROM TABLE t WHERE random() >= 0 ORDER BY $d LIMIT 20",
+	'function random', 'whole rows', 300, $exact);
+streamed("SELECT t, grade FROM TABLE t LEFT JOIN docs USING (id) ORDER BY $d LIMIT 20",
+	'FROM has more than one table', 'whole rows in a join', 300, $exact);
+same('ties', "SELECT DISTINCT cat, $d FROM TABLE ORDER BY $d, cat LIMIT $_", "DISTINCT among many ties, $_")
+  foreach 1, 7, 8, 40, 500;
+same('ties', "SELECT id, dense_rank() OVER (ORDER BY $d) FROM TABLE ORDER BY $d, id LIMIT $_",
+	"a window among many ties, $_")
+  foreach 1, 401, 1999;
+same('ties', "SELECT cat, n FROM (SELECT cat, id, rank() OVER (ORDER BY $d) AS n FROM TABLE) s WHERE n <= 500 ORDER BY n, id",
+	'ranks among many ties');
+
+# Rows for which a set-returning function has none are no rows.
+same('items', "SELECT id, generate_series(1, (id - 7900)::int) FROM TABLE ORDER BY $d, id LIMIT 5",
+	'a set-returning function that is mostly empty', $exact);
+
+# A range: with LIMIT a search, without it every worker returns its part.
+same('items', "SELECT id FROM TABLE WHERE $d < 0.2 ORDER BY $d LIMIT 5", 'a range with LIMIT', $exact);
+foreach my $order ('ORDER BY id', "ORDER BY $d, id")
+{
+	my $range = "SELECT id FROM TABLE WHERE $d < 0.2 $order";
+
+	same('items', $range, "a range, $order");
+	like($coordinator->safe_psql('postgres', 'EXPLAIN (VERBOSE) ' . $range =~ s/TABLE/items/r),
+		qr/Remote SQL: .* WHERE .*embedding OPERATOR\(public\.<->\).* < '?0\.2/,
+		"a range is for the workers, $order");
+}
+
+same('items', "SELECT id, $d AS d FROM TABLE WHERE cat = 2 UNION SELECT id, $d FROM TABLE WHERE cat < 4
+    ORDER BY d, id LIMIT 20", 'UNION ordered as a whole', $exact);
+
+# A view with a barrier hides rows before a function of the user sees them.
+$coordinator->safe_psql('postgres', <<"SQL");
+CREATE FUNCTION tell(cat int) RETURNS bool LANGUAGE plpgsql COST 0.0001
+    AS 'BEGIN IF \$1 = 5 THEN RAISE EXCEPTION ''a hidden row was seen''; END IF; RETURN true; END';
+CREATE VIEW seen_items WITH (security_barrier) AS SELECT * FROM items WHERE cat <> 5;
+CREATE VIEW seen_plain_items WITH (security_barrier) AS SELECT * FROM plain_items WHERE cat <> 5;
+SQL
+is( $coordinator->safe_psql('postgres', $exact . "SELECT id FROM seen_items WHERE $_ ORDER BY $d LIMIT 20"),
+	$coordinator->safe_psql('postgres', "SELECT id FROM seen_plain_items WHERE $_ ORDER BY $d LIMIT 20"),
+	"a view with a security barrier, $_")
+  foreach 'cat < 50', 'tell(cat)', 'tell(cat) AND random() >= 0';
+
+# Rows to be locked are not streamed: locks are the workers' foreign scans'.
+# With an array of the nearest, others can still be written.
+my $locked = "id = ANY (ARRAY(SELECT id FROM items ORDER BY $d LIMIT 3))";
+my $locker = $coordinator->background_psql('postgres');
+same('items', "SELECT id FROM TABLE ORDER BY $d LIMIT 3 FOR UPDATE", 'FOR UPDATE');
+$locker->query_safe("BEGIN; SELECT id FROM items WHERE $locked FOR UPDATE");
+is( $coordinator->safe_psql('postgres',
+		"SET lock_timeout = '60s'; BEGIN; UPDATE items SET cat = -1 WHERE id = ANY (ARRAY(SELECT id FROM items ORDER BY $d OFFSET 3 LIMIT 1)); ROLLBACK; SELECT 1"),
+	'1', 'FOR UPDATE of the nearest leaves others alone');
+isnt($coordinator->psql('postgres', "SELECT id FROM items WHERE $locked FOR UPDATE NOWAIT"),
+	0, 'and locks these');
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+
 my $lateral = "SELECT r.id, s.id FROM (SELECT id, embedding FROM plain_items WHERE id % 900 = 1) r,
     LATERAL (SELECT t.id FROM TABLE t JOIN docs USING (id) WHERE grade > 4
              ORDER BY t.embedding <-> r.embedding LIMIT 5) s ORDER BY 1, 2";
