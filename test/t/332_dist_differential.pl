@@ -212,7 +212,7 @@ sub random_query
 		't.id + 0 * random() > 100',
 		't.cat <> (SELECT 3)');
 	my $limit = rand() < 0.1 ? "LIMIT (SELECT $k)" : "LIMIT $k";
-	my $kind  = random_between(1, 22);
+	my $kind  = random_between(1, 30);
 
 	$limit .= ' OFFSET ' . pick(1, 5, 100, 600) if rand() < 0.25;
 	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d $limit", 0)
@@ -257,8 +257,42 @@ sub random_query
 	return ("SELECT t.id, $d AS d FROM TABLE t JOIN TABLE u ON u.id = t.id + 7 WHERE $filter
 	    ORDER BY $d, t.id $limit", 1)
 	  if $kind == 21;
+	return other_shape($kind, $operator, $d, $filter, $limit, $k) if $kind >= 23;
 	return ("SELECT id, d FROM read_cursor('SELECT t.id, ' || " . quoted($d) . " || ' AS d FROM TABLE t WHERE ' || "
 		  . quoted($filter) . " || ' ORDER BY ' || " . quoted("$d, t.id") . ", $k) AS r (id, d)", 1);
+}
+
+# Shapes in which something is between the rows and ORDER BY or LIMIT.
+sub other_shape
+{
+	my ($kind, $operator, $d, $filter, $limit, $k) = @_;
+	my $from = "FROM TABLE t WHERE $filter";
+
+	return ("SELECT t.id, "
+		  . pick('rank() OVER w', 'count(*) OVER w', 'row_number() OVER (w2 ORDER BY t.id)', 'sum(t.cat) OVER w')
+		  . "::float8 AS d $from WINDOW w AS (ORDER BY $d), w2 AS (PARTITION BY t.cat) ORDER BY $d, t.id $limit", 1)
+	  if $kind == 23;
+	return ("SELECT t.id, lag(t.id) OVER (ORDER BY $d, t.id)::float8 AS d $from ORDER BY $d, t.id $limit", 1)
+	  if $kind == 24 && rand() < 0.5;
+	return ("SELECT id, n AS d FROM (SELECT t.id, " . pick('rank()', 'dense_rank()', 'count(*)')
+		  . " OVER (ORDER BY $d)::float8 AS n $from) s WHERE n <= $k ORDER BY n, id", 1)
+	  if $kind == 24;
+	return ("SELECT DISTINCT " . pick('t.cat', 't.id % 5', 't.id') . "::bigint AS id, $d AS d $from ORDER BY d, id $limit", 1)
+	  if $kind == 25 && rand() < 0.5;
+	return ("SELECT DISTINCT ON ($d) t.id, $d AS d $from ORDER BY $d, t.id $limit", 1)
+	  if $kind == 25;
+	return ("SELECT t.id, generate_series(1, t.cat % 3)::float8 AS d $from ORDER BY $d, t.id $limit", 1)
+	  if $kind == 26;
+	return ("SELECT t.id, $d AS d $from ORDER BY $d, t.id $limit FOR " . pick('UPDATE', 'SHARE'), 1)
+	  if $kind == 27;
+	return ("SELECT (w).id, length(w::text)::float8 AS d FROM (SELECT t AS w $from ORDER BY $d, "
+		  . pick('t.id', 't.id + 0') . " $limit) s", 1)
+	  if $kind == 28;
+	return ("SELECT t.id, $d AS d $from AND $d < " . pick(0, 0.5, 1, 2.5) . ' ORDER BY '
+		  . pick("$d, t.id", 't.id'), 1)
+	  if $kind == 29;
+	return ("SELECT t.id, $d AS d $from " . pick('UNION', 'UNION ALL', 'EXCEPT', 'INTERSECT')
+		  . " SELECT t.id, $d FROM TABLE t WHERE t.cat < 5 ORDER BY d, id $limit", 1);
 }
 
 sub quoted
