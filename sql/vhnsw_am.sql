@@ -57,12 +57,18 @@ CREATE INDEX ON any_length USING vhnsw (v vector_l2_ops);
 \echo :LAST_ERROR_SQLSTATE
 CREATE INDEX ON any_length USING vhnsw ((v::vector(8)) vector_l2_ops);
 DROP TABLE any_length;
-CREATE TABLE long (v vector(8057));
-CREATE INDEX ON long USING vhnsw (v vector_l2_ops);
+CREATE TABLE long (v vector(16000));
+CREATE INDEX ON long USING vhnsw (v vector_l2_ops) WITH (m = 25);
 \echo :LAST_ERROR_SQLSTATE
+CREATE INDEX long_v ON long USING vhnsw (v vector_l2_ops) WITH (m = 24);
+INSERT INTO long SELECT random_vector(16000, i) FROM generate_series(1, 3) i;
+SELECT dimensions, bits_per_dimension, degree, elements FROM vhnsw_info('long_v');
+DROP INDEX long_v;
+TRUNCATE long;
 ALTER TABLE long ALTER v TYPE vector(8056);
-CREATE INDEX ON long USING vhnsw (v vector_l2_ops);
+CREATE INDEX long_v ON long USING vhnsw (v vector_l2_ops);
 INSERT INTO long SELECT random_vector(8056, i) FROM generate_series(1, 3) i;
+SELECT dimensions, bits_per_dimension, degree, elements FROM vhnsw_info('long_v');
 DROP TABLE long;
 
 -- operator classes

@@ -71,6 +71,8 @@ static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 						 const int8_t *codes_a, const int8_t *codes_b, int dim);
 static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y,
 							  const float *a, const float *b, int dim);
+static bool same_unpacked(const DistanceKernels *x, const DistanceKernels *y,
+						  const uint8_t *packed, int dim);
 static bool same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 						   const int8_t *query);
 static bool same_block(const DistanceKernels *x, const DistanceKernels *y);
@@ -199,7 +201,9 @@ DistanceSelfTest(const DistanceKernels *kernels)
 	{
 		if (!same_results(kernels, &distance_scalar_kernels,
 						  a, b, codes_a, codes_b, dim) ||
-			!same_half_results(kernels, &distance_scalar_kernels, a, b, dim))
+			!same_half_results(kernels, &distance_scalar_kernels, a, b, dim) ||
+			!same_unpacked(kernels, &distance_scalar_kernels,
+						   (const uint8_t *) codes_a, dim))
 			return false;
 	}
 	return same_edge_dots(kernels, &distance_scalar_kernels, codes_a) &&
@@ -283,6 +287,17 @@ same_half_results(const DistanceKernels *x, const DistanceKernels *y,
 				  y->half_l1(half_a[0], half_b, dim)) &&
 		same_bits(x->half_norm_squared(half_b, dim),
 				  y->half_norm_squared(half_b, dim));
+}
+
+static bool
+same_unpacked(const DistanceKernels *x, const DistanceKernels *y,
+			  const uint8_t *packed, int dim)
+{
+	int8_t		results[2][TEST_DIM] = {{0}};
+
+	x->unpack_int4(packed, results[0], dim);
+	y->unpack_int4(packed, results[1], dim);
+	return memcmp(results[0], results[1], sizeof(results[0])) == 0;
 }
 
 /* Two groups, with the largest sums that are possible in one of them. */

@@ -88,6 +88,12 @@ typedef struct DistanceKernels
 	/* Inner product of a float vector with 8-bit codes. */
 	double		(*dot_float_int8) (const float *a, const int8_t *b, int dim);
 
+	/*
+	 * Numbers of 4 bits in two's complement, packed: with h = (dim + 1) / 2,
+	 * byte i has element i in its lower half and element h + i in its upper.
+	 */
+	void		(*unpack_int4) (const uint8_t *packed, int8_t *result, int dim);
+
 	/* Exact for dim <= 131,071. */
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
 
@@ -192,6 +198,12 @@ static inline double
 DistanceDotFloatInt8(const float *a, const int8_t *b, int dim)
 {
 	return distance_kernels->dot_float_int8(a, b, dim);
+}
+
+static inline void
+DistanceUnpackInt4(const uint8_t *packed, int8_t *result, int dim)
+{
+	distance_kernels->unpack_int4(packed, result, dim);
 }
 
 static inline int32_t

@@ -379,6 +379,34 @@ avx2_float_to_half(const float *a, Half *result, int dim)
 		result[i] = HalfFromFloat(a[i]);
 }
 
+AVX2 void
+DistanceUnpackInt4Avx2(const uint8_t *packed, int8_t *result, int dim)
+{
+	__m256i		low_half = _mm256_set1_epi8(0xF);
+	__m256i		sign = _mm256_set1_epi8(8);
+	int			half = (dim + 1) / 2;
+	int			i;
+
+	for (i = 0; i + 32 <= dim - half; i += 32)
+	{
+		__m256i		both = _mm256_loadu_si256((const __m256i *) (packed + i));
+		__m256i		low = _mm256_and_si256(both, low_half);
+		__m256i		high = _mm256_and_si256(_mm256_srli_epi16(both, 4),
+											low_half);
+
+		low = _mm256_sub_epi8(_mm256_xor_si256(low, sign), sign);
+		high = _mm256_sub_epi8(_mm256_xor_si256(high, sign), sign);
+		_mm256_storeu_si256((__m256i *) (result + i), low);
+		_mm256_storeu_si256((__m256i *) (result + half + i), high);
+	}
+	for (; i < half; i++)
+	{
+		result[i] = (int8_t) (((packed[i] & 0xF) ^ 8) - 8);
+		if (half + i < dim)
+			result[half + i] = (int8_t) (((packed[i] >> 4) ^ 8) - 8);
+	}
+}
+
 /* Products of 16 codes each, added up in pairs: 8 sums. */
 AVX2_INLINE __m256i
 dot_of_16(const int8_t *a, const int8_t *b)
@@ -579,6 +607,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.half_to_float = avx2_half_to_float,
 	.float_to_half = avx2_float_to_half,
 	.dot_float_int8 = lanes_dot_float_int8,
+	.unpack_int4 = DistanceUnpackInt4Avx2,
 	.dot_int8 = avx2_dot_int8,
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,

@@ -349,6 +349,28 @@ neon_float_to_half(const float *a, Half *result, int dim)
 		result[i] = HalfFromFloat(a[i]);
 }
 
+/* Shifts to the right repeat the sign. */
+static void
+neon_unpack_int4(const uint8_t *packed, int8_t *result, int dim)
+{
+	int			half = (dim + 1) / 2;
+	int			i;
+
+	for (i = 0; i + 16 <= dim - half; i += 16)
+	{
+		int8x16_t	both = vreinterpretq_s8_u8(vld1q_u8(packed + i));
+
+		vst1q_s8(result + i, vshrq_n_s8(vshlq_n_s8(both, 4), 4));
+		vst1q_s8(result + half + i, vshrq_n_s8(both, 4));
+	}
+	for (; i < half; i++)
+	{
+		result[i] = (int8_t) (((packed[i] & 0xF) ^ 8) - 8);
+		if (half + i < dim)
+			result[half + i] = (int8_t) (((packed[i] >> 4) ^ 8) - 8);
+	}
+}
+
 /* Products of two codes fit 16 bits, pairs of them are added to 32. */
 static int32_t
 neon_dot_int8(const int8_t *a, const int8_t *b, int dim)
@@ -436,6 +458,7 @@ const DistanceKernels distance_neon_kernels = {
 	.half_to_float = neon_half_to_float,
 	.float_to_half = neon_float_to_half,
 	.dot_float_int8 = lanes_dot_float_int8,
+	.unpack_int4 = neon_unpack_int4,
 	.dot_int8 = neon_dot_int8,
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,

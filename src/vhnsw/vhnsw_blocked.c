@@ -107,11 +107,11 @@ static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join);
 static int	rare_ones_first(Chooser *chooser, int n);
 static void choose_again(Chooser *chooser, uint32 id);
 
-/* Blocks compare codes of 8 bits. */
+/* Blocks read coordinates from codes. */
 bool
 VhnswMayHaveBlocks(const VhnswLayout *layout)
 {
-	return layout->is_rotated &&
+	return layout->is_direct &&
 		vhnsw_build_method != VHNSW_BUILD_SEARCH;
 }
 

@@ -157,7 +157,7 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	VHNSW_DEFAULT_EF_CONSTRUCTION;
 	VhnswMetric metric = VhnswGetMetric(index);
 	VhnswValueType type = VhnswGetValueType(index);
-	const VhnswCoder *coder = VhnswGetCoder(metric, VhnswOwnBits(type));
+	const VhnswCoder *coder = VhnswChooseCoder(metric, type, dims, m);
 	int			max_dims;
 	MemoryContext old_context;
 

@@ -106,12 +106,16 @@ vhnsw_try_bounds(PG_FUNCTION_ARGS)
 											 nulls));
 }
 
-/* Arguments: distance, conversion or 0, type, metric, dimensions, -, seed. */
+/*
+ * Arguments: distance, conversion or 0, type, metric, dimensions, -, seed, own
+ * bits or 0.
+ */
 static void
 init_test(BoundsTest *test, FunctionCallInfo fcinfo)
 {
 	VhnswSpace *space = &test->space;
 	Oid			convert = PG_GETARG_OID(1);
+	int			own_bits = PG_GETARG_INT32(7);
 	int			count;
 
 	fmgr_info(PG_GETARG_OID(0), &test->distance);
@@ -120,7 +124,10 @@ init_test(BoundsTest *test, FunctionCallInfo fcinfo)
 	space->type = PG_GETARG_INT32(2);
 	space->metric = PG_GETARG_INT32(3);
 	space->dims = PG_GETARG_INT32(4);
-	space->coder = VhnswGetCoder(space->metric, VhnswOwnBits(space->type));
+	space->coder = VhnswGetCoder(space->metric,
+								 own_bits ? own_bits : VhnswOwnBits(space->type));
+	if (space->coder == NULL)
+		elog(ERROR, "no codes of %d bits", own_bits);
 	pg_prng_seed(&test->random, PG_GETARG_INT64(6));
 	test->largest = space->type == VHNSW_HALFVEC ? LARGEST_HALF : FLT_MAX;
 
@@ -141,6 +148,7 @@ init_test(BoundsTest *test, FunctionCallInfo fcinfo)
 	test->layout.coder = space->coder;
 	test->layout.dims = space->dims;
 	test->layout.is_rotated = space->coder->is_rotated;
+	test->layout.is_direct = space->coder->is_direct;
 	test->layout.code_bytes = space->code_bytes;
 }
 

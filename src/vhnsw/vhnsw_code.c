@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "vhnsw/vhnsw_code.h"
+#include "vhnsw/vhnsw_nibbles.h"
 
 /*
  * VhnswGetCoder
@@ -34,10 +35,12 @@ VhnswGetCoder(VhnswMetric metric, int own_bits)
 		case VHNSW_L2:
 		case VHNSW_INNER_PRODUCT:
 		case VHNSW_COSINE:
-			coder = &vhnsw_rotated_coder;
+			coder = own_bits == VHNSW_NIBBLE_BITS ?
+				&vhnsw_rotated_nibble_coder : &vhnsw_rotated_coder;
 			break;
 		case VHNSW_L1:
-			coder = &vhnsw_l1_coder;
+			coder = own_bits == VHNSW_NIBBLE_BITS ?
+				&vhnsw_l1_nibble_coder : &vhnsw_l1_coder;
 			break;
 		case VHNSW_HAMMING:
 		case VHNSW_JACCARD:
@@ -45,6 +48,25 @@ VhnswGetCoder(VhnswMetric metric, int own_bits)
 			break;
 	}
 	return coder && coder->own_bits == own_bits ? coder : NULL;
+}
+
+/*
+ * VhnswChooseCoder
+ *		The coder of an index: of those whose codes fit a page the one with most
+ *		bits, or the one with fewest if none does.
+ *
+ * Returns NULL if the metric is not for the type.
+ */
+const VhnswCoder *
+VhnswChooseCoder(VhnswMetric metric, VhnswValueType type, int dims, int m)
+{
+	const VhnswCoder *coder = VhnswGetCoder(metric, VhnswOwnBits(type));
+	const VhnswCoder *shorter;
+
+	if (coder == NULL || dims <= VhnswMaxDims(coder, m))
+		return coder;
+	shorter = VhnswGetCoder(metric, VHNSW_NIBBLE_BITS);
+	return shorter ? shorter : coder;
 }
 
 /* The most dimensions whose code fits a page with lists of m places. */
@@ -94,7 +116,7 @@ VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 {
 	query->metric = space->metric;
 	query->coder = space->coder;
-	query->is_rotated = space->coder->is_rotated;
+	query->is_direct = space->coder->is_direct;
 	query->dims = space->dims;
 	query->vector_class = space->coder->classify(space->metric, value);
 	if (query->vector_class == VHNSW_VECTOR_NORMAL)

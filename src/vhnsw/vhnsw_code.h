@@ -64,7 +64,7 @@ typedef struct VhnswQuery
 {
 	VhnswMetric metric;			/* of all */
 	const struct VhnswCoder *coder; /* of all */
-	bool		is_rotated;		/* of all */
+	bool		is_direct;		/* of all */
 	int			dims;			/* of all */
 	VhnswVectorClass vector_class;	/* of all; the rest is valid if NORMAL */
 	float	   *rotated;		/* q', palloc'd; of L1, centred only */
@@ -77,12 +77,14 @@ typedef struct VhnswQuery
 
 /*
  * What makes a kind of codes.  The functions of this header call these; for
- * rotated vectors they do without estimate and distance, which spares a jump
- * where it counts.
+ * "direct" codes, those of 8 bits of rotated vectors, they do without estimate
+ * and distance, which spares a jump where it counts.  Only of direct codes may
+ * others read coordinates.
  */
 typedef struct VhnswCoder
 {
-	bool		is_rotated;		/* of vhnsw_rotated.c */
+	bool		is_rotated;		/* of vhnsw_rotated.c: values are rotated */
+	bool		is_direct;
 	bool		has_mean;		/* but for the inner product */
 	int			own_bits;		/* as the metapage says */
 
@@ -112,7 +114,9 @@ typedef struct VhnswCoder
 } VhnswCoder;
 
 extern const VhnswCoder vhnsw_rotated_coder;
+extern const VhnswCoder vhnsw_rotated_nibble_coder;
 extern const VhnswCoder vhnsw_l1_coder;
+extern const VhnswCoder vhnsw_l1_nibble_coder;
 extern const VhnswCoder vhnsw_bits_coder;
 extern const VhnswCoder vhnsw_sparse_coder;
 
@@ -142,6 +146,8 @@ extern int	VhnswSparseCodeBytes(int dims, int count);
 extern int	VhnswByteForEach(int dims);
 extern bool VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view);
 extern const VhnswCoder *VhnswGetCoder(VhnswMetric metric, int own_bits);
+extern const VhnswCoder *VhnswChooseCoder(VhnswMetric metric,
+										  VhnswValueType type, int dims, int m);
 extern int	VhnswMaxDims(const VhnswCoder *coder, int m);
 extern void VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 						   const VhnswValue *value);
@@ -195,6 +201,16 @@ VhnswBound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
 #define VhnswMetricIsSquared(metric) \
 	((metric) == VHNSW_L2 || (metric) == VHNSW_COSINE)
 
+/* Estimate of a rotated vector whose product with the code is 'dot'. */
+static inline float
+VhnswEstimateOfDot(const VhnswQuery *query, VhnswCodeView view, double dot)
+{
+	if (query->metric == VHNSW_INNER_PRODUCT)
+		return (float) (-view.scale * dot);
+	return (float) (query->norm_squared + (double) view.norm * view.norm -
+					2.0 * view.scale * dot);
+}
+
 /*
  * Estimated distance of a query from a code: of rotated vectors the square for
  * L2 and cosine, the negative inner product else.
@@ -202,33 +218,36 @@ VhnswBound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
 static inline float
 VhnswEstimate(const VhnswQuery *query, VhnswCodeView view)
 {
-	double		dot;
-
-	if (unlikely(!query->is_rotated))
+	if (unlikely(!query->is_direct))
 		return query->coder->estimate(query, view);
 
-	dot = DistanceDotFloatInt8(query->rotated, view.code, query->dims);
-	if (query->metric == VHNSW_INNER_PRODUCT)
-		return (float) (-view.scale * dot);
-	return (float) (query->norm_squared + (double) view.norm * view.norm -
-					2.0 * view.scale * dot);
+	return VhnswEstimateOfDot(query, view,
+							  DistanceDotFloatInt8(query->rotated, view.code,
+												   query->dims));
 }
 
-/* The same between two codes. */
+/* The same between two codes whose product is 'dot'. */
+static inline float
+VhnswDistanceOfDot(const VhnswLayout *layout, const VhnswCode *a,
+				   const VhnswCode *b, int32 dot)
+{
+	float		product = a->scale * b->scale * (float) dot;
+
+	if (layout->metric == VHNSW_INNER_PRODUCT)
+		return -product;
+	return a->norm * a->norm + b->norm * b->norm - 2.0f * product;
+}
+
+/* Estimated distance between two codes. */
 static inline float
 VhnswCodeDistance(const VhnswLayout *layout, const VhnswCode *a,
 				  const VhnswCode *b)
 {
-	float		product;
-
-	if (unlikely(!layout->is_rotated))
+	if (unlikely(!layout->is_direct))
 		return layout->coder->distance(layout, a, b);
 
-	product = a->scale * b->scale *
-		(float) DistanceDotInt8(a->code, b->code, layout->dims);
-	if (layout->metric == VHNSW_INNER_PRODUCT)
-		return -product;
-	return a->norm * a->norm + b->norm * b->norm - 2.0f * product;
+	return VhnswDistanceOfDot(layout, a, b,
+							  DistanceDotInt8(a->code, b->code, layout->dims));
 }
 
 #endif							/* VHNSW_CODE_H */

@@ -25,6 +25,7 @@
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_nibbles.h"
 
 /* Preparing a query: 10 microseconds */
 #define QUERY (1000 * cpu_operator_cost)
@@ -168,6 +169,14 @@ uncached(double pages)
 	return pages > effective_cache_size ? 1 - effective_cache_size / pages : 0;
 }
 
+/* How much there is to compute: bytes, or half bytes. */
+static int
+code_numbers(const VhnswIndexSize *index)
+{
+	return index->layout.code_bytes *
+		(index->layout.coder->own_bits == VHNSW_NIBBLE_BITS ? 2 : 1);
+}
+
 /* Read all pages in order. */
 Cost
 VhnswSweepCost(const VhnswIndexSize *index)
@@ -175,7 +184,7 @@ VhnswSweepCost(const VhnswIndexSize *index)
 	return QUERY + index->pages *
 		(CACHED_PAGE + uncached(index->pages) * seq_page_cost) +
 		index->elements *
-		(SWEEP_EVALUATION + index->layout.code_bytes * CODE_BYTE);
+		(SWEEP_EVALUATION + code_numbers(index) * CODE_BYTE);
 }
 
 /*
@@ -225,7 +234,7 @@ visits_cost(const VhnswIndexSize *index, double expanded, double evaluated,
 {
 	return expanded * EXPANSION * (1 + room / CANDIDATES) +
 		evaluated * EVALUATION +
-		(expanded + evaluated) * (index->layout.code_bytes * CODE_BYTE +
+		(expanded + evaluated) * (code_numbers(index) * CODE_BYTE +
 								  uncached(index->pages) * random_page_cost);
 }
 
@@ -246,9 +255,9 @@ VhnswTableCost(double pages, double rows)
 Cost
 VhnswFetchCost(const VhnswIndexSize *index, double heap_pages)
 {
-	Cost		cost = HEAP_FETCH + index->layout.code_bytes * ROW_DIMENSION;
+	Cost		cost = HEAP_FETCH + code_numbers(index) * ROW_DIMENSION;
 
-	if (index->layout.code_bytes > INLINE_DIMS)
+	if (code_numbers(index) > INLINE_DIMS)
 		cost += TOASTED_FETCH;
 	return cost + uncached(heap_pages) * random_page_cost;
 }

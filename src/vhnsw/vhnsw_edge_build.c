@@ -74,11 +74,14 @@ set_edges(VhnswLayout *layout, int edge_dims, int edge_bits)
 	VhnswLayoutDerive(layout);
 }
 
-/* Sketches estimate products, which are all that rotated codes are about. */
+/*
+ * Sketches estimate products, which are all that rotated codes are about; where
+ * these have 4 bits there is no room left.
+ */
 static bool
 may_have_sketches(const VhnswLayout *layout)
 {
-	return layout->is_rotated && layout->storage != VHNSW_STORAGE_TINY;
+	return layout->is_direct && layout->storage != VHNSW_STORAGE_TINY;
 }
 
 /* The largest sketch that leaves room for so many elements on a page. */

@@ -56,7 +56,7 @@ edges_are_possible(const VhnswMetaPageData *meta)
 {
 	if (meta->edge_dims == 0)
 		return meta->edge_bits == 0;
-	return get_coder(meta)->is_rotated &&
+	return get_coder(meta)->is_direct &&
 		(meta->edge_bits == 1 || meta->edge_bits == 2) &&
 		meta->edge_dims % DistanceEdgeChunkDims(meta->edge_bits) == 0 &&
 		(Size) meta->edge_dims * meta->edge_bits * meta->degree / 8 <
@@ -166,7 +166,9 @@ load_cache(Relation index, const VhnswMetaPageData *meta,
 
 	/* Or values would be taken for what they are not. */
 	if (meta->metric != VhnswGetMetric(index) ||
-		meta->own_bits != VhnswOwnBits(VhnswGetValueType(index)))
+		get_coder(meta) != VhnswChooseCoder(meta->metric,
+											VhnswGetValueType(index),
+											VhnswMetaGetDims(meta), meta->m))
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage names another metric or type than the operator class.");
 

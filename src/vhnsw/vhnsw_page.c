@@ -82,6 +82,7 @@ void
 VhnswLayoutDerive(VhnswLayout *layout)
 {
 	layout->is_rotated = layout->coder->is_rotated;
+	layout->is_direct = layout->coder->is_direct;
 	layout->degree = TYPEALIGN(8, layout->storage == VHNSW_STORAGE_COMPACT ?
 							   (3 * layout->m + 1) / 2 : 2 * layout->m);
 	if (layout->coder->code_bytes)

@@ -248,6 +248,7 @@ typedef struct VhnswLayout
 
 	/* derived */
 	bool		is_rotated;		/* coder->is_rotated */
+	bool		is_direct;		/* coder->is_direct */
 	int			degree;			/* places in a list */
 	int			edge_chunks;
 	int			slot_size;

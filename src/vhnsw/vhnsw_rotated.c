@@ -16,11 +16,18 @@
 #include <math.h>
 
 #include "vhnsw/vhnsw_code.h"
+#include "vhnsw/vhnsw_nibbles.h"
 
 #define UNIT VHNSW_UNIT
 
 /* Under cosine, squares of smaller vectors could lose digits in float4. */
 #define SMALLEST_DIRECTION 1e-15f
+
+/*
+ * Step of codes of 4 bits, by the root mean square of coordinates: what leaves
+ * least of normally distributed ones.
+ */
+#define NIBBLE_STEP 0.355
 
 /* A smaller L2 distance may be zero in the operator's arithmetic. */
 #define SMALLEST_DISTANCE 1e-17
@@ -34,6 +41,7 @@ static void rotated_prepare(VhnswQuery *query, const VhnswSpace *space,
 							const VhnswValue *value);
 static void rotated_encode(const VhnswLayout *layout, const VhnswQuery *query,
 						   VhnswCode *code);
+static void fit_scale(const VhnswQuery *query, const int8 *u, VhnswCode *code);
 static double rotated_bound(const VhnswQuery *query, VhnswCodeView view,
 							float *estimate);
 static double lower_bound(const VhnswQuery *query, double scale, double norm,
@@ -189,37 +197,65 @@ static void
 rotated_encode(const VhnswLayout *layout, const VhnswQuery *query,
 			   VhnswCode *code)
 {
-	int			dims = query->dims;
+	const float *x = query->rotated;
+	float		largest = 0;
+	double		step;
+
+	if (query->norm >= VHNSW_SMALLEST_NORM)
+	{
+		for (int i = 0; i < query->dims; i++)
+			largest = Max(largest, fabsf(x[i]));
+		step = 127.0 / largest;
+		for (int i = 0; i < query->dims; i++)
+			code->code[i] = (int8) rint(x[i] * step);
+	}
+	fit_scale(query, code->code, code);
+}
+
+static void
+nibble_encode(const VhnswLayout *layout, const VhnswQuery *query,
+			  VhnswCode *code)
+{
+	VhnswUnpacked room;
+	double		step = NIBBLE_STEP * query->norm / sqrt((double) query->dims);
+
+	if (query->norm >= VHNSW_SMALLEST_NORM)
+	{
+		for (int i = 0; i < query->dims; i++)
+			room.u[i] = VhnswNibble(query->rotated[i], step);
+		VhnswPackNibbles(room.u, query->dims, code->code);
+	}
+	fit_scale(query, room.u, code);
+}
+
+/*
+ * Set scale, norm and residual of the code u.  A vector too short for arithmetic
+ * has the code zero, and u is not read.
+ */
+static void
+fit_scale(const VhnswQuery *query, const int8 *u, VhnswCode *code)
+{
 	const float *x = query->rotated;
 	double		residual_squared = 0;
 	int64		code_squared = 0;
 	double		product = 0;
-	float		largest = 0;
-	double		step;
 
 	if (query->norm < VHNSW_SMALLEST_NORM)
 	{
 		code->residual = VhnswRoundUp(VHNSW_SMALLEST_NORM);
 		return;
 	}
-
-	for (int i = 0; i < dims; i++)
-		largest = Max(largest, fabsf(x[i]));
-	step = 127.0 / largest;
-	for (int i = 0; i < dims; i++)
+	for (int i = 0; i < query->dims; i++)
 	{
-		int			u = (int) rint(x[i] * step);
-
-		code->code[i] = (int8) u;
-		code_squared += u * u;
-		product += (double) x[i] * u;
+		code_squared += u[i] * u[i];
+		product += (double) x[i] * u[i];
 	}
 
 	/* Least squares, so that what remains is orthogonal to the code. */
 	code->scale = (float) (product / (double) code_squared);
-	for (int i = 0; i < dims; i++)
+	for (int i = 0; i < query->dims; i++)
 	{
-		double		rest = x[i] - (double) code->scale * code->code[i];
+		double		rest = x[i] - (double) code->scale * u[i];
 
 		residual_squared += rest * rest;
 	}
@@ -233,17 +269,53 @@ rotated_bound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
 	double		dot = DistanceDotFloatInt8(query->rotated, view.code,
 										   query->dims);
 
-	if (query->metric == VHNSW_INNER_PRODUCT)
-		*estimate = (float) (-view.scale * dot);
-	else
-		*estimate = (float) (query->norm_squared +
-							 (double) view.norm * view.norm -
-							 2.0 * view.scale * dot);
+	*estimate = VhnswEstimateOfDot(query, view, dot);
 	return lower_bound(query, view.scale, view.norm, view.residual, dot);
 }
 
+static double
+nibble_dot(const VhnswQuery *query, VhnswCodeView view)
+{
+	VhnswUnpacked room;
+
+	return DistanceDotFloatInt8(query->rotated,
+								VhnswUnpackNibbles(view.code, query->dims, &room),
+								query->dims);
+}
+
+static float
+nibble_estimate(const VhnswQuery *query, VhnswCodeView view)
+{
+	return VhnswEstimateOfDot(query, view, nibble_dot(query, view));
+}
+
+static double
+nibble_bound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
+{
+	double		dot = nibble_dot(query, view);
+
+	*estimate = VhnswEstimateOfDot(query, view, dot);
+	return lower_bound(query, view.scale, view.norm, view.residual, dot);
+}
+
+static float
+nibble_distance(const VhnswLayout *layout, const VhnswCode *a,
+				const VhnswCode *b)
+{
+	VhnswUnpacked room_a;
+	VhnswUnpacked room_b;
+	int			dims = layout->dims;
+
+	return VhnswDistanceOfDot(layout, a, b,
+							  DistanceDotInt8(VhnswUnpackNibbles(a->code, dims,
+																 &room_a),
+											  VhnswUnpackNibbles(b->code, dims,
+																 &room_b),
+											  dims));
+}
+
 /*
- * 'dot' is DistanceDotFloatInt8(query->rotated, code).  With x' the centred
+ * 'dot' is DistanceDotFloatInt8(query->rotated, code as bytes).  With x' the centred
  * and rotated vector, u its code, s the scale and e = x' - s u:
  *
  *	<q',x'> = s<q',u> + <q',e>
@@ -342,6 +414,7 @@ rotated_operator(VhnswMetric metric, const VhnswValue *a, const VhnswValue *b)
 
 const VhnswCoder vhnsw_rotated_coder = {
 	.is_rotated = true,
+	.is_direct = true,
 	.has_mean = true,
 	.own_bits = 8,
 	.code_bytes = VhnswByteForEach,
@@ -351,4 +424,19 @@ const VhnswCoder vhnsw_rotated_coder = {
 	.bound = rotated_bound,
 	.operator = rotated_operator,
 	.is_sane = VhnswBytesAreSane,
+};
+
+const VhnswCoder vhnsw_rotated_nibble_coder = {
+	.is_rotated = true,
+	.has_mean = true,
+	.own_bits = VHNSW_NIBBLE_BITS,
+	.code_bytes = VhnswNibbleForEach,
+	.classify = rotated_classify,
+	.prepare = rotated_prepare,
+	.encode = nibble_encode,
+	.estimate = nibble_estimate,
+	.bound = nibble_bound,
+	.distance = nibble_distance,
+	.operator = rotated_operator,
+	.is_sane = VhnswNibblesAreSane,
 };

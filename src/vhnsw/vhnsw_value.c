@@ -14,7 +14,7 @@
 #include "types/vector.h"
 #include "vhnsw/vhnsw_value.h"
 
-/* How many bits of a code each dimension gets. */
+/* How many bits of a code each dimension gets, if they fit a page. */
 int
 VhnswOwnBits(VhnswValueType type)
 {

@@ -1,7 +1,7 @@
 # Bounds are never above the distance, whatever the vectors (I8).
 #
-# Pairs of vectors that are hard on the arithmetic, of 1 to 4,096 dimensions,
-# under each metric and type: the bound from the code of one must not be above
+# Pairs of vectors that are hard on the arithmetic, of 1 to 16,000 dimensions,
+# under each metric, type and length of codes: the bound from the code of one must not be above
 # what the SQL function returns.  VECDIST_PAIRS (default: 100,000 in all) and
 # VECDIST_SEED choose others; "make check-bounds" takes three million.
 
@@ -18,6 +18,14 @@ my $seed = $ENV{VECDIST_SEED} || 1;
 
 my @dims = (1, 2, 3, 4, 7, 16, 31, 64, 100, 128, 384, 960, 4096);
 my %type = (vector => 1, halfvec => 2, sparsevec => 4);
+
+# [type, own bits; 0 = the most], and the share of bounds that must be near
+my @codes = (
+	[ 'halfvec',   0, 1 / 5 ],
+	[ 'sparsevec', 0, 1 / 5 ],
+	[ 'vector',    0, 1 / 5 ],
+	[ 'halfvec',   4, 1 / 5 ],
+	[ 'vector',    4, 1 / 5 ]);
 my @metrics = (
 	[ L2              => 1, 'l2_distance' ],
 	[ 'inner product' => 2, 'negative_inner_product' ],
@@ -28,47 +36,50 @@ my $server = make_server('bounds', conf => "autovacuum = off\n");
 $server->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION vecdist;
 CREATE FUNCTION try_bounds(distance regprocedure, convert regprocedure, type integer, metric integer,
-    dims integer, pairs bigint, seed bigint,
+    dims integer, pairs bigint, seed bigint, own_bits integer,
     OUT pairs bigint, OUT outside bigint, OUT sharp bigint, OUT wrong text) RETURNS record
 AS '$libdir/vecdist', 'vhnsw_try_bounds' LANGUAGE C;
 SQL
 
 sub try_bounds
 {
-	my ($type, $metric, $function, $dims, $n, $settings) = @_;
+	my ($type, $metric, $function, $dims, $n, $settings, $bits) = @_;
 
 	$function = "${type}_$function" if $function =~ /^negative/;
 	my $convert = $type eq 'vector' ? '0' : "vector_to_$type(vector,integer,boolean)";
 	return split /\|/,
 	  $server->safe_psql('postgres', <<"SQL"), -1;
 $settings
-SELECT * FROM try_bounds('$function($type,$type)', '$convert', $type{$type}, $metric, $dims, $n, $seed)
+SELECT * FROM try_bounds('$function($type,$type)', '$convert', $type{$type}, $metric, $dims, $n, $seed, $bits)
 SQL
 }
 
-my $each = int($pairs / (keys(%type) * @metrics * @dims)) + 1;
+my $each = int($pairs / (@codes * @metrics * @dims)) + 1;
 my $tried = 0;
 
-foreach my $type (sort keys %type)
+foreach my $code (@codes)
 {
+	my ($type, $bits, $near) = @$code;
+	my $coded = $bits ? "$type, $bits bits" : $type;
+
 	foreach my $metric (@metrics)
 	{
 		my ($name, $number, $function) = @$metric;
 		my ($all, $bounded, $all_sharp) = (0, 0, 0);
 		my @wrong;
 
-		foreach my $dims (@dims)
+		foreach my $dims (@dims, $bits ? 16_000 : ())
 		{
 			my ($n, $outside, $sharp, $message) =
-			  try_bounds($type, $number, $function, $dims, $each, '');
+			  try_bounds($type, $number, $function, $dims, $each, '', $bits);
 
 			push @wrong, "$dims dimensions: $message" if $message ne '';
 			$all += $n + $outside;
 			$bounded += $n;
 			$all_sharp += $sharp;
 		}
-		is(join("\n", @wrong), '', "$type, $name: no bound is above the distance");
-		cmp_ok($all_sharp, '>', $bounded / 5, "... and $all_sharp of $bounded are near it");
+		is(join("\n", @wrong), '', "$coded, $name: no bound is above the distance");
+		cmp_ok($all_sharp, '>', $bounded * $near, "... and $all_sharp of $bounded are near it");
 		cmp_ok($bounded, '>', $all / 5, "... of $all pairs");
 		$tried += $bounded;
 	}
@@ -77,7 +88,7 @@ cmp_ok($tried, '>', $pairs / 3, "$tried pairs in all");
 
 my ($n, $outside, $sharp, $message) =
   try_bounds('vector', 1, 'l2_distance', 16, 100_000,
-	"SET vecdist.debug_mistake = 'vhnsw-bound-too-high';");
+	"SET vecdist.debug_mistake = 'vhnsw-bound-too-high';", 0);
 like($message, qr/^bound .* distance /, 'a bound that is too high is noticed');
 
 done_testing();

@@ -259,6 +259,7 @@ try_damage('a TID page that follows itself in the list of those with free cells'
 try_damage('an entry page that follows itself', 0, [ at(3, $special), pack 'V', $block{3} ]);
 my $other_codes = qr/ERROR:  XX002.*DETAIL:  The metapage names another metric or type/s;
 try_damage('codes of sparse vectors', 1, [ at(1, $header + 7), pack 'C', 16 ]);
+try_damage('codes of 4 bits', 1, [ at(1, $header + 7), pack 'C', 4 ]);
 try_damage('codes of bit strings', 1, [ at(1, $header + 6), pack 'CC', 5, 1 ]);
 try_damage('codes for the inner product', $other_codes, [ at(1, $header + 6), pack 'C', 2 ]);
 try_damage('a thousand million dimensions', 1, [ at(1, $header + 120), pack 'v', 15000 ]);

@@ -153,6 +153,29 @@ fill(Pattern pattern, float *a, float *b, int8_t *codes_a, int8_t *codes_b,
 		b[random_bits() % dim] = NAN;
 }
 
+/*
+ * Unpacking is the inverse of packing, reads to the end of the array and no
+ * farther, and writes what it should and nothing behind.
+ */
+static void
+check_unpack(const DistanceKernels *k, const Input *in)
+{
+	static int8_t result[MAX_DIM + 1];
+	int			half = (in->dim + 1) / 2;
+	const uint8_t *packed = (const uint8_t *) in->codes_a + in->dim - half;
+	bool		right = true;
+
+	memset(result, 99, sizeof(result));
+	k->unpack_int4(packed, result, in->dim);
+	for (int i = 0; i < in->dim; i++)
+	{
+		int			nibble = i < half ? packed[i] % 16 : packed[i - half] / 16;
+
+		right = right && result[i] == (nibble < 8 ? nibble : nibble - 16);
+	}
+	check(right && result[in->dim] == 99, "unpack_int4", k->name, in);
+}
+
 static void
 check_against_scalar(const DistanceKernels *k, const Input *in)
 {
@@ -188,6 +211,8 @@ check_against_scalar(const DistanceKernels *k, const Input *in)
 	check(same(k->l1_int8(in->codes_a, 1e-3f, in->codes_b, 0.37f, in->dim),
 			   scalar->l1_int8(in->codes_a, 1e-3f, in->codes_b, 0.37f, in->dim)),
 		  "l1_int8", k->name, in);
+
+	check_unpack(k, in);
 
 	k->cosine(in->a, in->b, in->dim, &x);
 	scalar->cosine(in->a, in->b, in->dim, &y);
