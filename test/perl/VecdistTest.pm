@@ -43,7 +43,7 @@ use VecdistProxy;
 
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
-  recall_at_k random_vector random_vectors load_vectors);
+  recall_at_k random_vector random_vectors load_vectors rows_near_in_one);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -516,6 +516,24 @@ sub random_vector
 {
 	my ($dims, %params) = @_;
 	return random_vectors(1, $dims, %params)->[0];
+}
+
+# rows_near_in_one(TABLE, PARTITIONS, ONE, N, DIMS): a query for N rows (id, cat,
+# embedding) of a table placed by hash of its id.  All rows of partition ONE are
+# nearer to [0.5,0.5,...] than all others, so that a merge that takes a share of
+# each is wrong.
+sub rows_near_in_one
+{
+	my ($table, $partitions, $one, $n, $dims) = @_;
+
+	return <<"SQL";
+SELECT g::bigint AS id, g % 100 AS cat,
+    (SELECT array_agg(CASE WHEN satisfies_hash_partition('$table'::regclass, $partitions, $one, g::bigint)
+         THEN 0.5 + (hashint8extended(g, i) & 65535) / 6553500.0
+         ELSE 1 + (hashint8extended(g, i) & 65535) / 65535.0 END)
+     FROM generate_series(1, $dims) i)::vector($dims) AS embedding
+FROM generate_series(1, $n) g
+SQL
 }
 
 # load_vectors(SERVER, TABLE, VECTORS, %params): COPY (id, embedding) into an

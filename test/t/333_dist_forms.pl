@@ -39,13 +39,7 @@ CREATE INDEX ON indexed USING vhnsw (embedding vector_l2_ops);
 CREATE TABLE coarse (LIKE near) PARTITION BY HASH (id);
 SELECT vecdist.create_distributed_table('coarse', 8);
 CREATE INDEX ON coarse USING vhnsw (embedding vector_l2_ops) WITH (storage = tiny);
-CREATE TABLE plain_near AS
-    SELECT g::bigint AS id, g % 100 AS cat,
-        (SELECT array_agg(CASE WHEN satisfies_hash_partition('near'::regclass, 8, 3, g::bigint)
-             THEN 0.5 + (hashint8extended(g, i) & 65535) / 6553500.0
-             ELSE 1 + (hashint8extended(g, i) & 65535) / 65535.0 END)
-         FROM generate_series(1, $dims) i)::vector($dims) AS embedding
-    FROM generate_series(1, 6000) g;
+CREATE TABLE plain_near AS @{[ rows_near_in_one('near', 8, 3, 6000, $dims) ]};
 CREATE TABLE plain_twins AS
     SELECT g::bigint AS id, g % 100 AS cat,
         CASE WHEN g <= 800 THEN '[1,2,3,4]'::vector WHEN g <= 850 THEN '[0,0,0,0]'

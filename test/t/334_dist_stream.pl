@@ -28,13 +28,7 @@ CREATE TABLE items (id bigint NOT NULL, cat int, embedding vector($dims)) PARTIT
 CREATE TABLE ties (LIKE items) PARTITION BY HASH (id);
 SELECT vecdist.create_distributed_table(t, 8) FROM unnest('{items,ties}'::regclass[]) t;
 CREATE INDEX ON items USING vhnsw (embedding vector_l2_ops);
-CREATE TABLE plain_items AS
-    SELECT g::bigint AS id, g % 100 AS cat,
-        (SELECT array_agg(CASE WHEN satisfies_hash_partition('items'::regclass, 8, 3, g::bigint)
-             THEN 0.5 + (hashint8extended(g, i) & 65535) / 6553500.0
-             ELSE 1 + (hashint8extended(g, i) & 65535) / 65535.0 END)
-         FROM generate_series(1, $dims) i)::vector($dims) AS embedding
-    FROM generate_series(1, 8000) g;
+CREATE TABLE plain_items AS @{[ rows_near_in_one('items', 8, 3, 8000, $dims) ]};
 CREATE TABLE plain_ties AS
     SELECT g::bigint AS id, g % 7 AS cat,
         CASE WHEN g % 5 = 0 THEN NULL WHEN g % 5 = 1 THEN '[0,0,0,0]'
