@@ -336,7 +336,7 @@ def report(data, systems, points):
         print("| %.2f |" % recall + "".join(cells))
     report_ratios(systems, points)
     if option("SVG"):
-        bench_plot.write_svg(
+        bench_plot.write_recall_svg(
             os.path.join(option("SVG"), data.name + ".svg"), str(data),
             {system.name: [(point.recall, point.p50)
                            for (name, _), point in points.items() if name == system.name]
