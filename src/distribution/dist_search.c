@@ -87,7 +87,6 @@ typedef struct SearchOutput
 typedef struct OpenSearch
 {
 	DistSearchRun *run;
-	int			npartitions;
 	int64		k;
 	Oid			user;			/* who began it */
 	MemoryContextCallback forget;	/* resets 'open_search' with the memory */
@@ -96,7 +95,7 @@ typedef struct OpenSearch
 static OpenSearch *open_search = NULL;
 
 static void begin_output(FunctionCallInfo fcinfo, SearchOutput *output);
-static void keep_open(DistSearchRun *run, int npartitions, int64 k);
+static void keep_open(DistSearchRun *run, int64 k);
 static void close_open_search(void);
 static void forget_open_search(void *arg);
 static void read_arguments(FunctionCallInfo fcinfo, DistSearch *search);
@@ -113,16 +112,15 @@ static void check_result_type(TupleDesc desc);
 static void put_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
 					void *arg);
 static void check_row_type(TupleDesc row, TupleDesc result);
-static void put_reports(DistSearchRun *run, int npartitions,
-						SearchOutput *output);
+static void put_reports(DistSearchRun *run, SearchOutput *output);
 
 /*
  * vecdist.search(partitions, columns, filter, distance, ties, k, first,
  *				  settings, VARIADIC parameters)
  *		The worker's side of a distributed search.
  *
- * The nearest rows of all partitions together, then for each partition one row
- * with pos = -1 and the report.  See README, section "Search".
+ * The nearest rows of all partitions together, then one row with pos = -1 and
+ * the reports.  See README, section "Search".
  */
 Datum
 vecdist_search(PG_FUNCTION_ARGS)
@@ -141,10 +139,10 @@ vecdist_search(PG_FUNCTION_ARGS)
 	run = open_run(&search, PG_GETARG_DATUM(ARG_PARTITIONS), &output);
 	if (!DistSearchFetch(run, first, NULL, put_row, &output))
 		elog(ERROR, "search of partitions is not open");
-	put_reports(run, DistSearchCountPartitions(run), &output);
+	put_reports(run, &output);
 
 	if (first < search.k)
-		keep_open(run, DistSearchCountPartitions(run), search.k);
+		keep_open(run, search.k);
 	else
 		DistSearchClose(run);
 	return (Datum) 0;
@@ -174,7 +172,7 @@ vecdist_search_rest(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("no search of partitions is open"),
 				errdetail("A search stays open in the transaction that called vecdist.search() with \"first\" less than \"k\"."));
-	put_reports(open->run, open->npartitions, &output);
+	put_reports(open->run, &output);
 	close_open_search();
 	return (Datum) 0;
 }
@@ -240,7 +238,7 @@ next_rows(DistSearchRun *run, int64 nrows, SearchOutput *output)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_CURSOR_STATE),
 				errmsg("a portal of a stream was closed"));
-	put_reports(run, DistSearchCountPartitions(run), output);
+	put_reports(run, output);
 }
 
 /* Begin the search of the partitions named in an array of text. */
@@ -276,13 +274,12 @@ begin_output(FunctionCallInfo fcinfo, SearchOutput *output)
 
 /* Memory and portals end with the (sub)transaction, if not before. */
 static void
-keep_open(DistSearchRun *run, int npartitions, int64 k)
+keep_open(DistSearchRun *run, int64 k)
 {
 	OpenSearch *open = MemoryContextAllocZero(CurTransactionContext,
 											  sizeof(OpenSearch));
 
 	open->run = run;
-	open->npartitions = npartitions;
 	open->k = k;
 	open->user = GetUserId();
 	open->forget.func = forget_open_search;
@@ -401,7 +398,7 @@ strings_of_array(Datum array)
 static void
 check_result_type(TupleDesc desc)
 {
-	static const Oid types[] = {INT4OID, INT4OID, FLOAT8OID, TEXTOID};
+	static const Oid types[] = {INT4OID, INT4OID, FLOAT8OID, BYTEAOID};
 	bool		valid = desc->natts >= COL_FIRST_WANTED;
 
 	for (int i = 0; valid && i < lengthof(types); i++)
@@ -409,7 +406,7 @@ check_result_type(TupleDesc desc)
 	if (!valid)
 		ereport(ERROR,
 				errcode(ERRCODE_DATATYPE_MISMATCH),
-				errmsg("column definition list of a distributed search must begin with integer, integer, double precision, text"));
+				errmsg("column definition list of a distributed search must begin with integer, integer, double precision, bytea"));
 }
 
 /* DistSearchCallback */
@@ -448,20 +445,16 @@ check_row_type(TupleDesc row, TupleDesc result)
 				errmsg("columns of a distributed search do not match its column definition list"));
 }
 
+/* One row, behind those of the partitions. */
 static void
-put_reports(DistSearchRun *run, int npartitions, SearchOutput *output)
+put_reports(DistSearchRun *run, SearchOutput *output)
 {
-	for (int i = 0; i < npartitions; i++)
-	{
-		memset(output->nulls, true, sizeof(bool) * output->desc->natts);
-		output->values[COL_PART] = Int32GetDatum(i);
-		output->nulls[COL_PART] = false;
-		output->values[COL_POS] = Int32GetDatum(-1);
-		output->nulls[COL_POS] = false;
-		output->values[COL_REPORT] =
-			CStringGetTextDatum(DistSearchReportToJson(DistSearchGetReport(run, i)));
-		output->nulls[COL_REPORT] = false;
-		tuplestore_putvalues(output->store, output->desc,
-							 output->values, output->nulls);
-	}
+	memset(output->nulls, true, sizeof(bool) * output->desc->natts);
+	output->values[COL_POS] = Int32GetDatum(-1);
+	output->nulls[COL_POS] = false;
+	output->values[COL_REPORT] =
+		PointerGetDatum(DistSearchReportsToBytes(run));
+	output->nulls[COL_REPORT] = false;
+	tuplestore_putvalues(output->store, output->desc,
+						 output->values, output->nulls);
 }

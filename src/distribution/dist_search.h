@@ -42,16 +42,20 @@ typedef struct DistSearch
 /* How one partition was searched. */
 typedef struct DistSearchReport
 {
+	/* the same for all partitions of a run */
 	int64		k;				/* as in the request */
-	List	   *settings;		/* the request's, as they were in effect */
-	int64		nrows;			/* rows returned so far */
-	bool		exhausted;		/* the partition has no further rows */
-	bool		bounded;		/* all further rows are farther than ... */
-	DistMergeKey bound;			/* ... this, if bounded */
-	char	   *index;			/* the vhnsw index used, NULL: exact scan */
-	int			ef;				/* breadth of the index search, else 0 */
+	uint64		settings;		/* fingerprint of the request's settings, as
+								 * they were in effect */
 	bool		standby;		/* this server was a standby */
 	XLogRecPtr	lsn;			/* replayed there, or written if a primary */
+	DistMergeKey bound;			/* for those that are bounded */
+
+	/* the partition's own */
+	int64		nrows;			/* rows returned so far */
+	bool		exhausted;		/* the partition has no further rows */
+	bool		bounded;		/* all further rows are farther than 'bound' */
+	char	   *index;			/* the vhnsw index used, NULL: exact scan */
+	int			ef;				/* breadth of the index search, else 0 */
 } DistSearchReport;
 
 /*
@@ -107,9 +111,13 @@ extern void DistSearchSetNumber(DistSearchRun *run, int64 number, Oid owner);
 extern DistSearchRun *DistSearchFind(int64 number, Oid owner);
 extern int	DistSearchCountPartitions(DistSearchRun *run);
 
-/* How a partition was searched so far; valid until the run is closed. */
+/*
+ * How a partition was searched so far, and what that has in common with all
+ * others of the run; valid until the run is closed.
+ */
 extern const DistSearchReport *DistSearchGetReport(DistSearchRun *run,
 												   int part);
+extern const DistSearchReport *DistSearchGetCommonReport(DistSearchRun *run);
 
 /* What the rows of all partitions look like. */
 extern TupleDesc DistSearchGetDesc(DistSearchRun *run);
@@ -126,9 +134,12 @@ extern char *DistSearchQuery(const DistSearch *search, const char *partition);
  */
 extern SPIPlanPtr DistSearchPlan(const DistSearch *search, const char *query);
 
-/* Reports travel as JSON objects. */
-extern char *DistSearchReportToJson(const DistSearchReport *report);
-extern void DistSearchReportFromJson(const char *json,
-									 DistSearchReport *report);
+/*
+ * The reports of a run as they travel, and back: 'reports' points to the 'n'
+ * to fill in.  Raises an error if the bytes are not such reports.
+ */
+extern bytea *DistSearchReportsToBytes(DistSearchRun *run);
+extern void DistSearchReportsFromBytes(char *data, int len, int n,
+									   DistSearchReport **reports);
 
 #endif							/* DIST_SEARCH_H */

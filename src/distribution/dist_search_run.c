@@ -100,8 +100,9 @@ struct DistSearchRun
 
 	int64		nreturned;		/* rows, since the beginning */
 	DistMergeKey last;			/* distance of the last of them */
-	bool		cut;			/* the last fetch left rows, ... */
-	DistMergeKey bound;			/* ... all of them farther than this */
+	bool		cut;			/* the last fetch left rows, all of them
+								 * farther than common.bound */
+	DistSearchReport common;	/* what all partitions report */
 };
 
 /* Whom we are while a partition is opened or read */
@@ -115,6 +116,7 @@ typedef struct Identity
 static dlist_head runs = DLIST_STATIC_INIT(runs);
 
 static void forget_run(void *arg);
+static void describe_run(DistSearchRun *run);
 static void open_portal(DistSearchRun *run, const DistSearch *search,
 						const char *partition, RunPartition *p);
 static Identity become(Oid user);
@@ -175,6 +177,7 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 		(void) set_config_option("cursor_tuple_fraction", STREAM_FRACTION,
 								 PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
+	describe_run(run);
 	SPI_connect();
 	for (int i = 0; i < npartitions; i++)
 	{
@@ -196,6 +199,19 @@ forget_run(void *arg)
 	dlist_delete(&((DistSearchRun *) arg)->link);
 }
 
+/* Fill in what all partitions report, with the settings in effect. */
+static void
+describe_run(DistSearchRun *run)
+{
+	DistSearchReport *common = &run->common;
+
+	common->k = run->k;
+	common->settings = DistSettingsFingerprint(DistSettingsEcho(run->settings));
+	common->standby = RecoveryInProgress();
+	common->lsn = common->standby ? GetXLogReplayRecPtr(NULL) :
+		GetXLogWriteRecPtr();
+}
+
 static void
 open_portal(DistSearchRun *run, const DistSearch *search,
 			const char *partition, RunPartition *p)
@@ -215,12 +231,8 @@ open_portal(DistSearchRun *run, const DistSearch *search,
 	if (run->desc == NULL)
 		run->desc = CreateTupleDescCopy(desc);
 
-	p->report.k = run->k;
-	p->report.settings = DistSettingsEcho(run->settings);
+	p->report = run->common;
 	describe_plan(portal->queryDesc->planstate, &p->report);
-	p->report.standby = RecoveryInProgress();
-	p->report.lsn = p->report.standby ? GetXLogReplayRecPtr(NULL) :
-		GetXLogWriteRecPtr();
 	MemoryContextSwitchTo(spi);
 	become_again(identity);
 }
@@ -305,8 +317,14 @@ DistSearchGetReport(DistSearchRun *run, int part)
 	p->report.nrows = p->nread - nunread;
 	p->report.exhausted = p->at_end && nunread == 0 && p->nread < run->k;
 	p->report.bounded = run->cut && (nunread > 0 || !p->at_end);
-	p->report.bound = run->bound;
+	p->report.bound = run->common.bound;
 	return &p->report;
+}
+
+const DistSearchReport *
+DistSearchGetCommonReport(DistSearchRun *run)
+{
+	return &run->common;
 }
 
 /* ----------------------------------------------------------------
@@ -439,12 +457,12 @@ enough(DistSearchRun *run, const DistMergeKey *next, int64 nrows,
 		(VD_MISTAKE("dist-cut-ties") ? -1 : 0))
 	{
 		run->cut = true;
-		run->bound = run->last;
+		run->common.bound = run->last;
 	}
 	else if (bound != NULL && DistMergeCompareKeys(next, bound) > 0)
 	{
 		run->cut = true;
-		run->bound = *bound;
+		run->common.bound = *bound;
 	}
 	return run->cut;
 }

@@ -163,6 +163,24 @@ DistSettingsEcho(List *settings)
 	return result;
 }
 
+/* FNV-1a of 64 bits, of the strings with the zeros that end them. */
+uint64
+DistSettingsFingerprint(List *settings)
+{
+	uint64		hash = UINT64CONST(0xcbf29ce484222325);
+	ListCell   *lc;
+
+	foreach(lc, settings)
+	{
+		const unsigned char *c = lfirst(lc);
+
+		do
+			hash = (hash ^ *c) * UINT64CONST(0x100000001b3);
+		while (*c++ != '\0');
+	}
+	return hash;
+}
+
 List *
 DistSettingsWithName(List *settings, int64 query_id)
 {

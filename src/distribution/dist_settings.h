@@ -31,6 +31,9 @@ extern int	DistSettingsPush(List *settings);
 /* The same names with the values that are in effect now. */
 extern List *DistSettingsEcho(List *settings);
 
+/* A number that tells such lists apart, the same on every server. */
+extern uint64 DistSettingsFingerprint(List *settings);
+
 /*
  * Where a search comes from travels as the last of its settings, and is
  * neither pushed nor echoed.  DistSettingsWithName is a list with it, if the

@@ -216,6 +216,7 @@ typedef struct DistTopKState
 	bool		searched;
 	int64		k;				/* LIMIT + OFFSET, or DIST_ALL_ROWS */
 	List	   *settings;
+	uint64		fingerprint;	/* of the settings */
 	DistMerge	merge;
 	DistSearchCounts counts;
 	int			nasked;			/* partitions asked */

@@ -47,7 +47,6 @@ static void merge_answers(DistTopKState *state);
 static void certify(DistTopKState *state);
 static int	compare_ties(const DistMergeRow *a, const DistMergeRow *b,
 						 void *arg);
-static bool same_strings(const List *a, const List *b);
 
 const CustomScanMethods DistTopKScanMethods = {
 	.CustomName = "Distributed Top-K",
@@ -418,7 +417,7 @@ DistTopKIsEchoed(const DistTopKState *state,
 				 const DistTopKPartition *partition)
 {
 	return partition->report.k == state->k &&
-		same_strings(partition->report.settings, state->settings);
+		partition->report.settings == state->fingerprint;
 }
 
 /*
@@ -486,22 +485,6 @@ compare_ties(const DistMergeRow *a, const DistMergeRow *b, void *arg)
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(state->tie_context);
 	return cmp;
-}
-
-static bool
-same_strings(const List *a, const List *b)
-{
-	ListCell   *la;
-	ListCell   *lb;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	forboth(la, a, lb, b)
-	{
-		if (strcmp(lfirst(la), lfirst(lb)) != 0)
-			return false;
-	}
-	return true;
 }
 
 static void

@@ -109,6 +109,7 @@ static void read_answer(DistTopKState *state, DistTopKWorker *worker,
 						const DistMergeKey *bound);
 static void check_bounds(DistTopKState *state, DistTopKWorker *worker,
 						 const DistMergeKey *told);
+static void report_context(void *arg);
 static int64 bytes_of_rows(PGresult *result, int nrows);
 static void make_room(DistTopKPartition *partition);
 static DistTopKPartition *answering_partition(DistTopKState *state,
@@ -121,7 +122,6 @@ static void search_own_partitions(DistTopKState *state,
 								  DistTopKWorker *worker);
 static void keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
 					 void *arg);
-static List *copy_strings(List *strings);
 static Oid	owner_of(Oid relid);
 static Datum whole_row(DistTopKState *state, const DistTopKSource *source,
 					   const DistTopKColumn *column);
@@ -284,7 +284,7 @@ static char *
 answer_columns(const char *definitions)
 {
 	return psprintf("AS s (part pg_catalog.int4, pos pg_catalog.int4, "
-					"distance pg_catalog.float8, report pg_catalog.text%s)",
+					"distance pg_catalog.float8, report pg_catalog.bytea%s)",
 					definitions);
 }
 
@@ -302,6 +302,7 @@ DistTopKFetch(DistTopKState *state, const bool *ask)
 	bool		first = true;
 
 	state->settings = DistSettingsToSend(false);
+	state->fingerprint = DistSettingsFingerprint(state->settings);
 	workers = palloc(sizeof(DistTopKWorker *) * state->nworkers);
 	for (int i = 0; i < state->nworkers; i++)
 	{
@@ -687,7 +688,7 @@ partition_list(DistTopKState *state, DistTopKWorker *worker)
 /*
  * Find the rows of each partition in the answer, and read the reports.  The
  * rows of a partition are numbered from 0, in the second round from where the
- * first one ended; then comes one report for each partition, in their order.
+ * first one ended; then comes one row with the reports of all, in their order.
  * 'bound' is what the second round was told to stop at, or NULL.
  */
 static void
@@ -735,7 +736,7 @@ read_answer(DistTopKState *state, DistTopKWorker *worker, PGresult *result,
 int
 DistTopKCountRows(DistTopKWorker *worker, PGresult *result)
 {
-	int			nrows = PQntuples(result) - worker->nasked;
+	int			nrows = PQntuples(result) - 1;
 
 	if (PQresultStatus(result) != PGRES_TUPLES_OK || nrows < 0 ||
 		PQnfields(result) < ANS_FIRST_COLUMN)
@@ -763,23 +764,37 @@ void
 DistTopKReadReports(DistTopKState *state, DistTopKWorker *worker,
 					PGresult *result, int nrows)
 {
+	DistSearchReport **reports = palloc(sizeof(DistSearchReport *) *
+										worker->nasked);
+	ErrorContextCallback callback;
+
 	state->counts.rows_received += nrows;
 	state->counts.bytes_received += bytes_of_rows(result, PQntuples(result));
+	if (read_int32(result, nrows, ANS_POS) != -1 ||
+		PQgetisnull(result, nrows, ANS_REPORT))
+		DistTopKBadAnswer(worker);
+
+	for (int i = 0; i < worker->nasked; i++)
+		reports[i] = &state->partition[worker->asked[i]].report;
+	callback.callback = report_context;
+	callback.arg = worker;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	DistSearchReportsFromBytes(PQgetvalue(result, nrows, ANS_REPORT),
+							   PQgetlength(result, nrows, ANS_REPORT),
+							   worker->nasked, reports);
+	error_context_stack = callback.previous;
 	for (int i = 0; i < worker->nasked; i++)
 	{
-		int			row = nrows + i;
-		DistTopKPartition *partition = answering_partition(state, worker,
-														   result, row);
-
-		if (partition != &state->partition[worker->asked[i]] ||
-			read_int32(result, row, ANS_POS) != -1 ||
-			PQgetisnull(result, row, ANS_REPORT))
-			DistTopKBadAnswer(worker);
-		DistSearchReportFromJson(PQgetvalue(result, row, ANS_REPORT),
-								 &partition->report);
-		if (partition->report.nrows != partition->nrows)
+		if (reports[i]->nrows != state->partition[worker->asked[i]].nrows)
 			DistTopKBadAnswer(worker);
 	}
+}
+
+static void
+report_context(void *arg)
+{
+	errcontext("answer of worker \"%s\"", ((DistTopKWorker *) arg)->name);
 }
 
 /* How long the messages with the rows were. */
@@ -837,8 +852,7 @@ static DistTopKPartition *
 answering_partition(DistTopKState *state, DistTopKWorker *worker,
 					PGresult *result, int row)
 {
-	int			part = PQgetisnull(result, row, ANS_PART) ? -1 :
-	read_int32(result, row, ANS_PART);
+	int			part = read_int32(result, row, ANS_PART);
 
 	if (part < 0 || part >= worker->nasked)
 		DistTopKBadAnswer(worker);
@@ -870,11 +884,14 @@ make_room(DistTopKPartition *partition)
 	}
 }
 
+/* A number that is not there is one that no answer has. */
 static int
 read_int32(PGresult *result, int row, int column)
 {
 	uint32		value;
 
+	if (PQgetisnull(result, row, column))
+		return PG_INT32_MIN;
 	memcpy(&value, PQgetvalue(result, row, column), sizeof(value));
 	return (int) pg_ntoh32(value);
 }
@@ -1009,19 +1026,7 @@ DistTopKKeepOwnReports(DistTopKState *state, DistTopKWorker *worker,
 		partition->report = *DistSearchGetReport(run, i);
 		if (partition->report.index != NULL)
 			partition->report.index = pstrdup(partition->report.index);
-		partition->report.settings = copy_strings(partition->report.settings);
 	}
-}
-
-static List *
-copy_strings(List *strings)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, strings)
-		result = lappend(result, pstrdup(lfirst(lc)));
-	return result;
 }
 
 /* DistSearchCallback: keep the row for the merge. */

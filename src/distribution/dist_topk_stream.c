@@ -285,6 +285,7 @@ begin_stream(DistTopKState *state)
 	state->k = DIST_ALL_ROWS;
 	DistTopKEvaluateParams(state);
 	state->settings = DistSettingsToSend(true);
+	state->fingerprint = DistSettingsFingerprint(state->settings);
 	stream->allow_disorder = DistSettingsAllowDisorder();
 	stream->has_last = false;
 	stream->begun = false;
@@ -655,7 +656,6 @@ check_report(DistTopKState *state, int part)
 		DistTopKNotCertified(state,
 							 psprintf("Partition \"%s\" did not search with the number of rows and the settings it was sent.",
 									  get_rel_name(partition->place->relid)));
-	report->settings = NIL;
 	if (report->index != NULL &&
 		(*index == NULL || strcmp(*index, report->index) != 0))
 		*index = MemoryContextStrdup(state->search_context, report->index);

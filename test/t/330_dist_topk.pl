@@ -891,7 +891,7 @@ BEGIN
     RETURN QUERY SELECT $select, c
         FROM vecdist.honest_search(partitions, columns, filter, distance,
             ties, k, first, settings, v) AS s
-            (part int, pos int, dist float8, report text, c bigint)
+            (part int, pos int, dist float8, report bytea, c bigint)
         WHERE $where;
 END
 \$f\$;
@@ -901,31 +901,59 @@ SQL
 	return $error;
 }
 
+# The answer with a changed report; see src/distribution/README for its form.
 sub report_with
 {
 	my ($change) = @_;
-	return "part, pos, dist, (report::jsonb || '$change')::text";
+	return "part, pos, dist, $change";
 }
+
+# Each partition has returned so many rows, is not exhausted, and has no bound.
+$w2->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION returned(report bytea, nrows int) RETURNS bytea LANGUAGE plpgsql AS $f$
+DECLARE
+    partition int := 38;
+BEGIN
+    WHILE partition < length(report) LOOP
+        report := overlay(report PLACING int8send(nrows) || '\x00' FROM partition + 1);
+        partition := partition + 14 + get_byte(report, partition + 13);
+    END LOOP;
+    RETURN report;
+END
+$f$;
+SQL
 
 is(lie('part, pos, dist, report', 'true'), '', 'the function in front passes');
 like(lie('part, pos, -dist, report', 'true'),
 	qr/XX001: .* may be incomplete.*"eight_1" returned its rows out of order/s,
 	'rows out of order');
-like(lie(report_with('{"rows": 0, "exhausted": false}'), 'pos < 0'),
+like(lie(report_with('public.returned(report, 0)'), 'pos < 0'),
 	qr/XX001.*"eight_1" has rows that it did not return|XX001.*"eight_1" may have rows nearer/s,
 	'rows withheld, all');
-like(lie(report_with('{"rows": 1, "exhausted": false}'), 'pos < 1'),
+like(lie(report_with('public.returned(report, 1)'), 'pos < 1'),
 	qr/XX001.*"eight_\d" may have rows nearer than the last of the answer/s,
 	'rows withheld, some');
-like(lie(report_with('{"k": 4}'), 'true'),
+like(lie(report_with('overlay(report PLACING int8send(4) FROM 7)'), 'true'),
 	qr/XX001.*"eight_1" did not search with the number of rows and the settings/s,
 	'another K');
-like(lie(report_with('{"settings": ["vhnsw.ef_search=1"]}'), 'true'),
+like(lie(report_with('overlay(report PLACING int8send(1) FROM 15)'), 'true'),
 	qr/XX001.*"eight_1" did not search with the number of rows and the settings/s,
 	'other settings');
 like(lie('part, pos, dist, report', 'pos >= 0'),
 	qr/08P01.*worker "w2" sent an invalid answer/s, 'no report');
 like(lie('part, pos, dist, report', 'pos <> 2'),
 	qr/08P01.*worker "w2" sent an invalid answer/s, 'a row is missing');
+like(lie(report_with('set_byte(report, 0, 9)'), 'true'),
+	qr/08P01: report of a distributed search has version 9, expected 1.*CONTEXT:  answer of worker "w2"/s,
+	'a report of another version');
+like(lie(report_with('set_byte(report, 5, 3)'), 'true'),
+	qr/08P01: report of a distributed search is of 3 partitions, expected 4/,
+	'a report of other partitions');
+like(lie(report_with('substr(report, 1, length(report) - 1)'), 'true'),
+	qr/08P01: no data left in message/, 'a report that ends early');
+like(lie(report_with(q{report || '\x00'}), 'true'),
+	qr/08P01: invalid message format/, 'a report that ends late');
+like(lie('part, CASE WHEN pos >= 0 THEN pos END, dist, report', 'true'),
+	qr/08P01.*worker "w2" sent an invalid answer/s, 'no position');
 
 done_testing();

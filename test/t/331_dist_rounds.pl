@@ -302,7 +302,7 @@ is($session->query_safe(sprintf $connections, 'in_transaction'), '',
 
 my $worker = $cluster->worker($groups[3]);
 my $hand   = $worker->background_psql('postgres');
-my $answer = "AS (part int, pos int, distance float8, report text, id bigint)";
+my $answer = "AS (part int, pos int, distance float8, report bytea, id bigint)";
 my $call   = "SELECT count(id) FROM vecdist.search('{public.four_3,public.four_7}', 't.id',
     NULL, 't.embedding OPERATOR(public.<->) \$1', NULL, 1000, 100, '{}', '$query'::vector) $answer";
 my $rest = "SELECT count(id) FROM vecdist.search_rest(%s) $answer";

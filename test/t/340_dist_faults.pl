@@ -119,10 +119,11 @@ foreach my $group ($cluster->groups)
 		  FROM pg_partition_tree('items') t JOIN pg_class c ON c.oid = t.relid
 		  WHERE relkind = 'r'});
 	my $sql = "SET extra_float_digits = 3;
-		SELECT part, pos, distance, id, report::jsonb - 'lsn' - 'standby'
+		SELECT part, pos, distance, id,
+			set_byte(overlay(report PLACING int8send(0) FROM 23), 1, 0)
 		FROM vecdist.search(ARRAY[$local], 't.id', NULL,
 			't.embedding OPERATOR(public.<->) \$1', NULL, 100, NULL, '{}', '$query'::vector)
-		AS s (part int, pos int, distance float8, report text, id bigint)";
+		AS s (part int, pos int, distance float8, report bytea, id bigint)";
 
 	is( $cluster->standby($group)->safe_psql('postgres', $sql),
 		$cluster->worker($group)->safe_psql('postgres', $sql),
