@@ -285,6 +285,9 @@ extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
  * rows.  DistTopKReadRow reads partition and key of one, and counts it in
  * DistTopKPartition.nrows.  DistTopKReadReports reads the reports behind them.
  *
+ * DistTopKMayAskAnother: may another server of the group answer a request that
+ * failed?
+ *
  * DistTopKOpenOwn begins the search of partitions on this server, with the
  * snapshot that is active.
  */
@@ -308,6 +311,8 @@ extern DistSearchRun *DistTopKOpenOwn(DistTopKState *state,
 extern void DistTopKKeepOwnReports(DistTopKState *state,
 								   DistTopKWorker *worker, DistSearchRun *run);
 extern DistMergeKey DistTopKKeyOfTuple(HeapTuple tuple, TupleDesc desc);
+extern bool DistTopKMayAskAnother(DistTopKWorker *worker,
+								  const DistRequest *request);
 extern void DistTopKWorkerFailed(DistTopKState *state, DistTopKWorker *worker,
 								 ErrorData *error) pg_attribute_noreturn();
 extern void DistTopKBadAnswer(DistTopKWorker *worker) pg_attribute_noreturn();

@@ -100,7 +100,6 @@ static const DistParams *address_message(const DistTopKMessage *message,
 										 DistTopKState *state,
 										 DistTopKWorker *worker);
 static void write_param(DistTopKParam *param, DistTopKMessage *message, int index);
-static bool may_ask_another(DistTopKWorker *worker, const DistRequest *request);
 static int	number_of_hosts(Oid serverid);
 static void failure_context(void *arg);
 static char *partition_list(DistTopKState *state, DistTopKWorker *worker);
@@ -473,7 +472,7 @@ ask_workers(DistTopKState *state, const DistTopKMessage *message,
 			read_answer(state, workers[i], requests[i].result, 0,
 						NULL);
 		}
-		else if (may_ask_another(workers[i], &requests[i]))
+		else if (DistTopKMayAskAnother(workers[i], &requests[i]))
 			workers[nleft++] = workers[i];
 		else
 			DistTopKWorkerFailed(state, workers[i], requests[i].error);
@@ -607,8 +606,8 @@ DistTopKTextArray(List *strings)
  * transaction: its snapshot exists nowhere else.  DistConnGet offers the next
  * server after a failure, so each gets its turn.
  */
-static bool
-may_ask_another(DistTopKWorker *worker, const DistRequest *request)
+bool
+DistTopKMayAskAnother(DistTopKWorker *worker, const DistRequest *request)
 {
 	int			sqlstate = request->error->sqlerrcode;
 

@@ -133,6 +133,8 @@ static void drop_batch(StreamWorker *worker);
 static bool wants_batch(const StreamWorker *worker);
 static void fetch(DistTopKState *state);
 static void ask_servers(DistTopKState *state, MemoryContext context);
+static int	read_batches(DistTopKState *state, DistRequest *requests, int *asked,
+						 int n, Round *round);
 static void make_request(DistTopKState *state, int index, DistRequest *request);
 static const DistParams *begin_params(DistTopKState *state, int index);
 static int64 batch_rows(DistTopKState *state, int index);
@@ -311,6 +313,7 @@ ask_all(DistTopKState *state)
 	{
 		DistTopKWorker *worker = &state->worker[i];
 
+		worker->ntries = 0;
 		worker->nasked = worker->npartitions;
 		memcpy(worker->asked, worker->partitions,
 			   sizeof(int) * worker->npartitions);
@@ -471,17 +474,50 @@ ask_servers(DistTopKState *state, MemoryContext context)
 	}
 	DistExecuteMeanwhile(requests, n, DistNodeTimeout, DIST_EXEC_KEEP_GOING,
 						 fetch_here, &turn);
+	while ((n = read_batches(state, requests, asked, n, round)) > 0)
+	{
+		memset(requests, 0, sizeof(DistRequest) * n);
+		for (int i = 0; i < n; i++)
+		{
+			stream->workers[asked[i]].begun = false;
+			make_request(state, asked[i], &requests[i]);
+			state->counts.retries++;
+		}
+		DistExecuteMeanwhile(requests, n, DistNodeTimeout,
+							 DIST_EXEC_KEEP_GOING, NULL, NULL);
+	}
+}
+
+/*
+ * Read the answers of the workers 'asked'.  Those that did not answer and may
+ * begin on another server are moved to the front; returns their number.
+ * Raises an error for a worker that may not.
+ */
+static int
+read_batches(DistTopKState *state, DistRequest *requests, int *asked, int n,
+			 Round *round)
+{
+	int			nleft = 0;
+
 	for (int i = 0; i < n; i++)
 	{
 		DistTopKWorker *worker = &state->worker[asked[i]];
 
 		if (requests[i].error != NULL)
-			DistTopKWorkerFailed(state, worker, requests[i].error);
+		{
+			/* The portals of one that has answered exist nowhere else. */
+			if (worker->host != NULL ||
+				!DistTopKMayAskAnother(worker, &requests[i]))
+				DistTopKWorkerFailed(state, worker, requests[i].error);
+			asked[nleft++] = asked[i];
+			continue;
+		}
 		if (worker->host == NULL)
 			worker->host = MemoryContextStrdup(state->search_context,
 											   DistConnHost(requests[i].conn));
 		read_batch(state, asked[i], requests[i].result, round);
 	}
+	return nleft;
 }
 
 static void
@@ -493,8 +529,10 @@ make_request(DistTopKState *state, int index, DistRequest *request)
 	if (!worker->begun)
 	{
 		worker->conn = DistConnGet(place->serverid, state->userid,
-								   DIST_TARGET_PRIMARY);
+								   DistReadConsistency == DIST_READ_EVENTUAL ?
+								   DIST_TARGET_ANY : DIST_TARGET_PRIMARY);
 		place->host = NULL;
+		place->ntries++;
 		request->sql = state->statement;
 		request->params = begin_params(state, index);
 	}

@@ -68,6 +68,17 @@ sub answers
 	return is($output, $main::answer, "$name: the full answer");
 }
 
+# So does a stream.
+sub streams
+{
+	my ($name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($output, $error) = run($search =~ s/FROM items/FROM items WHERE random() >= 0/r);
+
+	is($error, '', "$name, a stream: no error");
+	return is($output, $main::answer, "$name, a stream: the full answer");
+}
+
 sub fails
 {
 	my ($pattern, $name) = @_;
@@ -142,11 +153,13 @@ run('SET vecdist.read_consistency = eventual');
 answers('eventual, primary down');
 is(server_of_w1(), $standby->port . ' standby', 'the standby gives it');
 answers('eventual, primary down, again');
+streams('eventual, primary down');
 
 $standby->stop('immediate');
 fails(qr/ERROR:  08\d\d\d.*search of partitions "items_\w+", "items_\w+" on worker "w1"/s,
 	'eventual, whole group down');
 $primary->start;
+streams('eventual, primary back');
 answers('eventual, primary back');
 run('RESET vecdist.read_consistency');
 answers('strong, primary back');
@@ -179,6 +192,7 @@ fails(qr/ERROR:  57014/, 'frozen, statement_timeout');
 run("RESET statement_timeout; SET vecdist.node_timeout = '500ms'");
 fails(qr/ERROR:  08\d\d\d.*on worker "w1"/s, 'strong, frozen');
 run('SET vecdist.read_consistency = eventual');
+streams('eventual, frozen');
 answers('eventual, frozen');
 is(server_of_w1(), $standby->port . ' standby', 'the standby gives it');
 run('RESET vecdist.node_timeout; RESET vecdist.read_consistency');
