@@ -76,6 +76,10 @@ typedef struct DistSearchRun DistSearchRun;
  * security of a role of its own, or of the current one if 'users' is NULL.
  * The run lives until DistSearchClose or the end of the transaction; its
  * portals end with the current subtransaction if that aborts.
+ *
+ * The search's settings stay in effect until the first DistSearchFetch or
+ * DistSearchNext returns, which has to come next: nothing that connects SPI and
+ * leaves it connected, or sets settings, may come in between.
  */
 extern DistSearchRun *DistSearchOpen(const DistSearch *search, int npartitions,
 									 char **partitions, const Oid *users);

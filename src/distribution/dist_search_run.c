@@ -94,6 +94,8 @@ struct DistSearchRun
 	MemoryContextCallback forget;	/* takes it off the list */
 	int64		k;
 	List	   *settings;
+	int			nestlevel;		/* of the settings that were changed */
+	bool		unread;			/* opened, and ready for the first fetch */
 	TupleDesc	desc;
 	int			npartitions;
 	RunPartition *partitions;
@@ -122,8 +124,8 @@ static void open_portal(DistSearchRun *run, const DistSearch *search,
 static Identity become(Oid user);
 static void become_again(Identity identity);
 static bool portals_exist(DistSearchRun *run);
-static void begin_reading(DistSearchRun *run, int *nestlevel);
-static void end_reading(DistSearchRun *run, int nestlevel);
+static void begin_reading(DistSearchRun *run);
+static void end_reading(DistSearchRun *run);
 static binaryheap *heap_of_heads(DistSearchRun *run, int64 nrows);
 static void return_head(DistSearchRun *run, binaryheap *heap, int64 nrows,
 						DistSearchCallback row, void *arg);
@@ -157,7 +159,6 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	DistSearchRun *run = palloc0(sizeof(DistSearchRun));
-	int			nestlevel;
 	ListCell   *lc;
 
 	run->context = context;
@@ -172,13 +173,12 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 	run->partitions = palloc0(sizeof(RunPartition) * Max(npartitions, 1));
 
 	number++;
-	nestlevel = DistSettingsPush(run->settings);
+	begin_reading(run);
 	if (search->stream)
 		(void) set_config_option("cursor_tuple_fraction", STREAM_FRACTION,
 								 PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 	describe_run(run);
-	SPI_connect();
 	for (int i = 0; i < npartitions; i++)
 	{
 		RunPartition *p = &run->partitions[i];
@@ -187,8 +187,7 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 		p->user = users != NULL ? users[i] : InvalidOid;
 		open_portal(run, search, partitions[i], p);
 	}
-	SPI_finish();
-	AtEOXact_GUC(true, nestlevel);
+	run->unread = true;
 	MemoryContextSwitchTo(caller);
 	return run;
 }
@@ -259,6 +258,8 @@ become_again(Identity identity)
 void
 DistSearchClose(DistSearchRun *run)
 {
+	if (run->unread)
+		end_reading(run);
 	for (int i = 0; i < run->npartitions; i++)
 	{
 		Portal		portal = GetPortalByName(run->partitions[i].portal);
@@ -336,13 +337,11 @@ bool
 DistSearchFetch(DistSearchRun *run, int64 nrows, const DistMergeKey *bound,
 				DistSearchCallback row, void *arg)
 {
-	int			nestlevel;
-
 	if (!portals_exist(run))
 		return false;
-	begin_reading(run, &nestlevel);
+	begin_reading(run);
 	return_rows(run, nrows, bound, row, arg);
-	end_reading(run, nestlevel);
+	end_reading(run);
 	return true;
 }
 
@@ -351,33 +350,47 @@ DistSearchNext(DistSearchRun *run, int64 nrows, DistSearchCallback row,
 			   void *arg)
 {
 	binaryheap *heap;
-	int			nestlevel;
 
 	if (!portals_exist(run))
 		return false;
-	begin_reading(run, &nestlevel);
+	begin_reading(run);
 	heap = heap_of_heads(run, nrows);
 	for (int64 n = 0; n < nrows && !binaryheap_empty(heap); n++)
 		return_head(run, heap, nrows, row, arg);
 	binaryheap_free(heap);
-	end_reading(run, nestlevel);
+	end_reading(run);
 	return true;
 }
 
+/*
+ * Let portals be opened and read: connect SPI, with the settings in effect.
+ *
+ * DistSearchOpen leaves it so for the first fetch.  An error between the two
+ * ends the run, because it belongs to the same subtransaction; one in a later
+ * fetch need not, so 'unread' is never set then.
+ */
 static void
-begin_reading(DistSearchRun *run, int *nestlevel)
+begin_reading(DistSearchRun *run)
 {
-	*nestlevel = DistSettingsPush(run->settings);
+	if (run->unread)
+	{
+		run->unread = false;
+		return;
+	}
+	run->nestlevel = DistSettingsPush(run->settings);
 	SPI_connect();
 }
 
 static void
-end_reading(DistSearchRun *run, int nestlevel)
+end_reading(DistSearchRun *run)
 {
+	MemoryContext caller = CurrentMemoryContext;
+
 	for (int i = 0; i < run->npartitions; i++)
 		keep_batch(run, &run->partitions[i]);
 	SPI_finish();
-	AtEOXact_GUC(true, nestlevel);
+	AtEOXact_GUC(true, run->nestlevel);
+	MemoryContextSwitchTo(caller);
 }
 
 static bool
