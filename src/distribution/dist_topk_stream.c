@@ -96,6 +96,8 @@ struct DistTopKStream
 	bool		has_last;
 	DistMergeKey last;			/* the greatest distance emitted */
 
+	int64		nuncounted;		/* rows emitted since the last count */
+
 	/* In all searches */
 	int64		nrounds;
 	int64		nfetched;
@@ -122,6 +124,7 @@ typedef struct Turn
 /* Numbers of streams that exist in this session; in TopMemoryContext. */
 static Bitmapset *numbers = NULL;
 
+static void count_rows(DistTopKState *state);
 static int	give_number(void);
 static void release_number(void *arg);
 static void begin_stream(DistTopKState *state);
@@ -214,6 +217,7 @@ DistTopKStreamRescan(DistTopKState *state, bool changed)
 	}
 	if (stream->emitted != NULL)
 		tuplestore_clear(stream->emitted);
+	count_rows(state);
 	close_own(state);
 	stream->workers = NULL;
 	MemoryContextReset(state->search_context);
@@ -225,12 +229,24 @@ DistTopKStreamEnd(DistTopKState *state)
 {
 	DistTopKStream *stream = state->stream;
 
+	count_rows(state);
 	close_own(state);
 	if (stream->emitted != NULL)
 	{
 		tuplestore_end(stream->emitted);
 		ExecDropSingleTupleTableSlot(stream->emitted_slot);
 	}
+}
+
+/* Count what was emitted since the last turn, which counted what came before. */
+static void
+count_rows(DistTopKState *state)
+{
+	DistSearchCounts counts = {.rows_returned = state->stream->nuncounted};
+
+	if (counts.rows_returned > 0)
+		DistStatsCount(state->table, &counts);
+	state->stream->nuncounted = 0;
 }
 
 void
@@ -341,12 +357,16 @@ next_source(DistTopKState *state)
 		{
 			/* (T3) */
 			if (stream->allow_disorder)
+			{
+				stream->nuncounted++;
 				return source;
+			}
 			stream->nlate++;
 			continue;
 		}
 		stream->last = source->key;
 		stream->has_last = true;
+		stream->nuncounted++;
 		return source;
 	}
 	return NULL;
@@ -436,6 +456,8 @@ fetch(DistTopKState *state)
 
 	INSTR_TIME_SET_CURRENT(start);
 	memset(&state->counts, 0, sizeof(state->counts));
+	state->counts.rows_returned = stream->nuncounted;
+	stream->nuncounted = 0;
 	stream->begun = true;
 	PG_TRY();
 	{

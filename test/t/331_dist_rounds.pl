@@ -261,6 +261,13 @@ $coordinator->safe_psql('postgres', "SELECT vecdist.stat_search_reset('two')");
 is($coordinator->safe_psql('postgres', 'SELECT searches FROM vecdist.stat_search'),
 	'3', 'vecdist.stat_search: reset of another table');
 
+$coordinator->safe_psql('postgres', 'SELECT vecdist.stat_search_reset()');
+$coordinator->safe_psql('postgres',
+	"SELECT id FROM four WHERE random() >= 0 ORDER BY embedding <-> '$query' LIMIT 900");
+is( $coordinator->safe_psql('postgres',
+		'SELECT searches, messages > 4, rows_returned FROM vecdist.stat_search'),
+	'1|t|900', 'vecdist.stat_search: rows of a stream, read in several turns');
+
 # Portals that one search leaves open do not disturb the next one.
 $session->query_safe('BEGIN');
 $search->('four', 1000);
