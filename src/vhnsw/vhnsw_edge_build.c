@@ -139,7 +139,16 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 			break;
 	}
 	if (slots_per_page > 1 && size == SKETCH_LARGE)
-		dims = dims_that_fit(layout, slots_per_page - 1, 2);
+	{
+		int			usual = dims;
+
+		dims = dims_that_fit(layout, --slots_per_page, 2);
+
+		/* Where small slots are near each other in size, one less is none. */
+		while (layout->storage == VHNSW_STORAGE_FAST && usual < full &&
+			   dims <= usual && slots_per_page > 1)
+			dims = dims_that_fit(layout, --slots_per_page, 2);
+	}
 	set_edges(layout, Min(dims, full), dims > 0 ? 2 : 0);
 }
 

@@ -98,6 +98,16 @@ is($server->safe_psql('postgres',
 		q{SELECT storage, sketch_dimensions, sketch_bits FROM vhnsw_info('items_v')}),
 	'tiny|0|0', 'vhnsw_info says so');
 
+# Of 100 dimensions slots are so small that one less on a page makes no room.
+$server->safe_psql('postgres', <<'SQL');
+CREATE TABLE short AS SELECT id, subvector(v, 1, 100)::vector(100) AS v FROM items;
+CREATE INDEX short_auto ON short USING vhnsw (v vector_l2_ops);
+CREATE INDEX short_fast ON short USING vhnsw (v vector_l2_ops) WITH (storage = fast);
+SQL
+is($server->safe_psql('postgres', <<'SQL'), '64|96', 'fast has more dimensions than auto');
+SELECT a.sketch_dimensions, f.sketch_dimensions FROM vhnsw_info('short_auto') a, vhnsw_info('short_fast') f
+SQL
+
 my ($stdout, $stderr);
 $server->psql('postgres',
 	'CREATE INDEX ON items USING vhnsw (v vector_l2_ops) WITH (storage = small)',
