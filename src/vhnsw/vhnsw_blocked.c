@@ -55,10 +55,7 @@
 /* Of the 2 m places of a list, links chosen before those of the others come. */
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
 
-/*
- * Incoming links that are looked at: those of the first elements.  An element
- * that more list may miss near ones among the others.
- */
+/* Incoming links that are chosen among: the nearest. */
 #define MAX_INCOMING 256
 
 /* Elements whose links are chosen at a time. */
@@ -87,7 +84,7 @@ typedef struct Chooser
 	bool		by_product;		/* the metric is the inner product */
 	const uint32 *starts;		/* of each element's incoming links */
 	const uint32 *incoming;
-	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + 2 * MAX_INCOMING];
 	VhnswLink	links[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
 } Chooser;
 
@@ -105,6 +102,7 @@ static int	choose(Chooser *chooser, const VhnswCode *base, int n, int max,
 static void choose_first(Chooser *chooser, uint32 id);
 static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join);
 static int	rare_ones_first(Chooser *chooser, int n);
+static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
 
 /* Blocks read coordinates from codes. */
@@ -525,6 +523,39 @@ rare_ones_first(Chooser *chooser, int n)
 }
 
 /*
+ * Keys of the elements that have chosen this one, at most MAX_INCOMING, in no
+ * order.  There is room for twice as many.
+ */
+static int
+nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
+{
+	const VhnswGraph *graph = chooser->graph;
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	int			n = 0;
+
+	for (uint32 i = chooser->starts[id]; i < chooser->starts[id + 1]; i++)
+	{
+		uint32		other = chooser->incoming[i];
+
+		keys[n++] =
+			VhnswMakeKey(VhnswCodeDistance(&graph->layout, code,
+										   VhnswGraphGetCode(graph, other)),
+						 other);
+		if (n == 2 * MAX_INCOMING)
+		{
+			VhnswSelectKeys(keys, n, MAX_INCOMING);
+			n = MAX_INCOMING;
+		}
+	}
+	if (n > MAX_INCOMING)
+	{
+		VhnswSelectKeys(keys, n, MAX_INCOMING);
+		n = MAX_INCOMING;
+	}
+	return n;
+}
+
+/*
  * Choose among the chosen links of both directions, and fill the list, which
  * takes the place of the keys.
  */
@@ -545,16 +576,7 @@ choose_again(Chooser *chooser, uint32 id)
 	uint32		selected[VHNSW_MAX_KEY_PLACES];
 
 	memcpy(chooser->keys, keys, n * sizeof(VhnswKey));
-	for (uint32 i = chooser->starts[id];
-		 i < chooser->starts[id + 1] && n < lengthof(chooser->keys); i++)
-	{
-		uint32		other = chooser->incoming[i];
-
-		chooser->keys[n++] =
-			VhnswMakeKey(VhnswCodeDistance(layout, code,
-										   VhnswGraphGetCode(graph, other)),
-						 other);
-	}
+	n += nearest_incoming(chooser, id, chooser->keys + n);
 	n = links_of_keys(chooser, n);
 	chosen = chooser->by_product ?
 		choose(chooser, code, n, degree * 3 / 4, SECOND_PRODUCT_SLACK) :

@@ -129,4 +129,47 @@ is(bytes(''), $first, 'by clusters unless told otherwise, and the same again');
 is(bytes('SET vecdist.simd = scalar;'), $first, 'the same with scalar arithmetic');
 isnt(bytes('SET vhnsw.build_method = search;'), $first, 'another by searching');
 
+# An element that all others choose: it lists the nearest of them.
+$server->safe_psql('postgres', <<'SQL');
+DROP TABLE items;
+CREATE TABLE items (id integer, v vector(48));
+INSERT INTO items SELECT n, l2_normalize((SELECT array_agg(normal(n, i)::float4 ORDER BY i)
+                                          FROM generate_series(1, 48) i)::vector) *
+    array_fill((2 - n / 2000.0)::float4, ARRAY[48])::vector
+    FROM generate_series(1, 1000) n;
+INSERT INTO items SELECT 0, array_fill(0::float4, ARRAY[48])::vector;
+SET vhnsw.build_method = blocked;
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
+CHECKPOINT;
+SQL
+is(join(' ', listed_by_id(0)), join(' ', reverse 969 .. 1000),
+	'hub: its nearest are listed');
+
+# The ids of the elements that the element of a row lists, by what is on disk.
+sub listed_by_id
+{
+	my ($id) = @_;
+	my ($hex, $size, $degree) = split /\|/, $server->safe_psql('postgres', <<'SQL');
+SELECT encode(pg_read_binary_file(pg_relation_filepath('items_v')), 'hex'), bytes_per_element, degree
+FROM vhnsw_info('items_v')
+SQL
+	my %id_of = map { split /\|/ } split /\n/,
+	  $server->safe_psql('postgres', q{SELECT ctid, id FROM items});
+	my $pages    = pack 'H*', $hex;
+	my $per_page = int((8192 - 24 - 16) / $size);
+	my (%slots, @list);
+
+	for my $element ($per_page .. length($pages) / 8192 * $per_page - 1)
+	{
+		my $slot = substr $pages, int($element / $per_page) * 8192 + 24 + $element % $per_page * $size, 32 + 4 * $degree;
+		my ($flags, undef, $count, undef, $high, $low, $item) = unpack 'C4 v3', $slot;
+		my $row = $id_of{ '(' . ($high << 16 | $low) . ",$item)" };
+
+		next if $flags == 0 || !defined $row;
+		$slots{$element} = $row;
+		@list = unpack "x32 V$count", $slot if $row == $id;
+	}
+	return map { $slots{$_} } @list;
+}
+
 done_testing();
