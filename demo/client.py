@@ -150,6 +150,14 @@ def search(args):
             print(f"    {float(distance):.3f}  {name:<24.24}  {description[:60]}")
 
 
+HOW_TO_READ = """
+Each worker got one message, searched its partitions through their indexes and
+returned the nearest of all of them together: "rows" came from a partition, and
+all that it kept back is at least as far away as its "bound".  The last row of
+the answer is not farther than any bound, so no partition has a row that belongs
+into it: that is what "Merge Certified: yes" says, from what came back."""
+
+
 def explain(args):
     """Print the plan of a search, with the vector shortened."""
     model = Embedding.load(path(args, "model"))
@@ -167,6 +175,7 @@ def explain(args):
     ]
     for line in plan:
         print("    " + line)
+    print(HOW_TO_READ)
     if not any("Merge Certified: yes" in line for line in plan):
         sys.exit("the merge is not certified")
 
