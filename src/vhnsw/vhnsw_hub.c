@@ -15,6 +15,7 @@
 #include "port/pg_bitutils.h"
 #include "utils/float.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_join.h"
@@ -167,6 +168,7 @@ meet(const HubsJob *job, const VhnswGraph *graph, const VhnswBlock *centroids,
 	for (uint32 first = 0; first < job->n; first += ROWS_AT_ONCE)
 	{
 		CHECK_FOR_INTERRUPTS();
+		VD_DEBUG_POINT("vhnsw-build-hubs");
 		VhnswBlockReset(rows);
 		for (uint32 i = first; i < Min(first + ROWS_AT_ONCE, job->n); i++)
 			VhnswBlockAdd(rows, VhnswGraphGetCode(graph, job->members ?

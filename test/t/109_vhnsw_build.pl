@@ -33,15 +33,16 @@ SQL
 my $create = 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)';
 
 # Build with this debug point; "$act", if given, is called meanwhile.  Returns
-# what the build says.
+# what the build says.  Only inner product has hubs.
 sub build_with
 {
 	my ($point, $act) = @_;
+	my $command = $point =~ /hubs/ ? $create =~ s/l2/ip/r : $create;
 	my ($out, $err) = ('', '');
 	my $build = IPC::Run::start(
 		[
 			'psql', '-XAtq', '-d', $server->connstr('postgres'),
-			'-c', "SET vecdist.debug_points = '$point'", '-c', $create
+			'-c', "SET vecdist.debug_points = '$point'", '-c', $command
 		],
 		'>', \$out, '2>', \$err);
 
@@ -71,6 +72,7 @@ sub nothing_left
 my @phases = (
 	[ 'load',         'loading tuples' ],
 	[ 'assign',       'clustering' ],
+	[ 'hubs',         'clustering' ],
 	[ 'join',         'computing neighbors' ],
 	[ 'choose',       'linking lists' ],
 	[ 'choose-again', 'linking lists' ],
