@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
@@ -52,6 +53,11 @@
 #define MAX_ROUNDS 3
 #define USELESS_RECALL 0.5
 
+/* In the records of a file lists stand behind the chosen links. */
+#define ListOffset(join) \
+	((join)->spilled ? \
+	 FirstLinks(&(join)->graph->layout) * sizeof(VhnswKey) : 0)
+
 /* Of the 2 m places of a list, links chosen before those of the others come. */
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
 
@@ -74,6 +80,8 @@ typedef struct ChooseJob
 {
 	VhnswJoin	join;
 	VhnswMemory incoming;		/* of the second choice */
+	uint32		first;			/* whose they are: not before */
+	uint32		end;			/* and before this */
 } ChooseJob;
 
 /* Room to choose the links of one element. */
@@ -86,6 +94,8 @@ typedef struct Chooser
 	const uint32 *incoming;
 	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + 2 * MAX_INCOMING];
 	VhnswLink	links[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+	char	   *copies;			/* of the codes of links, and of the base,
+								 * where codes do not stay; or NULL */
 } Chooser;
 
 static void report_recall(const char *index_name, double first, double last,
@@ -96,11 +106,14 @@ static void join_parts(VhnswCrew *crew, const VhnswJoin *join,
 					   const VhnswPartition *partition, uint64 seed);
 static void run_chooser(VhnswCrew *crew, VhnswJob job, const ChooseJob *arg);
 static Chooser *begin_chooser(VhnswCrew *crew, const ChooseJob *job);
+static const VhnswCode *keep_code(Chooser *chooser, int place, uint32 id);
 static int	links_of_keys(Chooser *chooser, int n);
 static int	choose(Chooser *chooser, const VhnswCode *base, int n, int max,
 				   float slack);
 static void choose_first(Chooser *chooser, uint32 id);
-static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join);
+static void link_back(VhnswCrew *crew, ChooseJob *job);
+static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
+									uint32 first, uint32 *end, Size max_links);
 static int	rare_ones_first(Chooser *chooser, int n);
 static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
@@ -120,7 +133,7 @@ VhnswMayHaveBlocks(const VhnswLayout *layout)
 Size
 VhnswBlockedElementBytes(const VhnswLayout *layout)
 {
-	Size		partition = VhnswPartitionElementBytes(layout, OVERLAP) +
+	Size		partition = VhnswPartitionElementBytes(layout, OVERLAP, false) +
 	sizeof(uint32) + sizeof(bool);
 	Size		join = VhnswJoinElementBytes(layout->degree);
 	Size		members = OVERLAP * sizeof(uint32) *
@@ -129,6 +142,27 @@ VhnswBlockedElementBytes(const VhnswLayout *layout)
 	Size		later = VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
 
 	return Max(partition, join + Max(Max(members, incoming), later));
+}
+
+/* Likewise, if codes, lists and projections are in files. */
+Size
+VhnswBlockedResidentBytes(const VhnswLayout *layout)
+{
+	Size		partition = VhnswPartitionElementBytes(layout, OVERLAP, true) +
+	sizeof(uint32) + sizeof(bool);
+	Size		later = VhnswOrderBytes + sizeof(uint8) + VhnswJoinRestBytes;
+
+	return Max(Max(partition, VhnswBlockedJoinBytes(layout)), later);
+}
+
+/* Likewise, while pairs are compared. */
+Size
+VhnswBlockedJoinBytes(const VhnswLayout *layout)
+{
+	Size		members = OVERLAP * sizeof(uint32) *
+	(layout->metric == VHNSW_INNER_PRODUCT ? 2 : 1);
+
+	return members + sizeof(uint8) + VhnswJoinRestBytes;
 }
 
 /*
@@ -152,6 +186,10 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	int			rounds = 0;
 
 	VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
+	if (graph->codes)
+		VhnswSpillResize(graph->codes,
+						 VhnswGraphCacheBytes(graph,
+											  VhnswBlockedResidentBytes(&graph->layout)));
 	partition = VhnswMakePartition(crew, NULL, graph->count, OVERLAP,
 								   PARTITION_SEED, nearest);
 	renumber(graph, partition, nearest);
@@ -173,24 +211,28 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		recall = VhnswJoinRecall(join);
 	}
 	report_recall(index_name, first_recall, recall, rounds);
-	if (recall < USELESS_RECALL)
+	if (recall < USELESS_RECALL && !graph->codes)
 	{
 		VhnswJoinFree(crew, join);
 		return false;
 	}
 
 	VhnswCrewPhase(VHNSW_PHASE_LINK, 2 * (int64) graph->count);
-	job.join = *join;
+	job = (ChooseJob)
+	{
+		.join = *join,.end = graph->count
+	};
 	run_chooser(crew, VHNSW_JOB_CHOOSE_FIRST, &job);
-	job.incoming = collect_incoming(crew, join);
-	run_chooser(crew, VHNSW_JOB_CHOOSE_AGAIN, &job);
+	link_back(crew, &job);
 
 	/* Zero would say that it is not known. */
 	graph->list_recall = (float) recall;
 
 	/* Keys have become lists. */
-	VhnswGraphSetLists(graph, crew, &join->lists, 2 * join->key_places);
-	VhnswCrewFree(crew, &job.incoming);
+	VhnswGraphSetLists(graph, crew, &join->lists,
+					   join->spilled ? 0 : 2 * join->key_places);
+	graph->spilled_lists = join->spilled;
+	graph->list_offset = ListOffset(join);
 	VhnswCrewFree(crew, &join->rest);
 	pfree(join);
 	return true;
@@ -247,6 +289,7 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 
 		if (moved[start])
 			continue;
+		CHECK_FOR_INTERRUPTS();
 		memcpy(code, VhnswGraphGetCode(graph, i), graph->code_size);
 		tid = *VhnswGraphGetTid(graph, i);
 		do
@@ -255,9 +298,8 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 			ItemPointerData other_tid = *VhnswGraphGetTid(graph, to);
 
 			memcpy(other, VhnswGraphGetCode(graph, to), graph->code_size);
-			memcpy(VhnswGraphGetCode(graph, to), code, graph->code_size);
+			VhnswGraphPut(graph, to, code, tid);
 			memcpy(code, other, graph->code_size);
-			*VhnswGraphGetTid(graph, to) = tid;
 			tid = other_tid;
 			moved[to] = true;
 			i = to;
@@ -310,7 +352,7 @@ static void
 run_chooser(VhnswCrew *crew, VhnswJob job, const ChooseJob *arg)
 {
 	VhnswCrewRun(crew, job, arg, sizeof(*arg),
-				 (crew->graph->count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
+				 (arg->end - arg->first + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
 }
 
 static Chooser *
@@ -321,6 +363,10 @@ begin_chooser(VhnswCrew *crew, const ChooseJob *job)
 	chooser->graph = crew->graph;
 	chooser->join = job->join;
 	chooser->by_product = crew->graph->layout.metric == VHNSW_INNER_PRODUCT;
+	chooser->copies = NULL;
+	if (crew->graph->codes)
+		chooser->copies = palloc((lengthof(chooser->links) + 1) *
+								 crew->graph->code_size);
 	VhnswAttachJoin(crew, &chooser->join);
 	return chooser;
 }
@@ -351,17 +397,29 @@ VhnswChooseAgainJob(VhnswCrew *crew, const void *arg)
 	uint32		chunk;
 
 	chooser->starts = VhnswCrewAddress(crew, &job->incoming);
-	chooser->incoming = chooser->starts + crew->graph->count + 2;
+	chooser->incoming = chooser->starts + crew->graph->count + 2 -
+		chooser->starts[job->first];
 	while (VhnswCrewNext(crew, &chunk))
 	{
-		uint32		first = chunk * CHOSEN_AT_ONCE;
-		uint32		end = Min(first + CHOSEN_AT_ONCE, crew->graph->count);
+		uint32		first = job->first + chunk * CHOSEN_AT_ONCE;
+		uint32		end = Min(first + CHOSEN_AT_ONCE, job->end);
 
 		VhnswCrewReport(crew, (int64) crew->graph->count + first);
 		VD_DEBUG_POINT("vhnsw-build-choose-again");
 		for (uint32 id = first; id < end; id++)
 			choose_again(chooser, id);
 	}
+}
+
+/* The code of an element, which stays in this place. */
+static const VhnswCode *
+keep_code(Chooser *chooser, int place, uint32 id)
+{
+	const VhnswCode *code = VhnswGraphGetCode(chooser->graph, id);
+	Size		size = chooser->graph->code_size;
+
+	return chooser->copies ?
+		memcpy(chooser->copies + place * size, code, size) : code;
 }
 
 /* Sort the chooser's n keys and make links of them; returns how many differ. */
@@ -375,7 +433,7 @@ links_of_keys(Chooser *chooser, int n)
 
 		link->id = VhnswKeyId(chooser->keys[i]);
 		link->distance = VhnswKeyDistance(chooser->keys[i]);
-		link->code = VhnswGraphGetCode(chooser->graph, link->id);
+		link->code = keep_code(chooser, i, link->id);
 	}
 	return n;
 }
@@ -427,9 +485,9 @@ choose_first(Chooser *chooser, uint32 id)
 {
 	const VhnswGraph *graph = chooser->graph;
 	const VhnswLayout *layout = &graph->layout;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
 	VhnswJoin  *join = &chooser->join;
-	VhnswKey   *keys = VhnswJoinGetKeys(join, id);
+	VhnswKey   *keys = VhnswJoinChangeKeys(join, id);
 	VhnswLink  *links = chooser->links;
 	int			n = 0;
 	int			chosen;
@@ -462,41 +520,96 @@ choose_first(Chooser *chooser, uint32 id)
 }
 
 /*
- * Sort the chosen links by the elements they lead to: the places where those
- * of each element start, two more than there are elements, then the links.
+ * Let every element choose again, among those that chose it too: all at once
+ * or, if the graph is in files, as many as memory has incoming links for.
+ */
+static void
+link_back(VhnswCrew *crew, ChooseJob *job)
+{
+	VhnswGraph *graph = crew->graph;
+	VhnswJoin  *join = &job->join;
+	Size		max_links = MaxAllocHugeSize;
+
+	if (join->spilled)
+	{
+		Size		cache = VhnswGraphCacheBytes(graph, 2 * sizeof(uint32) +
+												 sizeof(uint8) + VhnswJoinRestBytes);
+
+		VhnswSpillResize(graph->codes, cache / 2);
+		VhnswSpillResize(join->spilled, cache / 8);
+		max_links = cache / 8 * 3 / sizeof(uint32);
+	}
+	for (job->first = 0; job->first < graph->count; job->first = job->end)
+	{
+		job->end = graph->count;
+		job->incoming = collect_incoming(crew, join, job->first, &job->end,
+										 max_links);
+		run_chooser(crew, VHNSW_JOB_CHOOSE_AGAIN, job);
+		VhnswCrewFree(crew, &job->incoming);
+	}
+	if (join->spilled)
+		memcpy(join->near_counts, join->far_counts, graph->count);
+}
+
+/*
+ * Sort the chosen links by the elements they lead to, those from 'first' to
+ * '*end': the places where the links of each start, two more than there are
+ * elements, then the links.  If there are more than 'max_links', '*end' gets
+ * nearer, but not than one element after 'first'.
  */
 static VhnswMemory
-collect_incoming(VhnswCrew *crew, const VhnswJoin *join)
+collect_incoming(VhnswCrew *crew, const VhnswJoin *join, uint32 first,
+				 uint32 *end, Size max_links)
 {
 	uint32		count = crew->graph->count;
+	Size		starts_size = ((Size) count + 2) * sizeof(uint32);
 	Size		total = 0;
 	VhnswMemory memory;
-	uint32	   *starts;
+	uint32	   *starts = palloc_extended(starts_size, MCXT_ALLOC_HUGE |
+										 MCXT_ALLOC_ZERO);
 	uint32	   *next;
 	uint32	   *incoming;
 
-	for (uint32 id = 0; id < count; id++)
-		total += join->near_counts[id];
-	memory = VhnswCrewAlloc(crew, ((Size) count + 2 + total) * sizeof(uint32));
-	starts = memory.address;
-	next = starts + 1;
-	incoming = starts + count + 2;
-
 	/* Counted two places on, starts move into place. */
-	memset(starts, 0, ((Size) count + 2) * sizeof(uint32));
 	for (uint32 id = 0; id < count; id++)
 	{
-		for (int i = 0; i < join->near_counts[id]; i++)
-			next[VhnswKeyId(VhnswJoinGetKeys(join, id)[i]) + 1]++;
-	}
-	for (uint32 id = 1; id <= count; id++)
-		next[id] += next[id - 1];
-	for (uint32 id = 0; id < count; id++)
-	{
+		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
+
 		if (id % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < join->near_counts[id]; i++)
-			incoming[next[VhnswKeyId(VhnswJoinGetKeys(join, id)[i])]++] = id;
+			starts[VhnswKeyId(keys[i]) + 2]++;
+	}
+	for (uint32 id = first; id < *end; id++)
+	{
+		if (total + starts[id + 2] > max_links && id > first)
+			*end = id;
+		else
+			total += starts[id + 2];
+	}
+	for (uint32 id = 2; id < count + 2; id++)
+		starts[id] += starts[id - 1];
+
+	memory = VhnswCrewAlloc(crew, starts_size + total * sizeof(uint32));
+	memcpy(memory.address, starts, starts_size);
+	pfree(starts);
+	starts = memory.address;
+	next = starts + 1;
+	incoming = starts + count + 2 - next[first];
+	for (uint32 id = 0; id < count; id++)
+	{
+		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
+
+		if (id % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < join->near_counts[id]; i++)
+		{
+			uint32		to = VhnswKeyId(keys[i]);
+			uint32		place = next[to]++;
+
+			if (to >= first && to < *end)
+				incoming[place] = id;
+		}
 	}
 	return memory;
 }
@@ -530,7 +643,7 @@ static int
 nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 {
 	const VhnswGraph *graph = chooser->graph;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
 	int			n = 0;
 
 	for (uint32 i = chooser->starts[id]; i < chooser->starts[id + 1]; i++)
@@ -564,9 +677,9 @@ choose_again(Chooser *chooser, uint32 id)
 {
 	const VhnswGraph *graph = chooser->graph;
 	const VhnswLayout *layout = &graph->layout;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
 	VhnswJoin  *join = &chooser->join;
-	VhnswKey   *keys = VhnswJoinGetKeys(join, id);
+	VhnswKey   *keys = VhnswJoinChangeKeys(join, id);
 	VhnswLink  *links = chooser->links;
 	int			degree = layout->degree;
 	int			n = join->near_counts[id];
@@ -613,7 +726,13 @@ choose_again(Chooser *chooser, uint32 id)
 		}
 	}
 
-	/* From here on: a list. */
-	memcpy(keys, selected, count * sizeof(uint32));
-	join->near_counts[id] = count;
+	/*
+	 * From here on: a list.  In a file, links that others still have to be
+	 * told of stay before it.
+	 */
+	memcpy((char *) keys + ListOffset(join), selected, count * sizeof(uint32));
+	if (join->spilled)
+		join->far_counts[id] = count;
+	else
+		join->near_counts[id] = count;
 }

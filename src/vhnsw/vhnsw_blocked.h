@@ -14,6 +14,8 @@
 
 extern bool VhnswMayHaveBlocks(const VhnswLayout *layout);
 extern Size VhnswBlockedElementBytes(const VhnswLayout *layout);
+extern Size VhnswBlockedResidentBytes(const VhnswLayout *layout);
+extern Size VhnswBlockedJoinBytes(const VhnswLayout *layout);
 extern bool VhnswBlockedLink(VhnswGraph *graph, const char *index_name);
 extern void VhnswJoinJob(VhnswCrew *crew, const void *arg);
 extern void VhnswChooseFirstJob(VhnswCrew *crew, const void *arg);

@@ -375,6 +375,12 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	BuildState *state = arg;
 	MemoryContext old_context;
 
+	if (state->graph && VhnswGraphIsFull(state->graph) &&
+		VhnswGraphSpill(state->graph))
+		ereport(DEBUG1,
+				errmsg_internal("graph of index \"%s\" goes to temporary files after %lld rows",
+								RelationGetRelationName(index),
+								(long long) state->rows));
 	if (state->graph && VhnswGraphIsFull(state->graph))
 	{
 		ereport(NOTICE,
@@ -460,6 +466,9 @@ write_out(BuildState *state)
 	VhnswCrewPhase(VHNSW_PHASE_WRITE, state->graph->count);
 	VhnswWriteGraph(state->index, state->graph, sketches, ROTATION_SEED,
 					state->space.mean, state->outside);
+	if (sketches->spilled)
+		VhnswSpillFree(sketches->spilled);
+	VhnswGraphCloseFiles(state->graph);
 	VhnswCrewDismiss(state->crew);
 	MemoryContextSwitchTo(old_context);
 

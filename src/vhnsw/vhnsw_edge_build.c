@@ -189,12 +189,17 @@ train(const VhnswGraph *graph, int ncomponents)
 	int			dims = graph->layout.dims;
 	int			n = (int) Min(Min(graph->count, SAMPLE_ELEMENTS),
 							  SAMPLE_BYTES / (sizeof(float) * dims));
-	float	   *columns = palloc_extended(mul_size(mul_size(n, dims),
-												   sizeof(float)),
-										  MCXT_ALLOC_HUGE);
-	VhnswMemory matrix =
-	VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
-										 sizeof(float)));
+	float	   *columns;
+	VhnswMemory matrix;
+
+	/* There are two copies while the basis is computed. */
+	if (graph->codes)
+		n = (int) Max(Min((uint64) n, graph->memory_limit / 4 * 3 /
+						  (2 * sizeof(float) * dims)), 1);
+	columns = palloc_extended(mul_size(mul_size(n, dims), sizeof(float)),
+							  MCXT_ALLOC_HUGE);
+	matrix = VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
+												  sizeof(float)));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -222,11 +227,11 @@ measure_energy(VhnswSketches *sketches, const VhnswGraph *graph)
 	for (uint32 i = 0; i < n; i++)
 	{
 		uint32		id = (uint32) ((uint64) graph->count * i / n);
-		const VhnswCode *code = VhnswGraphGetCode(graph, id);
 		const uint32 *ids = VhnswGraphGetIds(graph, id);
 
 		CHECK_FOR_INTERRUPTS();
-		VhnswEdgeProjectCode(&sketches->space, code, sketches->from);
+		VhnswEdgeProjectCode(&sketches->space, VhnswGraphGetCode(graph, id),
+							 sketches->from);
 		for (int j = 0; j < graph->list_counts[id]; j++)
 		{
 			const VhnswCode *other = VhnswGraphGetCode(graph, ids[j]);
@@ -234,7 +239,8 @@ measure_energy(VhnswSketches *sketches, const VhnswGraph *graph)
 			VhnswEdgeProjectCode(&sketches->space, other, sketches->to);
 			kept += DistanceL2Squared(sketches->from, sketches->to,
 									  sketches->space.dims);
-			all += Max(VhnswCodeDistance(&plain, code, other), 0);
+			all += Max(VhnswCodeDistance(&plain, VhnswGraphGetCode(graph, id),
+										 other), 0);
 		}
 	}
 	return all > 0 ? Min(kept / all, 1) : 1;
@@ -255,6 +261,14 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	VhnswLayout *layout = &sketches->layout;
 	SketchSize	size = SKETCH_DEFAULT;
 	double		energies[SKETCH_FULL] = {0};
+	Size		cache = VhnswGraphCacheBytes(graph, VhnswOrderBytes);
+
+	/* Learning takes memory too. */
+	if (graph->codes)
+	{
+		VhnswSpillResize(graph->codes, cache / 8);
+		VhnswSpillResize(graph->spilled_lists, cache / 16);
+	}
 
 	/*
 	 * A query is not near the elements it has the largest inner product with,
@@ -315,10 +329,18 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 
 	if (sketches->trained)
 	{
-		sketches->memory =
-			VhnswCrewAlloc(graph->crew,
-						   mul_size(mul_size(graph->count, layout->edge_dims),
-									sizeof(Half)));
+		Size		element_bytes = layout->edge_dims * sizeof(Half);
+
+		if (graph->codes)
+		{
+			VhnswSpillResize(graph->codes, cache / 2);
+			VhnswSpillResize(graph->spilled_lists, cache / 8);
+			sketches->spilled = VhnswSpillCreate(element_bytes, cache / 8 * 3);
+		}
+		else
+			sketches->memory =
+				VhnswCrewAlloc(graph->crew, mul_size(graph->count,
+													 element_bytes));
 		VhnswCrewRun(graph->crew, VHNSW_JOB_PROJECT, sketches,
 					 sizeof(VhnswSketches),
 					 (graph->count + PROJECTED_AT_ONCE - 1) / PROJECTED_AT_ONCE);
@@ -353,7 +375,8 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 	VhnswSketches sketches = *(const VhnswSketches *) arg;
 	const VhnswGraph *graph = crew->graph;
 	int			dims = sketches.layout.edge_dims;
-	Half	   *projections = VhnswCrewAddress(crew, &sketches.memory);
+	Half	   *projections = sketches.spilled ? NULL :
+	VhnswCrewAddress(crew, &sketches.memory);
 	uint32		chunk;
 	float	   *z;
 
@@ -373,7 +396,9 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 			VhnswEdgeProjectCode(&sketches.space, code, z);
 			for (int j = 0; j < dims && code->norm > 0; j++)
 				z[j] /= code->norm;
-			DistanceFloatToHalf(z, projections + (Size) id * dims, dims);
+			DistanceFloatToHalf(z, sketches.spilled ?
+								VhnswSpillChange(sketches.spilled, id) :
+								projections + (Size) id * dims, dims);
 		}
 	}
 }
@@ -385,13 +410,16 @@ load_projection(const VhnswSketches *sketches, const VhnswGraph *graph,
 {
 	int			dims = sketches->space.dims;
 	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+	const Half *projection;
 
-	if (sketches->projections == NULL)
+	if (sketches->projections == NULL && sketches->spilled == NULL)
 	{
 		VhnswEdgeProjectCode(&sketches->space, code, z);
 		return;
 	}
-	DistanceHalfToFloat(sketches->projections + (Size) id * dims, z, dims);
+	projection = sketches->spilled ? VhnswSpillGet(sketches->spilled, id) :
+		sketches->projections + (Size) id * dims;
+	DistanceHalfToFloat(projection, z, dims);
 	for (int i = 0; i < dims; i++)
 		z[i] *= code->norm;
 }
@@ -405,7 +433,7 @@ VhnswSketchNeighbors(VhnswSketches *sketches, const VhnswGraph *graph,
 					 uint32 id, VhnswSlot slot)
 {
 	const uint32 *ids = VhnswGraphGetIds(graph, id);
-	VhnswEdgeEnd from = {VhnswGraphGetCode(graph, id), sketches->from};
+	VhnswEdgeEnd from = {NULL, sketches->from};
 	VhnswEdgeEnd to = {NULL, sketches->to};
 
 	load_projection(sketches, graph, id, sketches->from);
@@ -413,6 +441,7 @@ VhnswSketchNeighbors(VhnswSketches *sketches, const VhnswGraph *graph,
 	{
 		to.code = VhnswGraphGetCode(graph, ids[i]);
 		load_projection(sketches, graph, ids[i], sketches->to);
+		from.code = VhnswGraphGetCode(graph, id);
 		VhnswEdgeEncode(&sketches->space, &from, &to,
 						VhnswCodeDistance(&graph->layout, from.code,
 										  to.code),

@@ -23,6 +23,7 @@ typedef struct VhnswSketches
 	VhnswMemory matrix;			/* of the space, if trained */
 	VhnswMemory memory;			/* of the projections, if trained */
 	Half	   *projections;	/* space.dims for each element, or NULL */
+	VhnswSpill *spilled;		/* in place of them, if not NULL */
 	VhnswEdge  *edge;			/* room for one */
 	float	   *from;			/* likewise, for its ends */
 	float	   *to;

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "vhnsw/vhnsw_blocked.h"
@@ -19,6 +20,12 @@
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
+/* Of the hash table, for an element: it is at most half full. */
+#define HASH_BYTES (3 * sizeof(CodesEntry))
+
+/* Of files, at least */
+#define MIN_CACHE_BYTES (1024 * 1024)
+
 /* A new segment has this part of all bundles, so that there are few. */
 #define SEGMENT_SHARE 8
 
@@ -29,6 +36,7 @@ typedef struct CodesEntry
 	char		status;
 } CodesEntry;
 
+static uint64 memory_with_files(const VhnswGraph *graph, uint64 count);
 static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 
@@ -112,6 +120,17 @@ next_segment_bundles(const VhnswGraph *graph)
 	return Max(graph->nbundles / SEGMENT_SHARE, 1);
 }
 
+/* What a graph takes whose codes, lists and projections are in files. */
+static uint64
+memory_with_files(const VhnswGraph *graph, uint64 count)
+{
+	const VhnswLayout *layout = &graph->layout;
+
+	return (uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate) +
+		MIN_CACHE_BYTES + VhnswJoinLeafBytes(layout, count) +
+		count * Max(VhnswBlockedResidentBytes(layout), HASH_BYTES);
+}
+
 /*
  * VhnswGraphMemory
  *		Bytes that a graph of 'count' elements takes in the phase that takes
@@ -124,18 +143,119 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	int			workers = graph->crew->workers;
 	uint64		bundles = graph->nbundles;
 	uint64		fixed;
-	uint64		loading = count * 3 * sizeof(CodesEntry);	/* at most half full */
+	uint64		loading = count * HASH_BYTES;
 	uint64		linking = count * VhnswLinkerElementBytes(layout, workers);
 
 	if (count > bundles << graph->bundle_shift)
 		bundles += next_segment_bundles(graph);
 	fixed = bundles * graph->bundle_bytes +
 		(uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate);
+	if (graph->codes)
+		return memory_with_files(graph, count);
 	if (VhnswMayHaveBlocks(layout))
 		linking = Max(linking,
 					  count * VhnswBlockedElementBytes(layout) +
 					  VhnswJoinLeafBytes(layout, count) * (workers + 1));
 	return fixed + Max(linking, loading);
+}
+
+/*
+ * VhnswGraphCacheBytes
+ *		Memory for the records of files, where each element takes so many bytes
+ *		besides.
+ */
+Size
+VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
+{
+	uint64		taken = (uint64) graph->duplicates_capacity *
+	sizeof(VhnswDuplicate) +
+	VhnswJoinLeafBytes(&graph->layout, graph->count) +
+	(uint64) graph->count * element_bytes;
+
+	return graph->memory_limit > taken + MIN_CACHE_BYTES ?
+		graph->memory_limit - taken : MIN_CACHE_BYTES;
+}
+
+/*
+ * VhnswGraphSpill
+ *		Move what is loaded to a file, and go on there, without workers.
+ *
+ * When elements are linked their codes are the smaller part of what they take;
+ * while loading there is room for a cache beside them.
+ *
+ * Returns false, and does nothing, if that is not worth while: if memory is
+ * too small, or elements cannot be linked by blocks.
+ */
+bool
+VhnswGraphSpill(VhnswGraph *graph)
+{
+	MemoryContext old_context;
+	VhnswSpill *codes;
+	uint32		id = 0;
+	uint32		end = 0;
+
+	if (graph->codes || !VhnswMayHaveBlocks(&graph->layout) ||
+		memory_with_files(graph, 2 * (uint64) graph->count) >
+		graph->memory_limit)
+		return false;
+
+	old_context = MemoryContextSwitchTo(graph->context);
+	codes = VhnswSpillCreate(graph->code_size + sizeof(ItemPointerData),
+							 graph->memory_limit / 8);
+	for (int i = 0; i < graph->nsegments; i++)
+	{
+		VhnswSegment *segment = &graph->segments[i];
+
+		end += segment->nbundles << graph->bundle_shift;
+		for (; id < Min(end, graph->count); id++)
+		{
+			char	   *record = VhnswSpillChange(codes, id);
+
+			if (id % 1024 == 0)
+				CHECK_FOR_INTERRUPTS();
+			memcpy(record, VhnswGraphGetCode(graph, id), graph->code_size);
+			*(ItemPointer) (record + graph->code_size) =
+				*VhnswGraphGetTid(graph, id);
+		}
+		VhnswCrewFree(graph->crew, &segment->memory);
+	}
+	graph->codes = codes;
+	graph->nsegments = 0;
+	graph->nbundles = 0;
+	graph->crew->workers = 0;
+	MemoryContextSwitchTo(old_context);
+	return true;
+}
+
+/* The graph is not needed any more. */
+void
+VhnswGraphCloseFiles(VhnswGraph *graph)
+{
+	if (graph->codes)
+		VhnswSpillFree(graph->codes);
+	if (graph->spilled_lists)
+		VhnswSpillFree(graph->spilled_lists);
+	graph->codes = graph->spilled_lists = NULL;
+}
+
+/* The codes of n elements, which stay where they are; copies of files'. */
+const VhnswCode **
+VhnswGraphSample(const VhnswGraph *graph, const uint32 *ids, uint32 n)
+{
+	const VhnswCode **sample = palloc_array(const VhnswCode *, n);
+	char	   *copies = NULL;
+
+	if (graph->codes)
+		copies = palloc_extended(Max((Size) n * graph->code_size, 1),
+								 MCXT_ALLOC_HUGE);
+	for (uint32 i = 0; i < n; i++)
+	{
+		sample[i] = VhnswGraphGetCode(graph, ids[i]);
+		if (copies)
+			sample[i] = memcpy(copies + i * graph->code_size, sample[i],
+							   graph->code_size);
+	}
+	return sample;
 }
 
 /* Would one more element exceed the limit, now or when it is linked? */
@@ -156,13 +276,13 @@ VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code, ItemPointer tid)
 	CodesEntry *entry;
 	bool		found;
 
-	if (graph->count >> graph->bundle_shift == graph->nbundles)
+	if (graph->codes == NULL &&
+		graph->count >> graph->bundle_shift == graph->nbundles)
 		add_segment(graph);
-	memcpy(VhnswGraphGetCode(graph, graph->count), code, graph->code_size);
+	VhnswGraphPut(graph, graph->count, code, *tid);
 	entry = codes_insert(graph->hash, graph->count, &found);
 	if (!found)
 	{
-		*VhnswGraphGetTid(graph, graph->count) = *tid;
 		graph->count++;
 		return;
 	}

@@ -107,10 +107,9 @@ shuffle(VhnswGraph *graph)
 
 /* The squared distance of what has the same directions and length 1. */
 static float
-direction_distance(const VhnswGraph *graph, uint32 a, uint32 b)
+direction_distance(const VhnswGraph *graph, const VhnswCode *code,
+				   const VhnswCode *other)
 {
-	const VhnswCode *code = VhnswGraphGetCode(graph, a);
-	const VhnswCode *other = VhnswGraphGetCode(graph, b);
 	float		lengths = code->norm * other->norm;
 
 	return lengths > 0 ?
@@ -131,6 +130,7 @@ spread_entries(VhnswGraph *graph)
 	uint32		nsample = Min(graph->count, SPREAD_SAMPLE);
 	uint32	   *order = graph->order;
 	float	   *nearest = palloc_array(float, nsample);
+	const VhnswCode **codes = VhnswGraphSample(graph, order, nsample);
 
 	for (uint32 i = 0; i < nsample; i++)
 		nearest[i] = FLT_MAX;
@@ -141,6 +141,7 @@ spread_entries(VhnswGraph *graph)
 		{
 			uint32		farthest = entry;
 			uint32		id;
+			const VhnswCode *code;
 			float		distance;
 
 			for (uint32 i = entry + 1; i < nsample; i++)
@@ -151,13 +152,16 @@ spread_entries(VhnswGraph *graph)
 			id = order[entry];
 			order[entry] = order[farthest];
 			order[farthest] = id;
+			code = codes[entry];
+			codes[entry] = codes[farthest];
+			codes[farthest] = code;
 			distance = nearest[entry];
 			nearest[entry] = nearest[farthest];
 			nearest[farthest] = distance;
 		}
 		for (uint32 i = entry + 1; i < nsample; i++)
 			nearest[i] = Min(nearest[i],
-							 direction_distance(graph, order[entry], order[i]));
+							 direction_distance(graph, codes[entry], codes[i]));
 	}
 	pfree(nearest);
 }
@@ -209,8 +213,7 @@ sweep_attach(Sweep *sweep, uint32 host, uint32 id)
 {
 	VhnswGraph *graph = sweep->graph;
 	const VhnswLayout *layout = &graph->layout;
-	const VhnswCode *code = VhnswGraphGetCode(graph, host);
-	uint32	   *ids = VhnswGraphGetIds(graph, host);
+	uint32	   *ids = VhnswGraphChangeIds(graph, host);
 	float		farthest = 0;
 	int			place = -1;
 
@@ -226,7 +229,8 @@ sweep_attach(Sweep *sweep, uint32 host, uint32 id)
 
 			if (sweep->parents[ids[i]] == host)
 				continue;
-			distance = VhnswCodeDistance(layout, code,
+			distance = VhnswCodeDistance(layout,
+										 VhnswGraphGetCode(graph, host),
 										 VhnswGraphGetCode(graph, ids[i]));
 			if (place < 0 || distance > farthest)
 			{

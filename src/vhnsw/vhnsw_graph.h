@@ -15,6 +15,7 @@
 #include "vhnsw/vhnsw_code.h"
 #include "vhnsw/vhnsw_crew.h"
 #include "vhnsw/vhnsw_page.h"
+#include "vhnsw/vhnsw_spill.h"
 
 /*
  * Elements have numbers from 0, in the order of loading, which is that of the
@@ -23,6 +24,10 @@
  * Codes and first TIDs lie in bundles of 2^bundle_shift elements: codes, then
  * TIDs.  Bundles do not move as the graph grows, and lie in a few large
  * segments, so that workers can share them.
+ *
+ * If the graph does not fit into memory, codes with their TIDs and, later,
+ * lists are in files, and what is asked for stays where it is until
+ * VHNSW_SPILL_RECENT others are asked for.
  */
 typedef struct VhnswGraph
 {
@@ -39,6 +44,7 @@ typedef struct VhnswGraph
 	struct VhnswSegment *segments;
 	struct codes_hash *hash;	/* finds equal codes, while loading */
 	uint64		memory_limit;	/* bytes */
+	VhnswSpill *codes;			/* in place of bundles, if not NULL */
 
 	/* TIDs beyond the first: (element, tid), in the order of loading */
 	uint32		nduplicates;
@@ -50,6 +56,8 @@ typedef struct VhnswGraph
 	int			list_capacity;	/* places of a list */
 	uint8	   *list_counts;
 	uint32	   *list_ids;
+	VhnswSpill *spilled_lists;	/* in place of list_ids, if not NULL */
+	Size		list_offset;	/* in its records */
 	VhnswMemory order_memory;
 	uint32	   *order;			/* elements in the order of linking */
 	uint32		nentries;		/* order[0 .. nentries) are the entries */
@@ -82,6 +90,8 @@ typedef struct VhnswDuplicate
 static inline VhnswCode *
 VhnswGraphGetCode(const VhnswGraph *graph, uint32 id)
 {
+	if (unlikely(graph->codes != NULL))
+		return VhnswSpillGet(graph->codes, id);
 	return (VhnswCode *) (graph->bundles[id >> graph->bundle_shift] +
 						  (id & ((1U << graph->bundle_shift) - 1)) *
 						  graph->code_size);
@@ -91,13 +101,44 @@ VhnswGraphGetCode(const VhnswGraph *graph, uint32 id)
 static inline ItemPointer
 VhnswGraphGetTid(const VhnswGraph *graph, uint32 id)
 {
+	if (unlikely(graph->codes != NULL))
+		return (ItemPointer) ((char *) VhnswSpillGet(graph->codes, id) +
+							  graph->code_size);
 	return (ItemPointer) (graph->bundles[id >> graph->bundle_shift] +
 						  (graph->code_size << graph->bundle_shift)) +
 		(id & ((1U << graph->bundle_shift) - 1));
 }
 
-#define VhnswGraphGetIds(graph, id) \
-	((graph)->list_ids + (Size) (id) * (graph)->list_capacity)
+/* Store an element. */
+static inline void
+VhnswGraphPut(VhnswGraph *graph, uint32 id, const VhnswCode *code,
+			  ItemPointerData tid)
+{
+	if (unlikely(graph->codes != NULL))
+		(void) VhnswSpillChange(graph->codes, id);
+	memcpy(VhnswGraphGetCode(graph, id), code, graph->code_size);
+	*VhnswGraphGetTid(graph, id) = tid;
+}
+
+/* The list of an element. */
+static inline uint32 *
+VhnswGraphGetIds(const VhnswGraph *graph, uint32 id)
+{
+	if (unlikely(graph->spilled_lists != NULL))
+		return (uint32 *) ((char *) VhnswSpillGet(graph->spilled_lists, id) +
+						   graph->list_offset);
+	return graph->list_ids + (Size) id * graph->list_capacity;
+}
+
+/* Likewise, to be changed. */
+static inline uint32 *
+VhnswGraphChangeIds(const VhnswGraph *graph, uint32 id)
+{
+	if (unlikely(graph->spilled_lists != NULL))
+		(void) VhnswSpillChange(graph->spilled_lists, id);
+	return VhnswGraphGetIds(graph, id);
+}
+
 /* For each element: order, and state of the sweep at the end of linking. */
 #define VhnswOrderBytes (3 * sizeof(uint32) + sizeof(uint8))
 
@@ -109,6 +150,11 @@ extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 									uint64 memory_limit,
 									MemoryContext context);
 extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
+extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
+extern bool VhnswGraphSpill(VhnswGraph *graph);
+extern void VhnswGraphCloseFiles(VhnswGraph *graph);
+extern const VhnswCode **VhnswGraphSample(const VhnswGraph *graph,
+										  const uint32 *ids, uint32 n);
 extern bool VhnswGraphIsFull(const VhnswGraph *graph);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);

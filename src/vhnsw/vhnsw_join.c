@@ -19,6 +19,7 @@
 #include "utils/float.h"
 
 #include "vhnsw/vhnsw_block.h"
+#include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_leaf.h"
 
@@ -129,8 +130,19 @@ VhnswJoinCreate(VhnswCrew *crew)
 	join->near_places = VhnswNearPlaces(graph->layout.degree);
 	join->far_places = VhnswFarPlaces(graph->layout.degree);
 	join->key_places = join->near_places + join->far_places;
+	join->spilled = NULL;
+	if (graph->codes)
+	{
+		Size		cache = VhnswGraphCacheBytes(graph,
+												 VhnswBlockedJoinBytes(&graph->layout));
+
+		VhnswSpillResize(graph->codes, cache / 2);
+		join->spilled = VhnswSpillCreate(join->key_places * sizeof(VhnswKey),
+										 cache / 2);
+	}
 	join->lists =
 		VhnswCrewAlloc(crew, VhnswGraphListBytes(graph->count,
+												 join->spilled ? 0 :
 												 2 * join->key_places));
 	join->rest = VhnswCrewAlloc(crew, (Size) graph->count *
 								(2 * sizeof(float) + sizeof(uint8)) +
@@ -151,7 +163,9 @@ VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join)
 {
 	join->graph = crew->graph;
 	join->keys = VhnswCrewAddress(crew, &join->lists);
-	join->near_counts = (uint8 *) VhnswJoinGetKeys(join, crew->graph->count);
+	join->near_counts = (uint8 *)
+		(join->keys + (join->spilled ? 0 :
+					   (Size) crew->graph->count * join->key_places));
 	join->limits = VhnswCrewAddress(crew, &join->rest);
 	join->locks = (slock_t *) (join->limits + 2 * (Size) crew->graph->count);
 	join->far_counts = (uint8 *) (join->locks + NUM_LOCKS);
@@ -164,6 +178,8 @@ VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join)
 {
 	VhnswCrewFree(crew, &join->lists);
 	VhnswCrewFree(crew, &join->rest);
+	if (join->spilled)
+		VhnswSpillFree(join->spilled);
 	pfree(join);
 }
 
@@ -222,16 +238,15 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 
 	for (uint32 i = 0; i < n; i++)
 	{
-		SharedList	shared = near_list(join, members[i]);
+		const float *limits = join->limits + 2 * (Size) members[i];
 
 		VhnswBlockAdd(block, VhnswGraphGetCode(graph, members[i]));
 		begin_list(&near[i], room, join->near_places, &near_limits[i], NULL);
-		lower_limit(&near[i], *shared.limit);
+		lower_limit(&near[i], limits[0]);
 		room += 2 * join->near_places;
-		shared = far_list(join, members[i]);
 		begin_list(&far[i], room, join->far_places, &far_limits[i],
 				   by_product ? NULL : &near_limits[i]);
-		lower_limit(&far[i], *shared.limit);
+		lower_limit(&far[i], limits[1]);
 		room += 2 * join->far_places;
 	}
 	VhnswBlockFinish(block);
@@ -247,7 +262,7 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	{
 		SharedList	shared = near_list(join, members[i]);
 
-		if (i + 2 < n)
+		if (i + 2 < n && join->spilled == NULL)
 			prefetch_lists(join, members[i + 2]);
 		merge_list(&near[i], &shared);
 		shared = far_list(join, members[i]);
@@ -267,7 +282,7 @@ near_list(const VhnswJoin *join, uint32 id)
 {
 	return (SharedList)
 	{
-		VhnswJoinGetKeys(join, id), &join->near_counts[id],
+		VhnswJoinChangeKeys(join, id), &join->near_counts[id],
 			join->near_places, &join->limits[2 * (Size) id],
 			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
 	};
@@ -278,7 +293,7 @@ far_list(const VhnswJoin *join, uint32 id)
 {
 	return (SharedList)
 	{
-		VhnswJoinGetKeys(join, id) + join->near_places, &join->far_counts[id],
+		VhnswJoinChangeKeys(join, id) + join->near_places, &join->far_counts[id],
 			join->far_places, &join->limits[2 * (Size) id + 1],
 			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
 	};

@@ -73,12 +73,31 @@ typedef struct VhnswJoin
 								 * without a lock */
 	slock_t    *locks;			/* of the lists of some elements each; NULL
 								 * where nobody else is */
+	VhnswSpill *spilled;		/* in place of keys, if not NULL */
 	VhnswMemory lists;
 	VhnswMemory rest;
 } VhnswJoin;
 
-#define VhnswJoinGetKeys(join, id) \
-	((join)->keys + (Size) (id) * (join)->key_places)
+/* The keys of an element. */
+static inline VhnswKey *
+VhnswJoinGetKeys(const VhnswJoin *join, uint32 id)
+{
+	if (unlikely(join->spilled != NULL))
+		return VhnswSpillGet(join->spilled, id);
+	return join->keys + (Size) id * join->key_places;
+}
+
+/* Likewise, to be changed. */
+static inline VhnswKey *
+VhnswJoinChangeKeys(const VhnswJoin *join, uint32 id)
+{
+	if (unlikely(join->spilled != NULL))
+		return VhnswSpillChange(join->spilled, id);
+	return join->keys + (Size) id * join->key_places;
+}
+
+/* Of that, what is never in a file, but for near_counts. */
+#define VhnswJoinRestBytes (2 * sizeof(float) + sizeof(uint8))
 
 /* Memory of a join for one element, and its lists alone. */
 #define VhnswJoinElementBytes(degree) \

@@ -34,6 +34,9 @@
 /* Elements packed at a time to be assigned. */
 #define ROWS_AT_ONCE 64
 
+/* Vectors of the sample in memory at a time, if elements are in a file. */
+#define ROWS_IN_PIECE 1024
+
 /* The nearest centroids of DISTANCE_ROWS elements, nearest first. */
 typedef struct Nearest
 {
@@ -44,9 +47,11 @@ typedef struct Nearest
 /* Vectors that centroids are learned from, assigned to them by a job. */
 typedef struct CentroidsJob
 {
-	uint32		nsample;
+	uint32		first;			/* of the sample: where a piece begins */
+	uint32		count;			/* how long it is */
+	uint32		places;			/* that the block has */
 	uint32		k;
-	VhnswMemory rows;			/* a block */
+	VhnswMemory rows;			/* a block: the piece */
 	VhnswMemory centroids;		/* likewise */
 	VhnswMemory assigned;		/* a centroid for each vector */
 } CentroidsJob;
@@ -154,14 +159,18 @@ VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition)
 	pfree(partition);
 }
 
-/* Memory for one element, besides that of a leaf. */
+/*
+ * Memory for one element, besides that of a leaf, and besides its code if this
+ * is in a file.
+ */
 Size
-VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap)
+VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap,
+						   bool in_file)
 {
 	int			dims = layout->dims;
 	Size		of_vector = VhnswBlockBytes(dims, DISTANCE_PANEL) /
 	DISTANCE_PANEL;
-	Size		of_sample = of_vector + 2 * sizeof(uint32);
+	Size		of_sample = 2 * sizeof(uint32) + (in_file ? 0 : of_vector);
 	Size		of_centroid = of_vector + dims * sizeof(float);
 
 	if (layout->metric == VHNSW_INNER_PRODUCT)
@@ -293,7 +302,8 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 	int			dims = graph->layout.dims;
 	uint32		nsample = (uint32) Min((uint64) n,
 									   (uint64) k * SAMPLE_PER_CENTROID);
-	CentroidsJob job = {.nsample = nsample,.k = k};
+	uint32		piece = graph->codes ? Min(nsample, ROWS_IN_PIECE) : nsample;
+	CentroidsJob job = {.places = piece,.k = k};
 	VhnswBlock	centroids;
 	VhnswBlock	rows;
 	uint32	   *sample = palloc_extended((Size) nsample * sizeof(uint32),
@@ -302,10 +312,10 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 									   MCXT_ALLOC_HUGE);
 	pg_prng_state prng;
 
-	job.rows = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, nsample));
+	job.rows = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, piece));
 	job.centroids = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, k));
 	job.assigned = VhnswCrewAlloc(crew, (Size) nsample * sizeof(uint32));
-	VhnswBlockInit(&rows, centroid_kind(graph), dims, nsample, job.rows.address);
+	VhnswBlockInit(&rows, centroid_kind(graph), dims, piece, job.rows.address);
 	VhnswBlockInit(&centroids, centroid_kind(graph), dims, k, job.centroids.address);
 
 	/* Of each part of equal length one, so that no list of places is needed. */
@@ -327,17 +337,25 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 		sample[j] = swap;
 	}
 
-	for (uint32 i = 0; i < nsample; i++)
-		VhnswBlockAdd(&rows, VhnswGraphGetCode(graph, sample[i]));
-	VhnswBlockFinish(&rows);
 	for (uint32 i = 0; i < k; i++)
 		VhnswBlockAdd(&centroids, VhnswGraphGetCode(graph, sample[i]));
 	VhnswBlockFinish(&centroids);
 
 	for (int round = 0; k > 1 && round < KMEANS_ROUNDS; round++)
 	{
-		VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
-					 (nsample + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
+		for (job.first = 0; job.first < nsample; job.first += piece)
+		{
+			job.count = Min(piece, nsample - job.first);
+			if (round == 0 || piece < nsample)
+			{
+				VhnswBlockReset(&rows);
+				for (uint32 i = job.first; i < job.first + job.count; i++)
+					VhnswBlockAdd(&rows, VhnswGraphGetCode(graph, sample[i]));
+				VhnswBlockFinish(&rows);
+			}
+			VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
+						 (job.count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
+		}
 		move_centroids(graph, sample, nsample, job.assigned.address, k, sums,
 					   &centroids, &prng);
 	}
@@ -355,20 +373,21 @@ VhnswCentroidsJob(VhnswCrew *crew, const void *arg)
 {
 	const CentroidsJob *job = arg;
 	int			dims = crew->graph->layout.dims;
-	uint32	   *assigned = VhnswCrewAddress(crew, &job->assigned);
+	uint32	   *assigned = (uint32 *) VhnswCrewAddress(crew, &job->assigned) +
+	job->first;
 	VhnswBlock	rows;
 	VhnswBlock	centroids;
 	uint32		chunk;
 
-	VhnswBlockInit(&rows, centroid_kind(crew->graph), dims, job->nsample,
+	VhnswBlockInit(&rows, centroid_kind(crew->graph), dims, job->places,
 				   VhnswCrewAddress(crew, &job->rows));
-	rows.count = job->nsample;
+	rows.count = job->count;
 	VhnswBlockInit(&centroids, centroid_kind(crew->graph), dims, job->k,
 				   VhnswCrewAddress(crew, &job->centroids));
 	centroids.count = job->k;
 	while (VhnswCrewNext(crew, &chunk))
 	{
-		uint32		end = Min((chunk + 1) * ROWS_AT_ONCE, job->nsample);
+		uint32		end = Min((chunk + 1) * ROWS_AT_ONCE, job->count);
 
 		for (uint32 i = chunk * ROWS_AT_ONCE; i < end; i += DISTANCE_ROWS)
 		{

@@ -30,7 +30,7 @@ typedef struct VhnswPartition
 typedef void (*VhnswLeafCallback) (uint32 *members, uint32 n, void *arg);
 
 extern Size VhnswPartitionElementBytes(const VhnswLayout *layout,
-									   int overlap);
+									   int overlap, bool in_file);
 extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
 										  const uint32 *members, uint32 n,
 										  int overlap, uint64 seed,

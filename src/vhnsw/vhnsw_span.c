@@ -27,9 +27,10 @@
 #define SPANNING_LINKS 8
 #define CANDIDATES 64
 
-static void span_sample(VhnswGraph *graph, uint32 count, uint8 *added);
-static int	find_nearest(VhnswGraph *graph, uint32 id, uint32 count,
-						 VhnswLink *nearest);
+static void span_sample(VhnswGraph *graph, const VhnswCode **codes,
+						uint32 count, uint8 *added);
+static int	find_nearest(VhnswGraph *graph, const VhnswCode **codes,
+						 uint32 which, uint32 count, VhnswLink *nearest);
 static void add_link(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added);
 
 /* All elements have their lists, and graph->order is made. */
@@ -39,15 +40,17 @@ VhnswSpanClusters(VhnswGraph *graph)
 	uint32		count = Min(graph->count / SAMPLE_STRIDE, LARGEST_SAMPLE);
 	uint8	   *added = palloc_extended(Max(graph->count, 1),
 										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	const VhnswCode **codes = VhnswGraphSample(graph, graph->order, count);
 
 	for (; count > 4 * SPANNING_LINKS; count /= 4)
-		span_sample(graph, count, added);
+		span_sample(graph, codes, count, added);
 	pfree(added);
 }
 
 /* Link the first 'count' of the order among themselves. */
 static void
-span_sample(VhnswGraph *graph, uint32 count, uint8 *added)
+span_sample(VhnswGraph *graph, const VhnswCode **codes, uint32 count,
+			uint8 *added)
 {
 	VhnswLink	nearest[CANDIDATES];
 	VhnswLink	links[SPANNING_LINKS];
@@ -55,7 +58,7 @@ span_sample(VhnswGraph *graph, uint32 count, uint8 *added)
 	for (uint32 i = 0; i < count; i++)
 	{
 		uint32		id = graph->order[i];
-		int			n = find_nearest(graph, id, count, nearest);
+		int			n = find_nearest(graph, codes, i, count, nearest);
 
 		n = VhnswSelectLinks(&graph->layout, nearest, n, SPANNING_LINKS,
 							 SPANNING_LINKS, links);
@@ -69,9 +72,9 @@ span_sample(VhnswGraph *graph, uint32 count, uint8 *added)
 
 /* The nearest of a sample, sorted; returns how many. */
 static int
-find_nearest(VhnswGraph *graph, uint32 id, uint32 count, VhnswLink *nearest)
+find_nearest(VhnswGraph *graph, const VhnswCode **codes, uint32 which,
+			 uint32 count, VhnswLink *nearest)
 {
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
 	int			n = 0;
 
 	CHECK_FOR_INTERRUPTS();
@@ -80,10 +83,11 @@ find_nearest(VhnswGraph *graph, uint32 id, uint32 count, VhnswLink *nearest)
 		VhnswLink	link = {.id = graph->order[i]};
 		int			place;
 
-		if (link.id == id)
+		if (i == which)
 			continue;
-		link.code = VhnswGraphGetCode(graph, link.id);
-		link.distance = VhnswCodeDistance(&graph->layout, code, link.code);
+		link.code = codes[i];
+		link.distance = VhnswCodeDistance(&graph->layout, codes[which],
+										  link.code);
 		if (n == CANDIDATES && link.distance >= nearest[n - 1].distance)
 			continue;
 		if (n < CANDIDATES)
@@ -103,7 +107,7 @@ find_nearest(VhnswGraph *graph, uint32 id, uint32 count, VhnswLink *nearest)
 static void
 add_link(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added)
 {
-	uint32	   *ids = VhnswGraphGetIds(graph, from);
+	uint32	   *ids = VhnswGraphChangeIds(graph, from);
 	int			degree = graph->layout.degree;
 
 	for (int i = 0; i < graph->list_counts[from]; i++)
