@@ -52,6 +52,12 @@
 #define pg_attribute_noreturn() __attribute__((noreturn))
 #endif
 
+/*
+ * Steps that exclude partitions when a plan starts are a node of the plan before
+ * 18; since then core keeps them in a list that only its own nodes can use.
+ */
+#define VECDIST_CAN_PRUNE_AT_START (PG_VERSION_NUM < 180000)
+
 /* As PG_FUNCTION_INFO_V1, with the function itself exported on 15 as well. */
 #define VECDIST_FUNCTION_INFO_V1(funcname) \
 	extern PGDLLEXPORT Datum funcname(PG_FUNCTION_ARGS); \

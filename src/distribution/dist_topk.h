@@ -5,6 +5,7 @@
  *
  *	dist_topk_plan.c	offers the scan to the planner
  *	dist_topk_above.c	window functions and DISTINCT over it
+ *	dist_topk_prune.c	excludes partitions by the values of parameters
  *	dist_topk_exec.c	the executor's callbacks; merges and emits
  *	dist_topk_fetch.c	asks the servers
  *	dist_topk_stream.c	asks them in pieces, where K is not known
@@ -59,7 +60,11 @@ enum
 								 * DistProbeOrder, and which of the values
 								 * after DIST_TOPK_FIRST_PARAM is the query
 								 * vector */
-	DIST_TOPK_CELLS				/* list of lists of int, as in DistProbe */
+	DIST_TOPK_CELLS,			/* list of lists of int, as in DistProbe */
+
+	DIST_TOPK_PRUNE				/* NIL, or what excludes partitions: Integer,
+								 * index of the table when it was planned;
+								 * PartitionPruneInfo */
 };
 
 /*
@@ -206,6 +211,7 @@ typedef struct DistTopKState
 	MemoryContext tie_context;	/* for values that are compared */
 	int			npartitions;
 	DistTopKPartition *partition;
+	int			nremoved;		/* further ones of the plan, excluded */
 	int			nworkers;
 	DistTopKWorker *worker;
 	DistProbe  *probe;			/* of a table placed by centroid, or NULL */
@@ -243,6 +249,12 @@ extern List *DistTopKPathkeysAbove(PlannerInfo *root, UpperRelationKind stage);
 extern bool DistTopKEndsAbove(PlannerInfo *root, UpperRelationKind stage);
 extern void DistTopKAddAbove(PlannerInfo *root, UpperRelationKind stage,
 							 Path *stream, RelOptInfo *output_rel);
+
+/* dist_topk_prune.c; see the functions */
+extern List *DistTopKPruneSteps(PlannerInfo *root, RelOptInfo *rel,
+								int npartitions);
+extern Bitmapset *DistTopKPrune(PlanState *node, List *steps,
+								int npartitions);
 
 /* dist_topk_exec.c */
 extern const CustomScanMethods DistTopKScanMethods;

@@ -33,6 +33,7 @@ static void rescan_topk(CustomScanState *node);
 static char *text_of(String *node);
 static void set_up_expressions(DistTopKState *state, CustomScan *scan);
 static void set_up_ties(DistTopKState *state, List *private);
+static List *members_at(List *list, const Bitmapset *places);
 static void set_up_partitions(DistTopKState *state, List *relids);
 static void set_up_probe(DistTopKState *state, List *probe, List *cells);
 static DistTopKWorker *find_worker(DistTopKState *state,
@@ -80,6 +81,10 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	CustomScan *scan = castNode(CustomScan, node->ss.ps.plan);
 	List	   *private = scan->custom_private;
 	Oid			userid = linitial_oid(list_nth(private, DIST_TOPK_USER));
+	List	   *partitions = list_nth(private, DIST_TOPK_PARTITIONS);
+	Bitmapset  *valid = DistTopKPrune(&node->ss.ps,
+									  list_nth(private, DIST_TOPK_PRUNE),
+									  list_length(partitions));
 
 	state->userid = OidIsValid(userid) ? userid : GetUserId();
 	state->table = lsecond_oid(list_nth(private, DIST_TOPK_USER));
@@ -90,9 +95,10 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	state->why_stream = text_of(list_nth(private, DIST_TOPK_STREAM));
 	set_up_expressions(state, scan);
 	set_up_ties(state, private);
-	set_up_partitions(state, list_nth(private, DIST_TOPK_PARTITIONS));
+	state->nremoved = list_length(partitions) - bms_num_members(valid);
+	set_up_partitions(state, members_at(partitions, valid));
 	set_up_probe(state, list_nth(private, DIST_TOPK_PROBE),
-				 list_nth(private, DIST_TOPK_CELLS));
+				 members_at(list_nth(private, DIST_TOPK_CELLS), valid));
 	DistTopKPrepare(state);
 	state->search_context = AllocSetContextCreate(estate->es_query_cxt,
 												  "distributed search",
@@ -152,6 +158,18 @@ set_up_ties(DistTopKState *state, List *private)
 	state->tie_context = AllocSetContextCreate(CurrentMemoryContext,
 											   "distributed search ties",
 											   ALLOCSET_SMALL_SIZES);
+}
+
+/* A list of those members of another that are at these places. */
+static List *
+members_at(List *list, const Bitmapset *places)
+{
+	List	   *result = list_copy(list);
+
+	for (int i = list_length(list) - 1; i >= 0; i--)
+		if (!bms_is_member(i, places))
+			result = list_delete_nth_cell(result, i);
+	return result;
 }
 
 /* Look up where the partitions live, and group them by worker. */

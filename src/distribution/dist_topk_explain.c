@@ -63,6 +63,9 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 		ExplainPropertyText("Merge Certified", certificate(state), es);
 	}
 
+	if (state->nremoved > 0)
+		ExplainPropertyInteger("Partitions Removed", NULL, state->nremoved,
+							   es);
 	ExplainOpenGroup("Worker Groups", "Worker Groups", false, es);
 	for (int i = 0; i < state->nworkers; i++)
 		explain_worker(state, &state->worker[i], analyze, es);

@@ -1027,6 +1027,7 @@ make_topk_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	CustomScan *scan = makeNode(CustomScan);
 	Node	   *limit = root->parse->limitCount;
 	Node	   *offset = root->parse->limitOffset;
+	List	   *partitions;
 	ListCell   *lc;
 
 	scan->scan.plan.targetlist = tlist;
@@ -1034,6 +1035,10 @@ make_topk_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	scan->flags = best_path->flags;
 	scan->methods = &DistTopKScanMethods;
 	scan->custom_private = copyObject(list_nth(private, PATH_PRIVATE));
+	partitions = list_nth(scan->custom_private, DIST_TOPK_PARTITIONS);
+	scan->custom_private = lappend(scan->custom_private,
+								   DistTopKPruneSteps(root, rel,
+													  list_length(partitions)));
 
 	foreach(lc, clauses)
 	{

@@ -258,6 +258,47 @@ same_search($coordinator, 'ranges', $queries[0], 20, 'pruned to one partition',
 is_deeply(topk($coordinator, 'ranges', $queries[0], 20, where => 'id = 1 AND id = 2'),
 	[], 'pruned to none');
 
+# A generic plan asks the partitions that the values leave, also where the plan
+# is that of a sub-select, whose range table was moved, and as a stream.
+{
+	my $names =
+	  sub { join ' ', sort($_[0] =~ /Partition: ranges_(\w+)/g) };
+	my $nearest = "FROM TABLE WHERE id BETWEEN \$1 AND \$2 ORDER BY embedding <-> '$queries[1]'";
+	my %shapes = (
+		search => "SELECT id, cat $nearest LIMIT 20",
+		stream => "SELECT id, cat $nearest FETCH FIRST 20 ROWS WITH TIES",
+		'sub-select' =>
+		  "SELECT * FROM (VALUES (1), (2)) v (n), (SELECT id, cat $nearest LIMIT 20) s ORDER BY n, id"
+	);
+
+	foreach my $shape (sort keys %shapes)
+	{
+		my $prepare =
+		  "SET plan_cache_mode = force_generic_plan; PREPARE q(int, int) AS $shapes{$shape};";
+
+		same_output('ranges', "$prepare EXECUTE q($_);", "generic plan pruned to $_: $shape")
+		  foreach '150, 420', '301, 310', '950, 990', '9, 8', 'NULL, 5', '1, 2000';
+
+	  SKIP:
+		{
+			skip 'not with PostgreSQL 18', 4
+			  if $coordinator->safe_psql('postgres', 'SHOW server_version_num') >= 180000;
+			$prepare =~ s/TABLE/ranges/;
+			my $explain = sub {
+				return $coordinator->safe_psql('postgres',
+					"$prepare EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE q($_[0])");
+			};
+			my $plan = $explain->('150, 420');
+
+			is($names->($plan), '1 2 3 4', "and asks these only: $shape");
+			like($plan, qr/Partitions Removed: 6\n/, "and says so: $shape");
+			like($plan, qr/Merge Certified: yes\n/, "the merge is proved: $shape");
+			is($names->($explain->('9, 8')),
+				'0', "one partition is asked where none can match: $shape");
+		}
+	}
+}
+
 # Empty partitions, an empty table, fewer rows than K.
 create_table(
 	'sparse', 'LIST (cat)',
