@@ -106,6 +106,11 @@ succeeds('INSERT INTO t VALUES (2, 3)', '', 'nor one before a write');
 kill_server($w2);
 $w2->start;
 succeeds('SELECT count(*) FROM t', '3', 'nor a crash');
+is( $w2->safe_psql('postgres', <<'SQL'), 't', 'the worker ends the session');
+SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+    WHERE application_name LIKE 'vecdist from=%'
+SQL
+succeeds('SELECT count(*) FROM t', '3', 'nor a session that its worker ended');
 
 reset_table();
 run('BEGIN; INSERT INTO t VALUES (1, 5), (2, 5)');
