@@ -170,7 +170,7 @@ unlike($said, qr/planned workers|ERROR/, 'unsafe expression: no workers');
 check_index('unsafe expression');
 
 # Rows that do not fit are inserted into pages, when workers have gone home.
-# (By blocks, they would go to temporary files: 114_vhnsw_memory.pl.)
+# (By blocks, they would go to temporary files: 116_vhnsw_memory.pl.)
 ($said) = build(2, 'vector_l2_ops', settings => q{SET maintenance_work_mem = '2MB'; SET vhnsw.build_method = search;});
 like($said, qr/built with 2 of 2 planned/, 'little memory: workers');
 like($said, qr/exceeds maintenance_work_mem after \d+ rows/, 'little memory: notice');
