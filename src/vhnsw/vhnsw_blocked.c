@@ -638,6 +638,9 @@ rare_ones_first(Chooser *chooser, int n)
 /*
  * Keys of the elements that have chosen this one, at most MAX_INCOMING, in no
  * order.  There is room for twice as many.
+ *
+ * Under inner product those with the smallest numbers do: the nearest are the
+ * longest, which many list, and the others lose links that they need.
  */
 static int
 nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
@@ -654,6 +657,8 @@ nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 			VhnswMakeKey(VhnswCodeDistance(&graph->layout, code,
 										   VhnswGraphGetCode(graph, other)),
 						 other);
+		if (n == MAX_INCOMING && chooser->by_product)
+			return n;
 		if (n == 2 * MAX_INCOMING)
 		{
 			VhnswSelectKeys(keys, n, MAX_INCOMING);
