@@ -22,6 +22,7 @@
 
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_cover.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_meta.h"
@@ -62,6 +63,8 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 	if (graph->layout.is_rotated &&
 		graph->layout.metric == VHNSW_INNER_PRODUCT)
 		spread_entries(graph);
+	else if (graph->layout.is_direct)
+		VhnswCoverClusters(graph);
 	if (!done)
 		VhnswLinkBySearch(graph);
 	else if (VhnswMetricIsSquared(graph->layout.metric))

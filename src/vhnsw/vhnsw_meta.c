@@ -23,7 +23,6 @@
 #include "vhnsw/vhnsw_meta.h"
 
 #define MIN_ENTRIES 32
-#define MAX_ENTRIES 1024
 #define FLOATS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
 
 static void read_meta(Relation index, VhnswMetaPageData *meta);
@@ -344,7 +343,7 @@ VhnswInitMeta(VhnswMetaPage meta, const VhnswLayout *layout, uint64 seed)
 uint32
 VhnswEntryTarget(double elements)
 {
-	return (uint32) Max(MIN_ENTRIES, Min(MAX_ENTRIES, cbrt(elements)));
+	return (uint32) Max(MIN_ENTRIES, Min(VHNSW_MAX_ENTRIES, cbrt(elements)));
 }
 
 void

@@ -37,6 +37,10 @@ typedef struct VhnswCache
 extern const VhnswCache *VhnswGetCache(Relation index);
 extern void VhnswInitMeta(VhnswMetaPage meta, const VhnswLayout *layout,
 						  uint64 seed);
+
+/* More entries would cost a search more than they gain. */
+#define VHNSW_MAX_ENTRIES 1024
+
 extern uint32 VhnswEntryTarget(double elements);
 extern void VhnswFillEntry(const VhnswLayout *layout, VhnswEntry entry,
 						   VhnswElement element, uint8 version,

@@ -85,6 +85,10 @@ unlike(try_set('clusters', dims => 24, rows => 6000, value => $clusters, floor =
 	qr/clustered|searching/, 'clusters: no notice');
 # More than entries, and each fills the lists of its elements
 try_set('clusters far apart', dims => 32, rows => 20000, value => '5 * normal(-1 - n % 80, i) + normal(n, i)', floor => 0.95);
+# Each has an entry
+try_set('many clusters far apart', dims => 64, rows => 6000, value => '5 * normal(-1 - n % 150, i) + normal(n, i)', floor => 0.99);
+is($server->safe_psql('postgres', q{SELECT entries BETWEEN 150 AND 200 FROM vhnsw_info('items_v')}),
+	't', 'many clusters far apart: entries');
 try_set('cosine', dims => 24, rows => 3000, metric => 'cosine', value => $clusters, floor => 0.9);
 try_set('one tight cluster', dims => 12, rows => 5000, value => '100 + 0.01 * normal(n, i)', floor => 0.9);
 try_set('many duplicates', dims => 8, rows => 4000, value => 'floor(4 * uniform(n % 300, i))', floor => 0.99);
