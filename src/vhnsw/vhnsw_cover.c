@@ -120,7 +120,7 @@ typical_distance(const VhnswGraph *graph, const VhnswCode **codes,
 				 uint32 nsample)
 {
 	uint32		nprobes = Min(nsample, PROBES);
-	float		nearest[PROBES];
+	float		nearest[PROBES] = {0};
 
 	for (uint32 i = 0; i < nprobes; i++)
 	{
@@ -135,7 +135,7 @@ typical_distance(const VhnswGraph *graph, const VhnswCode **codes,
 		}
 	}
 	qsort(nearest, nprobes, sizeof(float), compare_floats);
-	return nprobes > 0 ? nearest[nprobes / 2] : 0;
+	return nearest[nprobes / 2];
 }
 
 static int
