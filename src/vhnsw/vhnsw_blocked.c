@@ -61,7 +61,7 @@
 /* Of the 2 m places of a list, links chosen before those of the others come. */
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
 
-/* Incoming links that are chosen among: the nearest. */
+/* Incoming links that are chosen among; see nearest_incoming(). */
 #define MAX_INCOMING 256
 
 /* Elements whose links are chosen at a time. */

@@ -43,7 +43,8 @@ use VecdistProxy;
 
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
-  recall_at_k random_vector random_vectors load_vectors rows_near_in_one);
+  recall_at_k random_vector random_vectors load_vectors rows_near_in_one
+  nearest_of_queries);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -358,6 +359,34 @@ sub rows
 {
 	my ($server, $sql) = @_;
 	return [ split /\n/, $server->safe_psql('postgres', $sql) ];
+}
+
+# nearest_of_queries(SERVER, OPERATOR, SETTINGS, COLUMN): the 10 nearest rows of
+# table "items" to each vector of table "queries", nearest first, as
+# { query => [[id, distance], ...] }.  Both tables have the vectors in COLUMN,
+# by default "v"; SETTINGS are statements that come before.
+sub nearest_of_queries
+{
+	my ($server, $operator, $settings, $column) = @_;
+	my %answers;
+
+	$column //= 'v';
+	foreach my $row (
+		@{
+			rows($server, <<"SQL")
+SET extra_float_digits = 3;
+$settings
+SELECT q.id, near.id, near.d FROM queries q,
+    LATERAL (SELECT id, $column $operator q.$column AS d FROM items
+             ORDER BY $column $operator q.$column LIMIT 10) near
+ORDER BY q.id, near.d, near.id
+SQL
+		})
+	{
+		my ($query, $id, $distance) = split /\|/, $row;
+		push @{ $answers{$query} }, [ $id, $distance ];
+	}
+	return \%answers;
 }
 
 # topk(SERVER, TABLE, QUERY, K, %params): [[id, distance], ...] in the order of

@@ -23,42 +23,19 @@ my %floors = (
 	built   => { 10 => 0.83, 40 => 0.96, 100 => 0.985 },
 	changed => { 10 => 0.77, 40 => 0.94, 100 => 0.98 });
 
-# The 10 nearest of all queries: { query => [[id, distance], ...] }
-sub answers
-{
-	my ($operator, $settings) = @_;
-	my %answers;
-
-	foreach my $row (
-		@{
-			rows($server, <<"SQL")
-SET extra_float_digits = 3;
-$settings
-SELECT q.id, near.id, near.d FROM queries q,
-    LATERAL (SELECT id, embedding $operator q.embedding AS d FROM items
-             ORDER BY embedding $operator q.embedding LIMIT 10) near
-SQL
-		})
-	{
-		my ($query, $id, $distance) = split /\|/, $row;
-		push @{ $answers{$query} }, [ $id, $distance ];
-	}
-	return \%answers;
-}
-
 # Mean recall at each ef, compared with the floors.
 sub check_recall
 {
 	my ($metric, $state) = @_;
 	my $operator = $operators{$metric};
 	my $least    = $floors{ $state eq 'built' ? 'built' : 'changed' };
-	my $exact    = answers($operator, 'SET enable_indexscan = off;');
+	my $exact    = nearest_of_queries($server, $operator, 'SET enable_indexscan = off;', 'embedding');
 
 	is(scalar keys %$exact, 100, 'every query has an answer');
 	foreach my $ef (sort { $a <=> $b } keys %$least)
 	{
-		my $got    = answers($operator,
-			"SET enable_seqscan = off; SET enable_sort = off; SET vhnsw.ef_search = $ef;"
+		my $got    = nearest_of_queries($server, $operator,
+			"SET enable_seqscan = off; SET enable_sort = off; SET vhnsw.ef_search = $ef;", 'embedding'
 		);
 		my $recall =
 		  sum(map { recall_at_k($got->{$_}, $exact->{$_}) } keys %$exact) /

@@ -48,36 +48,14 @@ CREATE FUNCTION hash(i integer, n integer) RETURNS bigint LANGUAGE sql IMMUTABLE
     'SELECT hashint8extended(i, n) & 65535';
 SQL
 
-# The 10 nearest of all queries: { query => [[id, distance], ...] }
-sub answers
-{
-	my ($operator, $settings) = @_;
-	my %answers;
-
-	foreach my $row (
-		@{
-			rows($server, <<"SQL")
-SET extra_float_digits = 3;
-$settings
-SELECT q.id, near.id, near.d FROM queries q,
-    LATERAL (SELECT id, v $operator q.v AS d FROM items ORDER BY v $operator q.v LIMIT 10) near
-SQL
-		})
-	{
-		my ($query, $id, $distance) = split /\|/, $row;
-		push @{ $answers{$query} }, [ $id, $distance ];
-	}
-	return \%answers;
-}
-
 sub check_recall
 {
 	my ($class, $operator, $state) = @_;
-	my $exact = answers($operator, 'SET enable_indexscan = off;');
+	my $exact = nearest_of_queries($server, $operator, 'SET enable_indexscan = off;');
 
 	foreach my $ef (sort { $a <=> $b } keys %floors)
 	{
-		my $got = answers($operator,
+		my $got = nearest_of_queries($server, $operator,
 			"SET enable_seqscan = off; SET enable_sort = off; SET vhnsw.ef_search = $ef;");
 		my $recall =
 		  sum(map { recall_at_k($got->{$_}, $exact->{$_}) } keys %$exact) /

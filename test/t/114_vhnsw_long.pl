@@ -43,29 +43,6 @@ BEGIN
 END $$;
 SQL
 
-# The 10 nearest of all queries: { query => [[id, distance], ...] }
-sub answers
-{
-	my ($operator, $settings) = @_;
-	my %answers;
-
-	foreach my $row (
-		@{
-			rows($server, <<"SQL")
-SET extra_float_digits = 3;
-$settings
-SELECT q.id, near.id, near.d FROM queries q,
-    LATERAL (SELECT id, v $operator q.v AS d FROM items ORDER BY v $operator q.v LIMIT 10) near
-ORDER BY q.id, near.d, near.id
-SQL
-		})
-	{
-		my ($query, $id, $distance) = split /\|/, $row;
-		push @{ $answers{$query} }, [ $id, $distance ];
-	}
-	return \%answers;
-}
-
 my $by_index = 'SET enable_seqscan = off; SET enable_sort = off;';
 my $by_table = 'SET enable_indexscan = off; SET vhnsw.enable_scan = off;';
 
@@ -119,14 +96,14 @@ SELECT bits_per_dimension, degree, elements_per_page, sketch_dimensions FROM vhn
 SQL
 		$dims == 16000 ? '4|24|1|0' : '4|32|1|0',
 		"$name: the index is of codes of 4 bits");
-	is_deeply(answers($operator, "$by_index SET vhnsw.ef_search = 1000;"),
-		answers($operator, $by_table), "$name: the exact answer");
+	is_deeply(nearest_of_queries($server, $operator, "$by_index SET vhnsw.ef_search = 1000;"),
+		nearest_of_queries($server, $operator, $by_table), "$name: the exact answer");
 	no_problems($name);
 
 	$server->safe_psql('postgres', 'DELETE FROM items WHERE id % 5 = 1');
 	$server->safe_psql('postgres', 'VACUUM items');
-	is_deeply(answers($operator, "$by_index SET vhnsw.ef_search = 1000;"),
-		answers($operator, $by_table), "$name: the exact answer after vacuum");
+	is_deeply(nearest_of_queries($server, $operator, "$by_index SET vhnsw.ef_search = 1000;"),
+		nearest_of_queries($server, $operator, $by_table), "$name: the exact answer after vacuum");
 	no_problems("$name, after vacuum");
 }
 
@@ -145,8 +122,8 @@ foreach my $case (
 	make_tables('vector', $dims, $n);
 	$server->safe_psql('postgres', "CREATE INDEX items_v ON items USING vhnsw (v $class)");
 
-	my $exact = answers($operator, $by_table);
-	my $got   = answers($operator, "$by_index SET vhnsw.ef_search = 10;");
+	my $exact = nearest_of_queries($server, $operator, $by_table);
+	my $got   = nearest_of_queries($server, $operator, "$by_index SET vhnsw.ef_search = 10;");
 	my $recall =
 	  sum(map { recall_at_k($got->{$_}, $exact->{$_}) } keys %$exact) / $queries;
 
