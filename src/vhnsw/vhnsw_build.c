@@ -26,6 +26,8 @@
 #include "catalog/index.h"
 #include "commands/progress.h"
 #include "miscadmin.h"
+#include "optimizer/plancat.h"
+#include "portability/instr_time.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -65,8 +67,15 @@ typedef struct BuildState
 	double	   *sums;			/* of the sample, if there shall be a mean */
 	int		   *lengths;		/* of its sparse vectors */
 	int64		sampled;
+	int64		sample_rows;	/* seen by the sample callback, perhaps more */
+	BlockNumber sample_blocks;	/* where these were */
 	int64		rows;			/* seen by the load callback */
 	double		index_tuples;
+	instr_time	start;
+	VhnswBuildKind kind;		/* known when the graph is written */
+	int			workers;		/* likewise */
+	uint64		memory;			/* bytes, likewise */
+	double		inserted;		/* rows, after that */
 	MemoryContext context;
 	MemoryContext graph_context;	/* deleted when the graph is written */
 	MemoryContext tuple_context;	/* reset for every row */
@@ -83,7 +92,9 @@ static void load_callback(Relation index, ItemPointer tid, Datum *values,
 						  bool *isnull, bool alive, void *arg);
 static void load_row(BuildState *state, ItemPointer tid, Datum datum,
 					 bool isnull);
+static void say_plan(const BuildState *state);
 static void write_out(BuildState *state);
+static void keep_record(const BuildState *state);
 
 /* Build callback: fill the index from the heap. */
 IndexBuildResult *
@@ -97,8 +108,10 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 			 RelationGetRelationName(index));
 
 	begin_build(&state, heap, index, info);
+	INSTR_TIME_SET_CURRENT(state.start);
 	learn(&state);
 	begin_load(&state);
+	say_plan(&state);
 
 	VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
 	/* From the first block on, so that equal tables give equal indexes. */
@@ -107,6 +120,7 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 												 NULL);
 	if (state.graph)
 		write_out(&state);
+	keep_record(&state);
 	VD_DEBUG_POINT("vhnsw-build-pages");
 
 	if (RelationNeedsWAL(index))
@@ -247,9 +261,12 @@ learn(BuildState *state)
 
 	VhnswCrewPhase(VHNSW_PHASE_SAMPLE, 0);
 	if (nblocks <= SAMPLE_RANGES)
+	{
 		table_index_build_range_scan(state->heap, state->index, state->info,
 									 false, false, false, 0, nblocks,
 									 sample_callback, state, NULL);
+		state->sample_blocks = nblocks;
+	}
 	else
 	{
 		for (int i = 0; i < SAMPLE_RANGES && state->sampled < SAMPLE_ROWS; i++)
@@ -261,6 +278,7 @@ learn(BuildState *state)
 										 state->info, false, false, false,
 										 blkno, 1, sample_callback, state,
 										 NULL);
+			state->sample_blocks++;
 		}
 	}
 	if (state->sampled == 0)
@@ -350,6 +368,7 @@ sample_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	MemoryContext old_context;
 	VhnswValue	value;
 
+	state->sample_rows++;
 	if (isnull[0] || state->sampled >= SAMPLE_ROWS)
 		return;
 
@@ -398,7 +417,10 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	if (state->graph)
 		load_row(state, tid, values[0], isnull[0]);
 	else
+	{
 		VhnswInsertValue(index, values[0], isnull[0], tid, true);
+		state->inserted++;
+	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(state->tuple_context);
 
@@ -445,6 +467,42 @@ load_row(BuildState *state, ItemPointer tid, Datum datum, bool isnull)
 	MemoryContextSwitchTo(old_context);
 }
 
+/* How many rows there are to index, by the sample or else by statistics. */
+static double
+estimate_rows(const BuildState *state)
+{
+	BlockNumber pages;
+	double		tuples;
+	double		all_visible;
+
+	if (state->sample_blocks > 0)
+		return (double) state->sample_rows / state->sample_blocks *
+			RelationGetNumberOfBlocks(state->heap);
+	estimate_rel_size(state->heap, NULL, &pages, &tuples, &all_visible);
+	return tuples;
+}
+
+/* Say what a build is expected to take. */
+static void
+say_plan(const BuildState *state)
+{
+	const VhnswGraph *graph = state->graph;
+	uint64		rows = (uint64) Min(Max(estimate_rows(state), 1), PG_UINT32_MAX);
+	uint64		bytes = VhnswGraphMemory(graph, rows);
+
+	ereport(DEBUG1,
+			errmsg_internal("index \"%s\" is planned for %llu rows, %llu bytes each, %llu kB of %d kB, %s, with %d workers",
+							RelationGetRelationName(state->index),
+							(unsigned long long) rows,
+							(unsigned long long) (bytes / rows),
+							(unsigned long long) (bytes + 1023) / 1024,
+							maintenance_work_mem,
+							bytes <= graph->memory_limit ? "in memory" :
+							VhnswGraphFitsWithFiles(graph, rows) ?
+							"in temporary files" : "the last ones page by page",
+							state->crew->workers));
+}
+
 /* Link what is in memory and write it; later rows are inserted into pages. */
 static void
 write_out(BuildState *state)
@@ -452,11 +510,14 @@ write_out(BuildState *state)
 	MemoryContext old_context = MemoryContextSwitchTo(state->graph_context);
 	VhnswSketches *sketches;
 
+	/* In files, caches take what remains. */
+	state->memory = state->graph->codes ? state->graph->memory_limit :
+		VhnswGraphMemory(state->graph, state->graph->count);
 	ereport(DEBUG1,
 			errmsg_internal("graph of index \"%s\" has %u elements and takes at most %llu kB of %d kB",
 							RelationGetRelationName(state->index),
 							state->graph->count,
-							(unsigned long long) (VhnswGraphMemory(state->graph, state->graph->count) + 1023) / 1024,
+							(unsigned long long) (state->memory + 1023) / 1024,
 							maintenance_work_mem));
 	VhnswCrewLaunch(state->crew, state->graph, state->info->ii_Concurrent);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
@@ -468,10 +529,35 @@ write_out(BuildState *state)
 					state->space.mean, state->outside);
 	if (sketches->spilled)
 		VhnswSpillFree(sketches->spilled);
+	state->kind = state->graph->kind;
+	state->workers = state->crew->launched;
 	VhnswGraphCloseFiles(state->graph);
 	VhnswCrewDismiss(state->crew);
 	MemoryContextSwitchTo(old_context);
 
 	MemoryContextDelete(state->graph_context);
 	state->graph = NULL;
+}
+
+/* Let the metapage tell how the index was built. */
+static void
+keep_record(const BuildState *state)
+{
+	instr_time	time;
+	Buffer		buffer;
+	VhnswMetaPage meta;
+
+	INSTR_TIME_SET_CURRENT(time);
+	INSTR_TIME_SUBTRACT(time, state->start);
+	buffer = VhnswGetPage(state->index, VHNSW_META_BLKNO, VHNSW_PAGE_META,
+						  BUFFER_LOCK_EXCLUSIVE);
+	meta = VhnswPageGetMeta(BufferGetPage(buffer));
+	meta->build_kind = state->kind;
+	meta->build_workers = state->workers;
+	meta->build_memory = (uint32) Min((state->memory + 1023) / 1024,
+									  PG_UINT32_MAX);
+	meta->build_inserted = state->inserted;
+	meta->build_seconds = (float4) INSTR_TIME_GET_DOUBLE(time);
+	MarkBufferDirty(buffer);
+	VhnswReleasePage(buffer);
 }

@@ -198,6 +198,11 @@ check_metapage(VhnswCheck *check)
 	if (!(meta.list_recall >= 0 && meta.list_recall <= 1))
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
 						 "the recall of the build's lists is not valid");
+	if (meta.build_kind > VHNSW_BUILT_BY_SEARCH || meta.unused3 != 0 ||
+		!isfinite(meta.build_inserted) || meta.build_inserted < 0 ||
+		!isfinite(meta.build_seconds) || meta.build_seconds < 0)
+		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
+						 "what is said about the build is not valid");
 	if (!(meta.edge_energy >= 0 && meta.edge_energy <= 1) ||
 		(meta.edge_dims == 0 && meta.pca_block != 0))
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,

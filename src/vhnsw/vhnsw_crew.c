@@ -156,10 +156,11 @@ VhnswCrewLaunch(VhnswCrew *crew, VhnswGraph *graph, bool concurrent)
 
 	LaunchParallelWorkers(context);
 	crew->shared = shared;
+	crew->launched = context->nworkers_launched;
 	ereport(DEBUG1,
 			errmsg_internal("index \"%s\" is built with %d of %d planned workers",
 							RelationGetRelationName(crew->index),
-							context->nworkers_launched, crew->workers));
+							crew->launched, crew->workers));
 	VD_DEBUG_POINT("vhnsw-build-launched");
 }
 

@@ -33,6 +33,7 @@ typedef struct VhnswCrew
 {
 	struct VhnswGraph *graph;	/* what the jobs are about */
 	int			workers;		/* planned; if any, memory is shared */
+	int			launched;		/* of these, so many came */
 	bool		is_worker;
 	Relation	index;			/* open; of a whole crew only */
 	struct CrewShared *shared;	/* NULL while there are no workers */

@@ -58,7 +58,7 @@ static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 #pragma GCC diagnostic pop
 
 static void init_sizes(VhnswGraph *graph);
-static uint32 next_segment_bundles(const VhnswGraph *graph);
+static uint64 next_segment_bundles(uint64 nbundles);
 static void add_segment(VhnswGraph *graph);
 static void use_segment(VhnswGraph *graph, char *address, uint32 nbundles);
 
@@ -114,10 +114,11 @@ init_sizes(VhnswGraph *graph)
 								   graph->bundle_shift);
 }
 
-static uint32
-next_segment_bundles(const VhnswGraph *graph)
+/* How many are added to so many. */
+static uint64
+next_segment_bundles(uint64 nbundles)
 {
-	return Max(graph->nbundles / SEGMENT_SHARE, 1);
+	return Max(nbundles / SEGMENT_SHARE, 1);
 }
 
 /* What a graph takes whose codes, lists and projections are in files. */
@@ -146,8 +147,8 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	uint64		loading = count * HASH_BYTES;
 	uint64		linking = count * VhnswLinkerElementBytes(layout, workers);
 
-	if (count > bundles << graph->bundle_shift)
-		bundles += next_segment_bundles(graph);
+	while (count > bundles << graph->bundle_shift)
+		bundles += next_segment_bundles(bundles);
 	fixed = bundles * graph->bundle_bytes +
 		(uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate);
 	if (graph->codes)
@@ -157,6 +158,14 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 					  count * VhnswBlockedElementBytes(layout) +
 					  VhnswJoinLeafBytes(layout, count) * (workers + 1));
 	return fixed + Max(linking, loading);
+}
+
+/* Can so many elements be linked, if need be in files? */
+bool
+VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count)
+{
+	return VhnswMayHaveBlocks(&graph->layout) &&
+		memory_with_files(graph, count) <= graph->memory_limit;
 }
 
 /*
@@ -194,9 +203,8 @@ VhnswGraphSpill(VhnswGraph *graph)
 	uint32		id = 0;
 	uint32		end = 0;
 
-	if (graph->codes || !VhnswMayHaveBlocks(&graph->layout) ||
-		memory_with_files(graph, 2 * (uint64) graph->count) >
-		graph->memory_limit)
+	if (graph->codes ||
+		!VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count))
 		return false;
 
 	old_context = MemoryContextSwitchTo(graph->context);
@@ -312,7 +320,7 @@ add_segment(VhnswGraph *graph)
 	MemoryContext old_context = MemoryContextSwitchTo(graph->context);
 	VhnswSegment segment;
 
-	segment.nbundles = next_segment_bundles(graph);
+	segment.nbundles = (uint32) next_segment_bundles(graph->nbundles);
 	segment.memory = VhnswCrewAlloc(graph->crew, (Size) segment.nbundles *
 									graph->bundle_bytes);
 	if (graph->segments == NULL)

@@ -65,6 +65,8 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 		spread_entries(graph);
 	else if (graph->layout.is_direct)
 		VhnswCoverClusters(graph);
+	graph->kind = graph->codes ? VHNSW_BUILT_BLOCKED_IN_FILES :
+		done ? VHNSW_BUILT_BLOCKED : VHNSW_BUILT_BY_SEARCH;
 	if (!done)
 		VhnswLinkBySearch(graph);
 	else if (VhnswMetricIsSquared(graph->layout.metric))

@@ -62,6 +62,7 @@ typedef struct VhnswGraph
 	uint32	   *order;			/* elements in the order of linking */
 	uint32		nentries;		/* order[0 .. nentries) are the entries */
 	float		list_recall;	/* of candidates, by blocks; 0 = unknown */
+	VhnswBuildKind kind;		/* how they were linked */
 } VhnswGraph;
 
 /* Bundles that were allocated together. */
@@ -150,6 +151,7 @@ extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 									uint64 memory_limit,
 									MemoryContext context);
 extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
+extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count);
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
 extern bool VhnswGraphSpill(VhnswGraph *graph);
 extern void VhnswGraphCloseFiles(VhnswGraph *graph);

@@ -34,7 +34,7 @@
 
 VECDIST_FUNCTION_INFO_V1(vhnsw_info);
 
-#define INFO_COLUMNS 27
+#define INFO_COLUMNS 32
 
 /* Below this many elements a mean would not be worth a REINDEX. */
 #define MANY_ELEMENTS 1000
@@ -58,6 +58,7 @@ static char *give_advice(const VhnswMetaPageData *meta,
 						 const IndexCounts *counts, BlockNumber nblocks);
 static const char *metric_name(VhnswMetric metric);
 static const char *storage_name(VhnswStorage storage);
+static const char *build_name(VhnswBuildKind kind);
 
 /*
  * VhnswOpenForInspection
@@ -129,6 +130,7 @@ vhnsw_info(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	Datum		values[INFO_COLUMNS];
 	bool		nulls[INFO_COLUMNS] = {0};
+	bool		build_known = meta.build_kind != VHNSW_BUILT_UNKNOWN;
 	char	   *advice;
 	double		bytes = (double) walk->nblocks * BLCKSZ;
 	int			i = 0;
@@ -171,6 +173,16 @@ vhnsw_info(PG_FUNCTION_ARGS)
 								 Max(counts.elements, 1));
 	nulls[i] = meta.list_recall == 0;
 	values[i++] = Float8GetDatum(meta.list_recall);
+	nulls[i] = !build_known;
+	values[i++] = CStringGetTextDatum(build_name(meta.build_kind));
+	nulls[i] = !build_known;
+	values[i++] = Int32GetDatum(meta.build_workers);
+	nulls[i] = !build_known;
+	values[i++] = Int64GetDatum(meta.build_memory);
+	nulls[i] = !build_known;
+	values[i++] = Int64GetDatum((int64) meta.build_inserted);
+	nulls[i] = !build_known;
+	values[i++] = Float8GetDatum(meta.build_seconds);
 	nulls[i] = counts.rows == 0;
 	values[i++] = Float8GetDatum(bytes / Max(counts.rows, 1));
 	nulls[i] = advice == NULL;
@@ -218,6 +230,23 @@ storage_name(VhnswStorage storage)
 			return "tiny";
 	}
 	return NULL;				/* likewise */
+}
+
+static const char *
+build_name(VhnswBuildKind kind)
+{
+	switch (kind)
+	{
+		case VHNSW_BUILT_UNKNOWN:
+			break;
+		case VHNSW_BUILT_BLOCKED:
+			return "blocked";
+		case VHNSW_BUILT_BLOCKED_IN_FILES:
+			return "blocked in files";
+		case VHNSW_BUILT_BY_SEARCH:
+			return "search";
+	}
+	return "";
 }
 
 /* Count what stands on element pages and TID pages. */

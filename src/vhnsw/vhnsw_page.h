@@ -102,6 +102,15 @@ typedef enum VhnswOutsideList
 /* Owner of the cells of such a list; no element has this number. */
 #define VhnswOutsideOwner(list) ((uint32) 0xFFFFFFFF - (uint32) (list))
 
+/* How a build linked what it had loaded. */
+typedef enum VhnswBuildKind
+{
+	VHNSW_BUILT_UNKNOWN = 0,	/* before this was kept */
+	VHNSW_BUILT_BLOCKED = 1,
+	VHNSW_BUILT_BLOCKED_IN_FILES = 2,
+	VHNSW_BUILT_BY_SEARCH = 3
+} VhnswBuildKind;
+
 typedef struct VhnswMetaPageData
 {
 	uint32		magic;
@@ -138,7 +147,15 @@ typedef struct VhnswMetaPageData
 	uint16		dims_high;		/* the upper half of dims */
 	uint16		unused2;
 	float4		list_recall;	/* of the blocked build; 0 = unknown */
-	char		reserved[32];
+
+	/* the build: how, and what it took */
+	uint8		build_kind;		/* VhnswBuildKind */
+	uint8		unused3;
+	uint16		build_workers;	/* beside the leader */
+	uint32		build_memory;	/* kB, as planned for what was loaded */
+	float8		build_inserted; /* rows that went in page by page */
+	float4		build_seconds;	/* until the pages are logged */
+	char		reserved[12];
 } VhnswMetaPageData;
 
 typedef VhnswMetaPageData *VhnswMetaPage;
@@ -151,6 +168,8 @@ StaticAssertDecl(offsetof(VhnswMetaPageData, rotation_seed) == 24,
 StaticAssertDecl(offsetof(VhnswMetaPageData, outside) == 72,
 				 "metapage is part of the on-disk format");
 StaticAssertDecl(offsetof(VhnswMetaPageData, elements) == 96,
+				 "metapage is part of the on-disk format");
+StaticAssertDecl(offsetof(VhnswMetaPageData, build_kind) == 128,
 				 "metapage is part of the on-disk format");
 StaticAssertDecl(sizeof(VhnswMetaPageData) == 160,
 				 "metapage is part of the on-disk format");

@@ -44,7 +44,7 @@ use VecdistProxy;
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors rows_near_in_one
-  nearest_of_queries);
+  nearest_of_queries index_pages);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -359,6 +359,21 @@ sub rows
 {
 	my ($server, $sql) = @_;
 	return [ split /\n/, $server->safe_psql('postgres', $sql) ];
+}
+
+# index_pages(SERVER, INDEX): a hash of all pages of a vhnsw index, but for LSNs
+# and checksums, which tell when they were written, and for what the metapage
+# says about the build.
+sub index_pages
+{
+	my ($server, $index) = @_;
+
+	$server->safe_psql('postgres', 'CHECKPOINT');
+	return $server->safe_psql('postgres', <<"SQL");
+SELECT md5(string_agg(CASE b WHEN 0 THEN substr(f, 13, 140) || substr(f, 173, 8020)
+                      ELSE substr(f, b * 8192 + 13, 8180) END, '' ORDER BY b))
+FROM pg_read_binary_file(pg_relation_filepath('$index')) f, generate_series(0, length(f) / 8192 - 1) b
+SQL
 }
 
 # nearest_of_queries(SERVER, OPERATOR, SETTINGS, COLUMN): the 10 nearest rows of

@@ -35,8 +35,7 @@ INSERT INTO items SELECT n, vec(n) FROM generate_series(1, 7000) n;
 INSERT INTO items SELECT id, v FROM items WHERE id % 3 = 0;
 SQL
 
-# Build with so many workers; returns what is said and the pages, but for LSN
-# and checksum, which tell when they were written.
+# Build with so many workers; returns what is said and the pages.
 sub build
 {
 	my ($workers, $class, %params) = @_;
@@ -53,14 +52,7 @@ SET maintenance_work_mem = '200MB';
 $create},
 		stderr => \$stderr);
 	unlike($stderr, qr/WARNING/, 'no warning');
-	$server->safe_psql('postgres', 'CHECKPOINT');
-	return (
-		$stderr,
-		$server->safe_psql(
-			'postgres', q{
-SELECT md5(string_agg(substr(f, b * 8192 + 13, 8180), '' ORDER BY b))
-FROM pg_read_binary_file(pg_relation_filepath('items_v')) f, generate_series(0, length(f) / 8192 - 1) b}
-		));
+	return ($stderr, index_pages($server, 'items_v'));
 }
 
 sub check_index
@@ -104,6 +96,9 @@ foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops vector_l1_op
 		($said, $pages) = build($workers, $class);
 		like($said, qr/built with $workers of $workers planned/, "$class: $workers workers");
 		is($pages, $first{$class}, "$class: the same index with $workers");
+		is( $server->safe_psql('postgres', q{SELECT build_method, build_workers FROM vhnsw_info('items_v')}),
+			($class eq 'vector_l1_ops' ? 'search' : 'blocked') . "|$workers",
+			"$class: vhnsw_info knows of $workers workers");
 	}
 	check_index($class);
 }
@@ -177,6 +172,10 @@ like($said, qr/exceeds maintenance_work_mem after \d+ rows/, 'little memory: not
 my ($planned) = $said =~ /takes at most (\d+) kB of 2048 kB/;
 cmp_ok($planned, '<=', 2048, 'little memory: what is in memory fits');
 cmp_ok($planned, '>',  1600, 'little memory: it is used');
+my ($fitting) = $said =~ /exceeds maintenance_work_mem after (\d+) rows/;
+is($server->safe_psql('postgres', <<'SQL'), "search|2|$planned|$fitting|t", 'little memory: vhnsw_info');
+SELECT build_method, build_workers, build_memory_kb, rows - build_inserted, build_seconds > 0 FROM vhnsw_info('items_v')
+SQL
 check_index('little memory');
 
 # ----------------------------------------------------------------------

@@ -32,13 +32,16 @@ INSERT INTO items SELECT id, v FROM items WHERE id % 100 = 0;
 CHECKPOINT;
 SQL
 
+# How the index was built
+my $record = q{SELECT build_method, build_workers, build_memory_kb, build_inserted FROM vhnsw_info('items_v')};
+
 my $l2 = 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)';
 
 # In which phase a build of files waits, or what it fails with
 my @phases = qw(load assign join choose choose-again project write);
 
 # Build with so much memory; returns what is said, by how many kB memory grew,
-# and the pages, but for LSN and checksum, which tell when they were written.
+# and the pages.
 sub build
 {
 	my ($memory, $create, $settings) = @_;
@@ -58,13 +61,8 @@ $create;
 $peak;},
 		stdout => \$out,
 		stderr => \$err);
-	$server->safe_psql('postgres', 'CHECKPOINT');
 	my (undef, $before, $after) = split /\n/, $out;
-	my $pages = $server->safe_psql(
-		'postgres', q{
-SELECT md5(string_agg(substr(f, b * 8192 + 13, 8180), '' ORDER BY b))
-FROM pg_read_binary_file(pg_relation_filepath('items_v')) f, generate_series(0, length(f) / 8192 - 1) b});
-	return ($err, defined $after ? $after - $before : undef, $pages);
+	return ($err, defined $after ? $after - $before : undef, index_pages($server, 'items_v'));
 }
 
 # What a build that ends early must not leave
@@ -88,9 +86,13 @@ foreach my $create (
 	my ($said, undef, $in_memory) = build('200MB', $create);
 	my ($in_files, $grown);
 
+	like($said, qr/planned for 1\d{4} rows.*, in memory, with 0 workers/, "$name: the plan");
 	unlike($said, qr/temporary files|ERROR/, "$name: fits");
+	like($server->safe_psql('postgres', $record), qr/^blocked\|0\|\d{5}\|0$/, "$name: vhnsw_info");
 	($said, $grown, $in_files) = build('10MB', $create);
+	like($said, qr/planned for 1\d{4} rows.*, in temporary files, with 0 workers/, "$name: the plan");
 	like($said, qr/goes to temporary files/, "$name: does not fit");
+	is($server->safe_psql('postgres', $record), 'blocked in files|0|10240|0', "$name: vhnsw_info");
 	unlike($said, qr/ERROR|exceeds/, "$name: but can be built");
 	is($in_files, $in_memory, "$name: the same index");
 	cmp_ok($grown, '<', 10240 + 3000, "$name: memory grew by $grown kB");
