@@ -554,7 +554,10 @@ DistExecuteMeanwhile(DistRequest *requests, int nrequests, int timeout_ms,
 		if (nwaiting == 0)
 			break;
 
-		(void) DistConnWait(waiting, nwaiting, deadline, ready);
+		if (all_sent && (exec_flags & DIST_EXEC_SHORT) != 0)
+			(void) DistConnWaitLast(waiting, nwaiting, deadline, ready);
+		else
+			(void) DistConnWait(waiting, nwaiting, deadline, ready);
 		for (int i = 0; i < nwaiting; i++)
 		{
 			if (!waiting_tasks[i]->sent || timeout_ms < 0)

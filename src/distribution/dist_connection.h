@@ -110,8 +110,12 @@ extern DistConn *DistConnGet(Oid serverid, Oid userid, DistTarget target);
  *
  * With DIST_EXEC_KEEP_GOING an error of one request is stored in it instead,
  * and the others are waited for; interrupts still raise.
+ *
+ * DIST_EXEC_SHORT goes with it, for answers that sockets can hold: one that is
+ * there before the last one need not be read at once.
  */
 #define DIST_EXEC_KEEP_GOING 0x01
+#define DIST_EXEC_SHORT		0x02
 extern void DistExecute(DistRequest *requests, int nrequests, int timeout_ms,
 						int exec_flags);
 

@@ -212,6 +212,8 @@ extern void DistExchangeFlush(DistConn *conn);
 /* dist_wait.c */
 extern bool DistConnWait(DistConn **conns, int nconns, TimestampTz deadline,
 						 bool *ready);
+extern bool DistConnWaitLast(DistConn **conns, int nconns,
+							 TimestampTz deadline, bool *ready);
 extern void DistWaitForget(void);
 
 #endif							/* DIST_CONNECTION_PRIVATE_H */

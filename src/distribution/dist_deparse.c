@@ -50,6 +50,7 @@
 #include "utils/syscache.h"
 
 #include "distribution/dist_deparse.h"
+#include "distribution/dist_local_setting.h"
 
 /* One question of DistIsShippable or one run of DistDeparseExpr. */
 typedef struct DeparseContext
@@ -148,19 +149,17 @@ DistDeparseExpr(Expr *expr, Index varno, Oid relid, const char *alias,
 int
 DistPushTextSettings(void)
 {
-	static const char *const settings[][2] = {
+	static const char *const settings[] = {
 		/* Named last, so that no temporary object hides another one. */
-		{"search_path", "pg_catalog, pg_temp"},
-		{"DateStyle", "ISO"},
-		{"IntervalStyle", "postgres"},
-		{"extra_float_digits", "3"}
+		"search_path=pg_catalog, pg_temp",
+		"DateStyle=ISO",
+		"IntervalStyle=postgres",
+		"extra_float_digits=3"
 	};
 	int			nestlevel = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1],
-								 PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		DistSetLocally(settings[i]);
 	return nestlevel;
 }
 

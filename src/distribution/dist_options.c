@@ -357,11 +357,12 @@ startup_options(List *server_options)
 	char	   *own = DistGetOption(server_options, "options");
 
 	return psprintf("%s%s"
-					"-c search_path=pg_catalog "
+					"-c search_path=pg_catalog,\\ pg_temp "
 					"-c DateStyle=ISO "
 					"-c IntervalStyle=postgres "
 					"-c extra_float_digits=3 "
 					"-c TimeZone=GMT "
+					"-c synchronize_seqscans=off "
 					"-c client_connection_check_interval=500 "
 					"-c vecdist.hop=%d",
 					own ? own : "", own ? " " : "", DistHop + 1);

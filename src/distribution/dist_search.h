@@ -132,11 +132,23 @@ extern void DistSearchClose(DistSearchRun *run);
 extern char *DistSearchQuery(const DistSearch *search, const char *partition);
 
 /*
- * The plan for such a query, kept for the next search.  Called with an open
- * SPI connection and the search's settings in effect.  The result is valid
- * until the next call.
+ * DistSearchPlan is the plan for such a query, kept for the next search.  Called
+ * with an open SPI connection and the search's settings in effect.  The result
+ * is valid until the next call.
+ *
+ * 'key' is what DistSearchPlanKey has made of the search, for all partitions.
  */
-extern SPIPlanPtr DistSearchPlan(const DistSearch *search, const char *query);
+typedef struct DistSearchKey
+{
+	char	   *data;
+	int			len;
+	uint64		hash;
+} DistSearchKey;
+
+extern DistSearchKey DistSearchPlanKey(const DistSearch *search);
+extern SPIPlanPtr DistSearchPlan(const DistSearch *search,
+								 const DistSearchKey *key,
+								 const char *partition);
 
 /*
  * The reports of a run as they travel, and back: 'reports' points to the 'n'

@@ -8,7 +8,8 @@
  * backend keeps the plans of its last searches.  The plan cache of core keeps
  * them valid: it plans anew when a table, an index, a policy or the role has
  * changed.  It does not look at settings, so those that travel with a search
- * are part of what a plan is found by.
+ * are part of what a plan is found by.  So are all texts of the request, and
+ * not the query made of them: that is made only for a new plan.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,29 +27,35 @@
 
 typedef struct PlanEntry
 {
-	uint64		hash;			/* of the text it is found by; must be first */
-	char	   *text;			/* that text */
+	uint64		hash;			/* of what it is found by; must be first */
+	char	   *partition;		/* that: the partition's name */
+	char	   *key;			/* and the search, of 'key_len' bytes */
+	int			key_len;
 	SPIPlanPtr	plan;
 	uint64		last_use;		/* value of 'uses' then */
 } PlanEntry;
 
 static HTAB *plans = NULL;		/* of PlanEntry */
-static MemoryContext plan_texts = NULL; /* holds PlanEntry.text */
+static MemoryContext plan_texts = NULL; /* holds what they are found by */
 static uint64 uses = 0;
 
 static int	plan_options(const DistSearch *search);
-static char *identifying_text(const DistSearch *search, const char *query);
+static bool is_plan_of(const PlanEntry *entry, const DistSearchKey *key,
+					   const char *partition);
+static void append_text(StringInfo buf, const char *string);
 static void make_room(void);
 static void forget_plan(PlanEntry *entry);
 
 SPIPlanPtr
-DistSearchPlan(const DistSearch *search, const char *query)
+DistSearchPlan(const DistSearch *search, const DistSearchKey *key,
+			   const char *partition)
 {
-	char	   *text = identifying_text(search, query);
-	uint64		hash = hash_bytes_extended((unsigned char *) text,
-										   strlen(text), 0);
+	uint64		hash = hash_bytes_extended((const unsigned char *) partition,
+										   strlen(partition), key->hash);
 	PlanEntry  *entry;
 	SPIPlanPtr	plan;
+	char	   *kept_partition;
+	char	   *kept_key;
 
 	if (plans == NULL)
 	{
@@ -63,27 +70,30 @@ DistSearchPlan(const DistSearch *search, const char *query)
 	}
 
 	entry = hash_search(plans, &hash, HASH_FIND, NULL);
-	if (entry != NULL && strcmp(entry->text, text) == 0)
+	if (entry != NULL && is_plan_of(entry, key, partition))
 	{
 		entry->last_use = ++uses;
 		return entry->plan;
 	}
 	if (entry != NULL)
-		forget_plan(entry);		/* another text with the same hash */
+		forget_plan(entry);		/* of another query with the same hash */
 	make_room();
 
-	plan = SPI_prepare_cursor(query, search->nparams, search->param_types,
+	plan = SPI_prepare_cursor(DistSearchQuery(search, partition), search->nparams, search->param_types,
 							  plan_options(search));
 	if (plan == NULL)
 		elog(ERROR, "could not prepare a search: %s",
 			 SPI_result_code_string(SPI_result));
 
 	/* Nothing may fail between keeping the plan and finding it again. */
-	text = MemoryContextStrdup(plan_texts, text);
+	kept_partition = MemoryContextStrdup(plan_texts, partition);
+	kept_key = MemoryContextAlloc(plan_texts, key->len);
+	memcpy(kept_key, key->data, key->len);
 
 	entry = hash_search(plans, &hash, HASH_ENTER, NULL);
-	entry->text = text;
-
+	entry->partition = kept_partition;
+	entry->key = kept_key;
+	entry->key_len = key->len;
 	entry->plan = plan;
 	entry->last_use = ++uses;
 	SPI_keepplan(plan);
@@ -104,25 +114,53 @@ plan_options(const DistSearch *search)
 		(search->nparams == 1 ? CURSOR_OPT_GENERIC_PLAN : 0);
 }
 
-/*
- * Everything the plan depends on that core's plan cache does not watch: the
- * query, the types of its parameters, the settings, and how it will be read.
- */
-static char *
-identifying_text(const DistSearch *search, const char *query)
+static bool
+is_plan_of(const PlanEntry *entry, const DistSearchKey *key,
+		   const char *partition)
 {
-	StringInfoData text;
+	return entry->key_len == key->len &&
+		memcmp(entry->key, key->data, key->len) == 0 &&
+		strcmp(entry->partition, partition) == 0;
+}
+
+/*
+ * Everything the plan depends on that core's plan cache does not watch, but for
+ * the partition: the texts of the query, the types of its parameters, the
+ * settings, and how it will be read.
+ */
+DistSearchKey
+DistSearchPlanKey(const DistSearch *search)
+{
+	DistSearchKey key;
+	StringInfoData buf;
 	ListCell   *lc;
 
-	initStringInfo(&text);
-	if (search->stream)
-		appendStringInfoString(&text, "stream\n");
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, search->stream ? 's' : 'k');
+	appendBinaryStringInfo(&buf, (const char *) &search->k, sizeof(search->k));
+	appendBinaryStringInfo(&buf, (const char *) &search->nparams,
+						   sizeof(search->nparams));
+	appendBinaryStringInfo(&buf, (const char *) search->param_types,
+						   sizeof(Oid) * search->nparams);
+	append_text(&buf, search->columns);
+	append_text(&buf, search->filter);
+	append_text(&buf, search->distance);
+	append_text(&buf, search->ties);
 	foreach(lc, search->settings)
-		appendStringInfo(&text, "%s\n", (char *) lfirst(lc));
-	for (int i = 0; i < search->nparams; i++)
-		appendStringInfo(&text, "%u ", search->param_types[i]);
-	appendStringInfoString(&text, query);
-	return text.data;
+		append_text(&buf, lfirst(lc));
+	key.data = buf.data;
+	key.len = buf.len;
+	key.hash = hash_bytes_extended((unsigned char *) buf.data, buf.len, 0);
+	return key;
+}
+
+/* With the zero that ends it, so that each text stands for itself. */
+static void
+append_text(StringInfo buf, const char *string)
+{
+	appendStringInfoChar(buf, string != NULL ? '+' : '-');
+	if (string != NULL)
+		appendBinaryStringInfo(buf, string, strlen(string) + 1);
 }
 
 /* Forget the plan that was not used for longest, if there are too many. */
@@ -150,7 +188,8 @@ forget_plan(PlanEntry *entry)
 {
 	SPIPlanPtr	plan = entry->plan;
 
-	pfree(entry->text);
+	pfree(entry->partition);
+	pfree(entry->key);
 	(void) hash_search(plans, &entry->hash, HASH_REMOVE, NULL);
 	SPI_freeplan(plan);
 }

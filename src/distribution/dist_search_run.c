@@ -120,7 +120,8 @@ static dlist_head runs = DLIST_STATIC_INIT(runs);
 static void forget_run(void *arg);
 static void describe_run(DistSearchRun *run);
 static void open_portal(DistSearchRun *run, const DistSearch *search,
-						const char *partition, RunPartition *p);
+						const DistSearchKey *key, const char *partition,
+						RunPartition *p);
 static Identity become(Oid user);
 static void become_again(Identity identity);
 static bool portals_exist(DistSearchRun *run);
@@ -140,6 +141,7 @@ static int64 batch_size(DistSearchRun *run, RunPartition *p, int64 nrows);
 static void keep_batch(DistSearchRun *run, RunPartition *p);
 static void append_nearest_rows(StringInfo sql, const DistSearch *search,
 								const char *columns, const char *partition);
+static int	breadth_of_search(int64 k);
 static void describe_plan(PlanState *planstate, DistSearchReport *report);
 static bool is_vector_index(Relation index);
 static bool find_index_walker(PlanState *planstate, void *context);
@@ -159,6 +161,7 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	DistSearchRun *run = palloc0(sizeof(DistSearchRun));
+	DistSearchKey key = DistSearchPlanKey(search);
 	ListCell   *lc;
 
 	run->context = context;
@@ -185,7 +188,7 @@ DistSearchOpen(const DistSearch *search, int npartitions, char **partitions,
 
 		snprintf(p->portal, NAMEDATALEN, "vecdist search %u %d", number, i);
 		p->user = users != NULL ? users[i] : InvalidOid;
-		open_portal(run, search, partitions[i], p);
+		open_portal(run, search, &key, partitions[i], p);
 	}
 	run->unread = true;
 	MemoryContextSwitchTo(caller);
@@ -205,6 +208,7 @@ describe_run(DistSearchRun *run)
 	DistSearchReport *common = &run->common;
 
 	common->k = run->k;
+	common->ef = breadth_of_search(run->k);
 	common->settings = DistSettingsFingerprint(DistSettingsEcho(run->settings));
 	common->standby = RecoveryInProgress();
 	common->lsn = common->standby ? GetXLogReplayRecPtr(NULL) :
@@ -213,11 +217,10 @@ describe_run(DistSearchRun *run)
 
 static void
 open_portal(DistSearchRun *run, const DistSearch *search,
-			const char *partition, RunPartition *p)
+			const DistSearchKey *key, const char *partition, RunPartition *p)
 {
 	Identity	identity = become(p->user);
-	SPIPlanPtr	plan = DistSearchPlan(search,
-									  DistSearchQuery(search, partition));
+	SPIPlanPtr	plan = DistSearchPlan(search, key, partition);
 	Portal		portal = SPI_cursor_open(p->portal, plan, search->param_values,
 										 search->param_nulls, true);
 	TupleDesc	desc = portal->tupDesc;
@@ -632,26 +635,35 @@ append_nearest_rows(StringInfo sql, const DistSearch *search,
 	appendStringInfo(sql, " ORDER BY %s", search->distance);
 }
 
-/* Fill in which index the plan uses, if any, and how broadly it searches. */
+/* How broadly an index searches for k rows. */
+static int
+breadth_of_search(int64 k)
+{
+	const char *ef_search = GetConfigOption(EF_SETTING, true, false);
+	int			ef;
+
+	if (ef_search == NULL)
+		return 0;
+	ef = pg_strtoint32(ef_search);
+
+	/* The index raises it to the number of rows wanted. */
+	if (k != DIST_ALL_ROWS && k > ef)
+		ef = (int) Min(k, PG_INT32_MAX);
+	return ef;
+}
+
+/* Fill in which index the plan uses, if any. */
 static void
 describe_plan(PlanState *planstate, DistSearchReport *report)
 {
-	const char *ef_search = GetConfigOption(EF_SETTING, true, false);
 	Oid			index = InvalidOid;
 
-	report->index = NULL;
-	report->ef = 0;
-	if (!find_index_walker(planstate, &index))
-		return;
-
-	report->index = get_rel_name(index);
-	if (ef_search != NULL)
+	if (find_index_walker(planstate, &index))
+		report->index = get_rel_name(index);
+	else
 	{
-		report->ef = pg_strtoint32(ef_search);
-
-		/* The index raises it to the number of rows wanted. */
-		if (report->k != DIST_ALL_ROWS && report->k > report->ef)
-			report->ef = (int) Min(report->k, PG_INT32_MAX);
+		report->index = NULL;
+		report->ef = 0;
 	}
 }
 

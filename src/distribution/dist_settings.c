@@ -22,8 +22,10 @@
 
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+#include "utils/memutils.h"
 
 #include "distribution/dist_deparse.h"
+#include "distribution/dist_local_setting.h"
 #include "distribution/dist_options.h"
 #include "distribution/dist_settings.h"
 #include "vecdist_compat.h"
@@ -50,25 +52,51 @@ static const struct
 	{"vhnsw.max_scan_tuples", "0", "0"},
 };
 
+/* All that may have to travel; in TopMemoryContext. */
+static struct config_generic **candidates = NULL;
+static int	ncandidates = 0;
+
+static void find_candidates(void);
 static const char *value_to_send(const char *name, bool stream);
 static bool changes_search(const struct config_generic *setting);
-static char *split_setting(const char *setting, const char **value);
+static bool is_index_setting(const struct config_generic *setting);
 
 List *
 DistSettingsToSend(bool stream)
 {
 	List	   *result = NIL;
+
+	if (candidates == NULL)
+		find_candidates();
+	for (int i = 0; i < ncandidates && !VD_MISTAKE("dist-keep-settings"); i++)
+	{
+		const struct config_generic *setting = candidates[i];
+
+		if (is_index_setting(setting) || setting->source == PGC_S_SESSION)
+			result = lappend(result,
+							 psprintf("%s=%s", setting->name,
+									  value_to_send(setting->name, stream)));
+	}
+	return result;
+}
+
+/*
+ * Look through all settings for those that change a search.  Ours are defined
+ * when the library is loaded, and nobody else defines one of these.
+ */
+static void
+find_candidates(void)
+{
 	int			nsettings;
 	struct config_generic **settings = VecdistGetGucVariables(&nsettings);
 
-	for (int i = 0; i < nsettings && !VD_MISTAKE("dist-keep-settings"); i++)
+	candidates = MemoryContextAlloc(TopMemoryContext,
+									sizeof(candidates[0]) * nsettings);
+	for (int i = 0; i < nsettings; i++)
 	{
 		if (changes_search(settings[i]))
-			result = lappend(result,
-							 psprintf("%s=%s", settings[i]->name,
-									  value_to_send(settings[i]->name, stream)));
+			candidates[ncandidates++] = settings[i];
 	}
-	return result;
 }
 
 bool
@@ -100,18 +128,22 @@ value_to_send(const char *name, bool stream)
 	return value;
 }
 
+/* May the setting change a search?  A switch of the planner, if it was set. */
 static bool
 changes_search(const struct config_generic *setting)
 {
 	if (setting->context != PGC_USERSET ||
 		(setting->flags & GUC_CUSTOM_PLACEHOLDER) != 0)
 		return false;
-	if (pg_strncasecmp(setting->name, INDEX_SETTING_PREFIX,
-					   strlen(INDEX_SETTING_PREFIX)) == 0)
-		return true;
-	return setting->group == QUERY_TUNING_METHOD &&
-		setting->vartype == PGC_BOOL &&
-		setting->source == PGC_S_SESSION;
+	return is_index_setting(setting) ||
+		(setting->group == QUERY_TUNING_METHOD && setting->vartype == PGC_BOOL);
+}
+
+static bool
+is_index_setting(const struct config_generic *setting)
+{
+	return pg_strncasecmp(setting->name, INDEX_SETTING_PREFIX,
+						  strlen(INDEX_SETTING_PREFIX)) == 0;
 }
 
 int
@@ -124,23 +156,9 @@ DistSettingsPush(List *settings)
 	 * Synchronized scans start where another one happens to be, so that rows
 	 * with equal distances would come in another order each time.
 	 */
-	(void) set_config_option("synchronize_seqscans", "off",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-
-	/*
-	 * PGC_USERSET, also for a superuser: what travels are settings that any
-	 * role may change.
-	 */
+	DistSetLocally("synchronize_seqscans=off");
 	foreach(lc, settings)
-	{
-		const char *value;
-		char	   *name = split_setting(lfirst(lc), &value);
-
-		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-		pfree(name);
-	}
+		DistSetLocally(lfirst(lc));
 	return nestlevel;
 }
 
@@ -152,13 +170,16 @@ DistSettingsEcho(List *settings)
 
 	foreach(lc, settings)
 	{
-		const char *value;
-		char	   *name = split_setting(lfirst(lc), &value);
+		const char *setting = lfirst(lc);
+		int			name_len;
+		const char *value = DistShowSetting(setting, &name_len);
+		int			value_len = strlen(value);
+		char	   *echo = palloc(name_len + 1 + value_len + 1);
 
-		result = lappend(result,
-						 psprintf("%s=%s", name,
-								  GetConfigOption(name, false, false)));
-		pfree(name);
+		memcpy(echo, setting, name_len);
+		echo[name_len] = '=';
+		memcpy(echo + name_len + 1, value, value_len + 1);
+		result = lappend(result, echo);
 	}
 	return result;
 }
@@ -205,20 +226,4 @@ DistSettingsTakeName(List *settings)
 								 PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 	return list_truncate(settings, list_length(settings) - 1);
-}
-
-/* Name of a "name=value" pair as a new string; *value points into the pair. */
-static char *
-split_setting(const char *setting, const char **value)
-{
-	const char *equals = strchr(setting, '=');
-
-	if (equals == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("invalid setting \"%s\" of a distributed search",
-					   setting),
-				errdetail("Settings have the form name=value."));
-	*value = equals + 1;
-	return pnstrdup(setting, equals - setting);
 }

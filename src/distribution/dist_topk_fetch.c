@@ -76,6 +76,9 @@ enum
 /* A second round has to save that many rows: it costs another turn. */
 #define SECOND_ROUND_ROWS	500
 
+/* That many rows of a worker wait in the socket until all have answered. */
+#define SHORT_ANSWER_ROWS	100
+
 /* For the callback that keeps rows found on this server. */
 typedef struct LocalRows
 {
@@ -461,7 +464,8 @@ ask_workers(DistTopKState *state, const DistTopKMessage *message,
 	}
 
 	DistExecuteMeanwhile(requests, nworkers, DistNodeTimeout,
-						 DIST_EXEC_KEEP_GOING,
+						 DIST_EXEC_KEEP_GOING |
+						 (state->k <= SHORT_ANSWER_ROWS ? DIST_EXEC_SHORT : 0),
 						 first ? search_here : NULL, state);
 
 	for (int i = 0; i < nworkers; i++)
@@ -502,15 +506,21 @@ DistTopKMessage *
 DistTopKNewMessage(int nfixed, DistTopKState *state)
 {
 	DistTopKMessage *message = palloc(sizeof(DistTopKMessage));
-	int			nestlevel = DistPushTextSettings();
+	bool		any_text = false;
+	int			nestlevel = 0;
 
 	message->n = nfixed + state->nparams;
 	message->values = palloc0(sizeof(char *) * message->n);
 	message->lengths = palloc0(sizeof(int) * message->n);
 	message->formats = palloc0(sizeof(int) * message->n);
 	for (int i = 0; i < state->nparams; i++)
+		any_text |= !state->param[i].writer.binary;
+	if (any_text)
+		nestlevel = DistPushTextSettings();
+	for (int i = 0; i < state->nparams; i++)
 		write_param(&state->param[i], message, nfixed + i);
-	AtEOXact_GUC(true, nestlevel);
+	if (any_text)
+		AtEOXact_GUC(true, nestlevel);
 	return message;
 }
 

@@ -7,13 +7,16 @@
  * serves interrupts.
  *
  * The WaitEventSet of the last wait is kept: a search asks the same workers
- * again and again, and making a set costs a system call per socket.  A set
+ * again and again, and making a set costs a system call per socket.  So are sets
+ * of one socket each, for those who wait for the last of several.  A set
  * does not notice that a socket was closed and its number used anew, so
  * whoever closes a socket, or lets libpq do so, calls DistWaitForget.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <poll.h>
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -49,9 +52,24 @@ static int	nkept = 0;
 static int	kept_size = 0;
 static WaitEvent *occurred = NULL;	/* FIRST_SOCKET longer than "kept" */
 
+/*
+ * Sets of latch, postmaster and one socket, for DistConnWaitLast.  They cost a
+ * file descriptor each.
+ */
+#define MAX_LONE 16
+
+static struct
+{
+	pgsocket	sock;
+	WaitEventSet *set;
+}			lone[MAX_LONE];
+static int	nlone = 0;
+
 static void prepare_item(DistConn *conn, WaitItem *item, TimestampTz now,
 						 TimestampTz *deadline);
 static bool progress(DistConn *conn, uint32 ready, TimestampTz now);
+static WaitEventSet *lone_set(pgsocket sock);
+static void poll_sockets(WaitItem *items, int nitems);
 static bool wait_for_sockets(WaitItem *items, int nitems, long timeout_ms);
 static bool use_kept_set(WaitItem *items, int nitems);
 static void build_set(WaitItem *items, int nitems);
@@ -92,6 +110,97 @@ DistConnWait(DistConn **conns, int nconns, TimestampTz deadline, bool *ready)
 							now);
 	pfree(items);
 	return alive;
+}
+
+/*
+ * DistConnWaitLast
+ *		Wait until the last of several connections has made progress, and see
+ *		what the others have done meanwhile.
+ *
+ * To be woken by each of them takes as long as to read its answer.  Who waits
+ * for all anyhow, and for little data, which the kernel keeps as long, sleeps
+ * once, mostly.  Otherwise as DistConnWait.
+ */
+bool
+DistConnWaitLast(DistConn **conns, int nconns, TimestampTz deadline,
+				 bool *ready)
+{
+	WaitItem   *items = palloc(nconns * sizeof(WaitItem));
+	TimestampTz now = GetCurrentTimestamp();
+	WaitEventSet *set = NULL;
+	bool		may_sleep = nconns > 1;
+	WaitEvent	event;
+
+	for (int i = 0; i < nconns && may_sleep; i++)
+	{
+		prepare_item(conns[i], &items[i], now, &deadline);
+		may_sleep = items[i].sock >= 0 && items[i].events == WL_SOCKET_READABLE &&
+			conns[i]->state == DIST_CONN_BUSY;
+	}
+	if (may_sleep)
+		set = lone_set(items[nconns - 1].sock);
+	if (set == NULL)
+	{
+		pfree(items);
+		return DistConnWait(conns, nconns, deadline, ready);
+	}
+
+	CHECK_FOR_INTERRUPTS();
+	if (WaitEventSetWait(set, deadline == DT_NOEND ? -1 :
+						 TimestampDifferenceMilliseconds(now, deadline),
+						 &event, 1, VECDIST_WAIT_EVENT) > 0 &&
+		event.events == WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	poll_sockets(items, nconns);
+	now = GetCurrentTimestamp();
+	for (int i = 0; i < nconns; i++)
+		ready[i] = progress(conns[i], items[i].ready, now);
+	pfree(items);
+	return true;
+}
+
+/* The set of a socket, made if need be; NULL if there are too many. */
+static WaitEventSet *
+lone_set(pgsocket sock)
+{
+	WaitEventSet *set;
+
+	for (int i = 0; i < nlone; i++)
+	{
+		if (lone[i].sock == sock)
+			return lone[i].set;
+	}
+	if (nlone == MAX_LONE)
+		return NULL;
+	set = VecdistCreateWaitEventSet(TopMemoryContext, FIRST_SOCKET + 1);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(set, WL_SOCKET_READABLE, sock, NULL, NULL);
+	lone[nlone].sock = sock;
+	lone[nlone++].set = set;
+	return set;
+}
+
+/* Set "ready" of those that can be read now. */
+static void
+poll_sockets(WaitItem *items, int nitems)
+{
+	struct pollfd *fds = palloc0(sizeof(struct pollfd) * nitems);
+
+	for (int i = 0; i < nitems; i++)
+	{
+		fds[i].fd = items[i].sock;
+		fds[i].events = POLLIN;
+	}
+	if (poll(fds, nitems, 0) > 0)
+	{
+		for (int i = 0; i < nitems; i++)
+			items[i].ready = fds[i].revents != 0 ? WL_SOCKET_READABLE : 0;
+	}
+	pfree(fds);
 }
 
 /* Say what a connection waits for; *deadline becomes earlier if need be. */
@@ -206,7 +315,7 @@ wait_for_sockets(WaitItem *items, int nitems, long timeout_ms)
 	return true;
 }
 
-/* Forget the kept set, because a socket in it may have been closed. */
+/* Forget the kept sets, because a socket in them may have been closed. */
 void
 DistWaitForget(void)
 {
@@ -216,6 +325,8 @@ DistWaitForget(void)
 	nkept = 0;
 	if (set != NULL)
 		FreeWaitEventSet(set);
+	while (nlone > 0)
+		FreeWaitEventSet(lone[--nlone].set);
 }
 
 /*
