@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * vhnsw_cover.h
- *	  Entries for clusters that lie apart.
+ *	  Choose entries so that what lies apart is found.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,5 +11,6 @@
 #include "vhnsw/vhnsw_graph.h"
 
 extern void VhnswCoverClusters(VhnswGraph *graph);
+extern void VhnswSpreadEntries(VhnswGraph *graph);
 
 #endif							/* VHNSW_COVER_H */

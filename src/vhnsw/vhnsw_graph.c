@@ -31,9 +31,6 @@
 /* Fewer elements are linked by search. */
 #define MIN_BLOCKED 1000
 
-/* Of how many elements entries are chosen that point elsewhere. */
-#define SPREAD_SAMPLE 20000
-
 /* Random order without random results. */
 #define ORDER_SEED UINT64CONST(0x76686E7377)
 
@@ -42,7 +39,6 @@
 
 static bool wants_blocks(const VhnswGraph *graph);
 static void shuffle(VhnswGraph *graph);
-static void spread_entries(VhnswGraph *graph);
 static void attach_unreached(VhnswGraph *graph);
 
 /*
@@ -62,7 +58,7 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
 	if (graph->layout.is_rotated &&
 		graph->layout.metric == VHNSW_INNER_PRODUCT)
-		spread_entries(graph);
+		VhnswSpreadEntries(graph);
 	else if (graph->layout.is_direct)
 		VhnswCoverClusters(graph);
 	graph->kind = graph->codes ? VHNSW_BUILT_BLOCKED_IN_FILES :
@@ -108,67 +104,6 @@ shuffle(VhnswGraph *graph)
 		graph->order[i] = graph->order[j];
 		graph->order[j] = i;
 	}
-}
-
-/* The squared distance of what has the same directions and length 1. */
-static float
-direction_distance(const VhnswGraph *graph, const VhnswCode *code,
-				   const VhnswCode *other)
-{
-	float		lengths = code->norm * other->norm;
-
-	return lengths > 0 ?
-		2 + 2 * VhnswCodeDistance(&graph->layout, code, other) / lengths : 0;
-}
-
-/*
- * Under inner product, make every second entry one that points elsewhere than
- * all before: the farthest of a sample.
- *
- * Short elements that point elsewhere than all others have a larger product
- * with each other than with anybody who could lead there.  No search would find
- * them from outside, though there is a way.
- */
-static void
-spread_entries(VhnswGraph *graph)
-{
-	uint32		nsample = Min(graph->count, SPREAD_SAMPLE);
-	uint32	   *order = graph->order;
-	float	   *nearest = palloc_array(float, nsample);
-	const VhnswCode **codes = VhnswGraphSample(graph, order, nsample);
-
-	for (uint32 i = 0; i < nsample; i++)
-		nearest[i] = FLT_MAX;
-	for (uint32 entry = 0; entry < graph->nentries; entry++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (entry % 2 == 1)
-		{
-			uint32		farthest = entry;
-			uint32		id;
-			const VhnswCode *code;
-			float		distance;
-
-			for (uint32 i = entry + 1; i < nsample; i++)
-			{
-				if (nearest[i] > nearest[farthest])
-					farthest = i;
-			}
-			id = order[entry];
-			order[entry] = order[farthest];
-			order[farthest] = id;
-			code = codes[entry];
-			codes[entry] = codes[farthest];
-			codes[farthest] = code;
-			distance = nearest[entry];
-			nearest[entry] = nearest[farthest];
-			nearest[farthest] = distance;
-		}
-		for (uint32 i = entry + 1; i < nsample; i++)
-			nearest[i] = Min(nearest[i],
-							 direction_distance(graph, codes[entry], codes[i]));
-	}
-	pfree(nearest);
 }
 
 /* State of the sweep that attaches what is not reached. */

@@ -555,16 +555,6 @@ VhnswChangeEnd(VhnswChange *change)
 	change->npages = 0;
 }
 
-/* Only for changes whose pages were not edited, if building. */
-void
-VhnswChangeAbort(VhnswChange *change)
-{
-	if (change->xlog)
-		GenericXLogAbort(change->xlog);
-	change->xlog = NULL;
-	change->npages = 0;
-}
-
 /* The first free slot of an element page, or -1. */
 static int
 find_free_slot(const VhnswLayout *layout, Page page)

@@ -335,8 +335,8 @@ extern int	VhnswMaxCodeBytes(int m);
  * Begin; VhnswChangePage() for each page, whose buffer the caller holds
  * exclusively locked, and edit the image it returns; End.  End does not
  * release the buffers.  Between Begin and End nothing may fail except for
- * want of memory; VhnswChangeAbort() forgets the images.  While an index is
- * being built ("building"), pages are edited in place and logged later.
+ * want of memory.  While an index is being built ("building"), pages are edited
+ * in place and logged later.
  */
 typedef struct VhnswChange
 {
@@ -352,7 +352,6 @@ extern Page VhnswChangePage(VhnswChange *change, Buffer buffer);
 extern Page VhnswChangeNewPage(VhnswChange *change, Buffer buffer,
 							   VhnswPageKind kind, const VhnswLayout *layout);
 extern void VhnswChangeEnd(VhnswChange *change);
-extern void VhnswChangeAbort(VhnswChange *change);
 
 extern void VhnswInitPage(Page page, VhnswPageKind kind,
 						  const VhnswLayout *layout);
