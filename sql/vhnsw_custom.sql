@@ -359,6 +359,15 @@ SET vhnsw.enable_scan = off;
 SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 10) s;
 SELECT searches, filtered_rows > 0 AS filtered FROM vhnsw_stats('items_v');
 RESET vhnsw.enable_scan;
+SET vhnsw.filter_strategy = exact;
+SELECT count(*) FROM (SELECT id FROM items WHERE category = 3 ORDER BY v <-> random_vector(8, 9) LIMIT 10) s;
+SET vhnsw.filter_strategy = bitmap;
+SELECT count(*) FROM (SELECT id FROM items WHERE category = 3 ORDER BY v <-> random_vector(8, 9) LIMIT 10) s;
+SET vhnsw.filter_strategy = matches;
+SELECT count(*) FROM (SELECT id FROM items WHERE category = 3 ORDER BY v <-> random_vector(8, 9) LIMIT 10) s;
+SELECT count(*) FROM (SELECT id FROM items WHERE category = 3 ORDER BY v <-> random_vector(8, 9) LIMIT 10) s;
+SELECT searches, bitmap_searches, matches_searches, exact_searches FROM vhnsw_stats('items_v');
+RESET vhnsw.filter_strategy;
 SELECT vhnsw_stats('items_category');
 
 DROP TABLE items;

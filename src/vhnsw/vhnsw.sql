@@ -17,7 +17,8 @@ CREATE FUNCTION vhnsw_stats(
     index regclass, OUT scope text, OUT searches bigint, OUT expanded bigint,
     OUT evaluated bigint, OUT scored bigint, OUT sweeps bigint, OUT heap_fetches bigint,
     OUT invisible_rows bigint, OUT filtered_rows bigint,
-    OUT skipped_rows bigint, OUT late_rows bigint, OUT cut_searches bigint) RETURNS record
+    OUT skipped_rows bigint, OUT late_rows bigint, OUT cut_searches bigint,
+    OUT bitmap_searches bigint, OUT matches_searches bigint, OUT exact_searches bigint) RETURNS record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION vhnsw_stats(regclass) IS 'what the searches of a vhnsw index have done';
 

@@ -57,6 +57,7 @@ static bool recheck_row(ScanState *ss, TupleTableSlot *slot);
 static void rescan(CustomScanState *css);
 static void end_scan(CustomScanState *css);
 static void end_search(VhnswCustomState *state);
+static void count_strategy(VhnswCustomState *state);
 static void end_stream(VhnswCustomState *state);
 static void start_search(VhnswCustomState *state);
 static void begin_stream(VhnswCustomState *state, Datum query, bool isnull);
@@ -279,6 +280,7 @@ end_search(VhnswCustomState *state)
 	if (!state->started)
 		return;
 	end_stream(state);
+	count_strategy(state);
 	VhnswCountsAdd(&state->counts, &state->search_counts);
 	VhnswStatsCount(state->index, &state->search_counts);
 	VhnswAnswerEnd(&state->answer);
@@ -286,6 +288,17 @@ end_search(VhnswCustomState *state)
 	MemoryContextReset(state->context);
 	state->matches = NULL;
 	state->started = false;
+}
+
+/* Count which way the search ended in. */
+static void
+count_strategy(VhnswCustomState *state)
+{
+	VhnswCounts *counts = &state->search_counts;
+
+	counts->by_bitmap = state->strategy == VHNSW_FILTER_BITMAP;
+	counts->by_matches = state->strategy == VHNSW_FILTER_MATCHES;
+	counts->by_exact = state->strategy == VHNSW_FILTER_EXACT;
 }
 
 static void

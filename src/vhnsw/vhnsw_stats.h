@@ -26,6 +26,9 @@ typedef struct VhnswCounts
 	int64		skipped;		/* not fetched, as a bitmap has them not */
 	int64		late;			/* dropped, as a farther row had been returned */
 	int64		cut;			/* searches ended by a setting; see stream */
+	int64		by_bitmap;		/* searches by what another index matches, */
+	int64		by_matches;		/* those that fetched all of it, */
+	int64		by_exact;		/* and those that read the table */
 } VhnswCounts;
 
 #define VHNSW_NCOUNTS ((int) (sizeof(VhnswCounts) / sizeof(int64)))
