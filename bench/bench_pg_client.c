@@ -13,7 +13,14 @@
  *	server			who does the work		process id, 0 for the client itself
  *	run FIRST N		answer N queries		N times: microseconds:id,id,... and a space
  *
- * The table is items (id integer, v vector).
+ * The table is items (id integer, v vector).  Other statements than the search
+ * for its nearest rows:
+ *
+ *	sql STATEMENT	run it					its values
+ *	prepare N QUERY	what to run from now on, with the integer $2 = N
+ *					ok
+ *	cancel N US		answer query N, cancel after so many microseconds
+ *					microseconds that ending took, or - if it was done before
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +39,16 @@ typedef struct Queries
 	uint32_t	dim;
 	char	   *values;			/* in the type's binary form, side by side */
 	size_t		value_size;
+	uint32_t	number;			/* $2, in network byte order */
 } Queries;
+
+/* What the prepared query is run with */
+typedef struct Parameters
+{
+	const char *values[2];
+	int			lengths[2];
+	int			formats[2];
+} Parameters;
 
 static void
 die(const char *what, const char *why)
@@ -103,20 +119,94 @@ expect(PGconn *conn, PGresult *result)
 	return result;
 }
 
-static void
-prepare(PGconn *conn, const char *operator, const char *k)
+static Parameters
+parameters_of(const Queries *queries, uint32_t i)
 {
-	char		sql[200];
+	Parameters	p = {
+		{queries->values + (i % queries->count) * queries->value_size,
+		(const char *) &queries->number},
+		{(int) queries->value_size, sizeof(queries->number)},
+		{1, 1},
+	};
+
+	return p;
+}
+
+/* Make "search" this query, whose $1 is a vector. */
+static void
+prepare(PGconn *conn, const char *sql)
+{
 	PGresult   *result;
-	Oid			type;
+	Oid			types[2];
 
 	result = expect(conn, PQexec(conn, "SELECT 'vector'::regtype::oid"));
-	type = (Oid) strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+	types[0] = (Oid) strtoul(PQgetvalue(result, 0, 0), NULL, 10);
 	PQclear(result);
+
+	PQclear(PQexec(conn, "DEALLOCATE search"));
+	types[1] = 23;				/* int4 */
+	PQclear(expect(conn, PQprepare(conn, "search", sql, 2, types)));
+}
+
+static void
+prepare_search(PGconn *conn, const char *operator, const char *k)
+{
+	char		sql[200];
 
 	snprintf(sql, sizeof(sql), "SELECT id FROM items ORDER BY v %s $1 LIMIT %s",
 			 operator, k);
-	PQclear(expect(conn, PQprepare(conn, "search", sql, 1, &type)));
+	prepare(conn, sql);
+}
+
+/* Run any statement, and print its values in one line. */
+static void
+run_sql(PGconn *conn, const char *sql)
+{
+	PGresult   *result = expect(conn, PQexec(conn, sql));
+
+	for (int row = 0; row < PQntuples(result); row++)
+	{
+		for (const char *c = PQgetvalue(result, row, 0); *c != '\0'; c++)
+			putchar(*c == '\n' ? ' ' : *c);
+		putchar(' ');
+	}
+	putchar('\n');
+	PQclear(result);
+}
+
+/* Cancel a query after a while, and print how long its end took. */
+static void
+cancel(PGconn *conn, const Queries *queries, uint32_t number, uint32_t after_us)
+{
+	Parameters	p = parameters_of(queries, number);
+	struct timespec pause = {after_us / 1000000, after_us % 1000000 * 1000};
+	PGcancel   *request = PQgetCancel(conn);
+	PGresult   *result;
+	char		error[256];
+	double		start;
+	int			canceled = 0;
+
+	if (!PQsendQueryPrepared(conn, "search", 2, p.values, p.lengths, p.formats, 1))
+		die("cannot send", PQerrorMessage(conn));
+	nanosleep(&pause, NULL);
+	start = now_us();
+	if (!PQcancel(request, error, sizeof(error)))
+		die("cannot cancel", error);
+	while ((result = PQgetResult(conn)) != NULL)
+	{
+		const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+		if (sqlstate != NULL && strcmp(sqlstate, "57014") == 0)
+			canceled = 1;
+		else
+			expect(conn, result);
+		PQclear(result);
+	}
+	if (canceled)
+		printf("%.1f\n", now_us() - start);
+	else
+		puts("-");
+	PQfreeCancel(request);
 }
 
 static void
@@ -124,12 +214,10 @@ run(PGconn *conn, const Queries *queries, uint32_t first, uint32_t count)
 {
 	for (uint32_t i = first; i < first + count; i++)
 	{
-		const char *value = queries->values + (i % queries->count) * queries->value_size;
-		int			length = (int) queries->value_size;
-		int			format = 1;
+		Parameters	p = parameters_of(queries, i);
 		double		start = now_us();
-		PGresult   *result = PQexecPrepared(conn, "search", 1, &value, &length,
-											&format, 1);
+		PGresult   *result = PQexecPrepared(conn, "search", 2, p.values, p.lengths,
+											p.formats, 1);
 		double		elapsed = now_us() - start;
 
 		expect(conn, result);
@@ -152,23 +240,26 @@ main(int argc, char **argv)
 {
 	PGconn	   *conn;
 	Queries		queries;
-	char		line[200];
+	char	   *line = NULL;
+	size_t		line_size = 0;
 
 	if (argc != 6)
 		die("usage", "CONNINFO QUERIES.fbin OPERATOR K EF_SETTING");
 	queries = read_queries(argv[2]);
+	queries.number = 0;
 	conn = PQconnectdb(argv[1]);
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("cannot connect", PQerrorMessage(conn));
 	PQclear(expect(conn, PQexec(conn, "SET plan_cache_mode = force_generic_plan")));
-	prepare(conn, argv[3], argv[4]);
+	prepare_search(conn, argv[3], argv[4]);
 
-	while (fgets(line, sizeof(line), stdin) != NULL)
+	while (getline(&line, &line_size, stdin) > 0)
 	{
 		char		sql[200];
 		int			ef;
 		uint32_t	first;
 		uint32_t	count;
+		int			start;
 
 		if (sscanf(line, "ef %d", &ef) == 1)
 		{
@@ -180,10 +271,21 @@ main(int argc, char **argv)
 			printf("%d\n", PQbackendPID(conn));
 		else if (sscanf(line, "run %u %u", &first, &count) == 2)
 			run(conn, &queries, first, count);
+		else if (sscanf(line, "cancel %u %u", &first, &count) == 2)
+			cancel(conn, &queries, first, count);
+		else if (strncmp(line, "sql ", 4) == 0)
+			run_sql(conn, line + 4);
+		else if (sscanf(line, "prepare %u %n", &first, &start) == 1)
+		{
+			queries.number = htonl(first);
+			prepare(conn, line + start);
+			puts("ok");
+		}
 		else
 			die("not a command", line);
 		fflush(stdout);
 	}
+	free(line);
 	PQfinish(conn);
 	return 0;
 }
