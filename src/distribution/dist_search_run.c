@@ -126,7 +126,7 @@ static Identity become(Oid user);
 static void become_again(Identity identity);
 static bool portals_exist(DistSearchRun *run);
 static void begin_reading(DistSearchRun *run);
-static void end_reading(DistSearchRun *run);
+static void end_reading(DistSearchRun *run, MemoryContext caller);
 static binaryheap *heap_of_heads(DistSearchRun *run, int64 nrows);
 static void return_head(DistSearchRun *run, binaryheap *heap, int64 nrows,
 						DistSearchCallback row, void *arg);
@@ -262,7 +262,7 @@ void
 DistSearchClose(DistSearchRun *run)
 {
 	if (run->unread)
-		end_reading(run);
+		end_reading(run, CurrentMemoryContext);
 	for (int i = 0; i < run->npartitions; i++)
 	{
 		Portal		portal = GetPortalByName(run->partitions[i].portal);
@@ -340,11 +340,13 @@ bool
 DistSearchFetch(DistSearchRun *run, int64 nrows, const DistMergeKey *bound,
 				DistSearchCallback row, void *arg)
 {
+	MemoryContext caller = CurrentMemoryContext;
+
 	if (!portals_exist(run))
 		return false;
 	begin_reading(run);
 	return_rows(run, nrows, bound, row, arg);
-	end_reading(run);
+	end_reading(run, caller);
 	return true;
 }
 
@@ -352,6 +354,7 @@ bool
 DistSearchNext(DistSearchRun *run, int64 nrows, DistSearchCallback row,
 			   void *arg)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	binaryheap *heap;
 
 	if (!portals_exist(run))
@@ -361,7 +364,7 @@ DistSearchNext(DistSearchRun *run, int64 nrows, DistSearchCallback row,
 	for (int64 n = 0; n < nrows && !binaryheap_empty(heap); n++)
 		return_head(run, heap, nrows, row, arg);
 	binaryheap_free(heap);
-	end_reading(run);
+	end_reading(run, caller);
 	return true;
 }
 
@@ -384,11 +387,10 @@ begin_reading(DistSearchRun *run)
 	SPI_connect();
 }
 
+/* SPI's memory context, which begin_reading may have entered, is gone then. */
 static void
-end_reading(DistSearchRun *run)
+end_reading(DistSearchRun *run, MemoryContext caller)
 {
-	MemoryContext caller = CurrentMemoryContext;
-
 	for (int i = 0; i < run->npartitions; i++)
 		keep_batch(run, &run->partitions[i]);
 	SPI_finish();
