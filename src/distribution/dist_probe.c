@@ -19,8 +19,10 @@
 
 #include <math.h>
 
+#include "catalog/pg_cast.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -29,6 +31,7 @@
 #include "distance/distance.h"
 #include "distribution/dist_centroid.h"
 #include "distribution/dist_probe.h"
+#include "types/halfvec.h"
 #include "vecdist_debug.h"
 
 /*
@@ -40,6 +43,10 @@
 
 int			DistProbes = 0;
 
+static bool find_order(Oid operator, DistProbeOrder *order);
+static Node *strip_casts(Node *node, bool *rounded);
+static bool is_vector_type(Oid type);
+static Oid	halfvec_type(void);
 static Oid	schema_of_type(Oid type);
 static double order_key(const DistProbe *probe, const DistCentroidSet *set,
 						int centroid);
@@ -67,8 +74,25 @@ DistProbeInit(void)
 							NULL, NULL, NULL);
 }
 
-bool
-DistProbeFindOrder(Oid operator, DistProbeOrder *order)
+const char *
+DistProbeMatch(OpExpr *distance, Node *operand, Node *placed_by,
+			   DistProbeOrder *order, bool *exact)
+{
+	bool		rounded = false;
+	bool		placed_rounded = false;
+
+	if (!find_order(distance->opno, order))
+		return "the operator is not one of <->, <#>, <=> and <+> on vector or halfvec";
+	if (!equal(strip_casts(operand, &rounded),
+			   strip_casts(placed_by, &placed_rounded)))
+		return "rows are placed by something else than they are ordered by";
+	*exact = rounded == placed_rounded;
+	return NULL;
+}
+
+/* Does an operator on vectors order by one of the distances? */
+static bool
+find_order(Oid operator, DistProbeOrder *order)
 {
 	static const struct
 	{
@@ -81,8 +105,6 @@ DistProbeFindOrder(Oid operator, DistProbeOrder *order)
 		{"<=>", DIST_PROBE_COSINE},
 		{"<+>", DIST_PROBE_L1}
 	};
-	Oid			vector = DistVectorType();
-	Oid			schema = schema_of_type(vector);
 	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
 	Form_pg_operator form;
 	bool		found = false;
@@ -93,12 +115,63 @@ DistProbeFindOrder(Oid operator, DistProbeOrder *order)
 	for (int i = 0; i < lengthof(operators) && !found; i++)
 	{
 		found = strcmp(NameStr(form->oprname), operators[i].name) == 0 &&
-			form->oprleft == vector && form->oprright == vector &&
-			form->oprnamespace == schema;
+			form->oprleft == form->oprright &&
+			is_vector_type(form->oprleft) &&
+			form->oprnamespace == schema_of_type(form->oprleft);
 		*order = operators[i].order;
 	}
 	ReleaseSysCache(tuple);
 	return found;
+}
+
+/*
+ * The expression below casts from vector and halfvec to vector, halfvec, or
+ * one of them with a length.  A value that has another length is an error, so
+ * only rounding to halfvec changes one: *rounded says whether there is such a
+ * cast.
+ */
+static Node *
+strip_casts(Node *node, bool *rounded)
+{
+	while (IsA(node, FuncExpr))
+	{
+		FuncExpr   *call = (FuncExpr *) node;
+		Node	   *arg = call->args != NIL ? linitial(call->args) : NULL;
+		Oid			from = arg != NULL ? exprType(arg) : InvalidOid;
+		HeapTuple	tuple;
+		bool		is_cast;
+
+		if (!is_vector_type(from) || !is_vector_type(call->funcresulttype))
+			break;
+		tuple = SearchSysCache2(CASTSOURCETARGET, ObjectIdGetDatum(from),
+								ObjectIdGetDatum(call->funcresulttype));
+		is_cast = HeapTupleIsValid(tuple) &&
+			((Form_pg_cast) GETSTRUCT(tuple))->castfunc == call->funcid;
+		if (HeapTupleIsValid(tuple))
+			ReleaseSysCache(tuple);
+		if (!is_cast)
+			break;
+		if (call->funcresulttype != from &&
+			call->funcresulttype != DistVectorType())
+			*rounded = true;
+		node = arg;
+	}
+	return node;
+}
+
+static bool
+is_vector_type(Oid type)
+{
+	return OidIsValid(type) && (type == DistVectorType() ||
+								type == halfvec_type());
+}
+
+static Oid
+halfvec_type(void)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+						   CStringGetDatum("halfvec"),
+						   ObjectIdGetDatum(schema_of_type(DistVectorType())));
 }
 
 static Oid
@@ -114,8 +187,22 @@ schema_of_type(Oid type)
 	return result;
 }
 
+const Vector *
+DistProbeVector(Datum value, Oid type)
+{
+	const Halfvec *half;
+	Vector	   *result;
+
+	if (type != halfvec_type())
+		return DatumGetVector(value);
+	half = DatumGetHalfvec(value);
+	result = VectorCreate(half->dim);
+	distance_kernels->half_to_float(half->x, result->x, half->dim);
+	return result;
+}
+
 void
-DistProbeChoose(DistProbe *probe, bool *asked)
+DistProbeChoose(DistProbe *probe, int n, bool *asked)
 {
 	const DistCentroidSet *set = DistGetCentroidSet(probe->set);
 	double	   *key = palloc(sizeof(double) * Max(probe->npartitions, 1));
@@ -140,7 +227,7 @@ DistProbeChoose(DistProbe *probe, bool *asked)
 				key[i] = k;
 		}
 	}
-	for (int n = 0; n < DistProbes; n++)
+	while (n-- > 0)
 	{
 		int			nearest = -1;
 
@@ -188,8 +275,12 @@ DistProbeExcludes(const DistProbe *probe, int partition, double distance)
 	const DistCentroidSet *set = DistGetCentroidSet(probe->set);
 	ListCell   *lc;
 
-	/* A border says something about distances of its own metric only. */
+	/*
+	 * A border says something about distances of its own metric only, and of
+	 * the values that placed the rows.
+	 */
 	if (probe->cells[partition] == NIL || !isfinite(distance) ||
+		!probe->exact ||
 		probe->order != (set->cosine ? DIST_PROBE_COSINE : DIST_PROBE_L2))
 		return false;
 

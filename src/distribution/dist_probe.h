@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
+#include "nodes/primnodes.h"
 
 #include "types/vector.h"
 
@@ -39,6 +40,8 @@ typedef struct DistProbe
 {
 	int			set;			/* of centroids */
 	DistProbeOrder order;
+	bool		exact;			/* rows are ordered by the same values that
+								 * placed them */
 	const Vector *query;		/* the query vector */
 	int			npartitions;
 	List	  **cells;			/* of each partition, a list of int: its
@@ -51,18 +54,31 @@ typedef struct DistProbe
 
 extern void DistProbeInit(void);
 
-/* Does an operator on vectors order by one of the above? */
-extern bool DistProbeFindOrder(Oid operator, DistProbeOrder *order);
-
 /*
- * Set asked[i] for the nearest DistProbes partitions, and those of which
- * nothing is known.
+ * Does a distance order the rows of a table by that which places them?
+ *
+ * 'operand' is the side of the distance that belongs to the row, 'placed_by'
+ * what nearest_centroid() is applied to.  Casts between vector and halfvec and
+ * to a length do not matter, but if one side is rounded to halfvec and the
+ * other is not, *exact is false.  Returns NULL, or the reason why not.
  */
-extern void DistProbeChoose(DistProbe *probe, bool *asked);
+extern const char *DistProbeMatch(OpExpr *distance, Node *operand,
+								  Node *placed_by, DistProbeOrder *order,
+								  bool *exact);
+
+/* A query vector, of type vector or halfvec, for DistProbe. */
+extern const Vector *DistProbeVector(Datum value, Oid type);
 
 /*
- * After DistProbeChoose: is every row of a partition, but those without a distance, certainly farther
- * from the query vector than 'distance', as the operator gives it?
+ * Set asked[i] for the nearest n partitions, and those of which nothing is
+ * known.
+ */
+extern void DistProbeChoose(DistProbe *probe, int n, bool *asked);
+
+/*
+ * After DistProbeChoose: is every row of a partition, but those without a
+ * distance, certainly farther from the query vector than 'distance', as the
+ * operator gives it?
  */
 extern bool DistProbeExcludes(const DistProbe *probe, int partition,
 							  double distance);

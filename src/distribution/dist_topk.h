@@ -56,11 +56,12 @@ enum
 	DIST_TOPK_TIE_NULLS_FIRST,	/* list of int */
 
 	/* For a table placed by centroid, otherwise both NIL: */
-	DIST_TOPK_PROBE,			/* list of three ints: set of centroids,
-								 * DistProbeOrder, and which of the values
-								 * after DIST_TOPK_FIRST_PARAM is the query
-								 * vector */
+	DIST_TOPK_PROBE,			/* list of four ints: set of centroids,
+								 * DistProbeOrder, which of the values after
+								 * DIST_TOPK_FIRST_PARAM is the query vector,
+								 * and DistProbe.exact */
 	DIST_TOPK_CELLS,			/* list of lists of int, as in DistProbe */
+	DIST_TOPK_NO_PROBE,			/* String: why these are NIL, or NULL */
 
 	DIST_TOPK_PRUNE				/* NIL, or what excludes partitions: Integer,
 								 * index of the table when it was planned;
@@ -215,6 +216,7 @@ typedef struct DistTopKState
 	int			nworkers;
 	DistTopKWorker *worker;
 	DistProbe  *probe;			/* of a table placed by centroid, or NULL */
+	char	   *why_no_probe;	/* of such a table; or NULL */
 	int			probe_param;	/* the query vector among the parameters */
 
 	/* The current search; its memory is in search_context. */
@@ -331,6 +333,19 @@ extern void DistTopKBadAnswer(DistTopKWorker *worker) pg_attribute_noreturn();
 
 /* dist_topk_exec.c, for streams too */
 extern void DistTopKEvaluateParams(DistTopKState *state);
+
+/*
+ * How many partitions the search asks first, by vecdist.probes; 0: all.  If not
+ * all, state->probe is ready for DistProbeChoose.
+ */
+extern int	DistTopKProbes(DistTopKState *state);
+
+/*
+ * How many partitions that were not asked may have rows that are not farther
+ * than 'last', the last one of the answer (NULL if there is none)?
+ */
+extern int	DistTopKCountUncertain(DistTopKState *state,
+								   const DistMergeKey *last);
 extern bool DistTopKIsEchoed(const DistTopKState *state,
 							 const DistTopKPartition *partition);
 extern void DistTopKNotCertified(DistTopKState *state,
@@ -353,6 +368,8 @@ typedef struct DistTopKStreamCounts
 	int64		nrounds;		/* turns, all servers at the same time */
 	int64		nfetched;		/* rows that came */
 	int64		nlate;			/* left out, because found too late */
+	int			nuncertain;		/* partitions not asked that may have rows
+								 * before the last one */
 } DistTopKStreamCounts;
 
 extern void DistTopKStreamBegin(DistTopKState *state, int eflags);
@@ -361,7 +378,7 @@ extern void DistTopKStreamRescan(DistTopKState *state, bool changed);
 extern void DistTopKStreamEnd(DistTopKState *state);
 extern char *DistTopKStreamStatement(DistTopKState *state,
 									 const char *answer);
-extern void DistTopKStreamStats(const DistTopKState *state,
+extern void DistTopKStreamStats(DistTopKState *state,
 								DistTopKStreamCounts *counts);
 
 /* Text of the query that each partition runs, for EXPLAIN. */

@@ -99,6 +99,7 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	set_up_partitions(state, members_at(partitions, valid));
 	set_up_probe(state, list_nth(private, DIST_TOPK_PROBE),
 				 members_at(list_nth(private, DIST_TOPK_CELLS), valid));
+	state->why_no_probe = text_of(list_nth(private, DIST_TOPK_NO_PROBE));
 	DistTopKPrepare(state);
 	state->search_context = AllocSetContextCreate(estate->es_query_cxt,
 												  "distributed search",
@@ -207,6 +208,7 @@ set_up_probe(DistTopKState *state, List *probe, List *cells)
 	state->probe->set = linitial_int(probe);
 	state->probe->order = (DistProbeOrder) lsecond_int(probe);
 	state->probe_param = lthird_int(probe);
+	state->probe->exact = lfourth_int(probe) != 0;
 	state->probe->npartitions = state->npartitions;
 	state->probe->cells = palloc(sizeof(List *) * state->npartitions);
 	for (int i = 0; i < state->npartitions; i++)
@@ -382,7 +384,7 @@ ask_partitions(DistTopKState *state)
 static void
 choose_partitions(DistTopKState *state, bool *ask)
 {
-	const DistTopKParam *param = &state->param[state->probe_param];
+	int			n = DistTopKProbes(state);
 
 	for (int i = 0; i < state->npartitions; i++)
 	{
@@ -390,12 +392,21 @@ choose_partitions(DistTopKState *state, bool *ask)
 		state->partition[i].nrows = 0;
 	}
 	state->nasked = 0;
-	memset(ask, true, sizeof(bool) * state->npartitions);
-	if (state->probe == NULL || DistProbes == 0 || param->isnull ||
-		state->k == DIST_ALL_ROWS)
-		return;
-	state->probe->query = DatumGetVector(param->value);
-	DistProbeChoose(state->probe, ask);
+	if (n > 0 && state->k != DIST_ALL_ROWS)
+		DistProbeChoose(state->probe, n, ask);
+	else
+		memset(ask, true, sizeof(bool) * state->npartitions);
+}
+
+int
+DistTopKProbes(DistTopKState *state)
+{
+	const DistTopKParam *param = &state->param[state->probe_param];
+
+	if (state->probe == NULL || DistProbes == 0 || param->isnull)
+		return 0;
+	state->probe->query = DistProbeVector(param->value, param->type);
+	return DistProbes;
 }
 
 static void
@@ -459,13 +470,21 @@ certify(DistTopKState *state)
 
 		last = merge->inputs[row->input].keys[row->pos];
 	}
-	state->nuncertain = 0;
+	state->nuncertain = DistTopKCountUncertain(state, &last);
+	state->counts.not_certified = state->nuncertain > 0;
+}
+
+int
+DistTopKCountUncertain(DistTopKState *state, const DistMergeKey *last)
+{
+	int			result = 0;
+
 	for (int i = 0; i < state->npartitions; i++)
 		if (!state->partition[i].asked &&
-			(last.isnull ||
-			 !DistProbeExcludes(state->probe, i, last.distance)))
-			state->nuncertain++;
-	state->counts.not_certified = state->nuncertain > 0;
+			(last->isnull ||
+			 !DistProbeExcludes(state->probe, i, last->distance)))
+			result++;
+	return result;
 }
 
 void

@@ -48,6 +48,8 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 		ExplainPropertyText("Top-K Not Possible", state->why_stream, es);
 	}
 	explain_order(state, ancestors, es);
+	if (state->why_no_probe != NULL && DistProbes > 0)
+		ExplainPropertyText("Probes Not Used", state->why_no_probe, es);
 	if (es->verbose)
 		ExplainPropertyText("Remote SQL", DistTopKQueryText(state), es);
 	if (analyze && state->stream != NULL)
@@ -93,19 +95,21 @@ static void
 explain_stream(DistTopKState *state, ExplainState *es)
 {
 	DistTopKStreamCounts counts;
+	const char *certified;
 
 	DistTopKStreamStats(state, &counts);
 	ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
 	ExplainPropertyInteger("Rounds", NULL, counts.nrounds, es);
 	ExplainPropertyInteger("Rows Fetched", NULL, counts.nfetched, es);
-	if (counts.nlate > 1)
-		ExplainPropertyText("Merge Certified",
-							psprintf("no: " INT64_FORMAT " rows were found after farther ones had been returned",
-									 counts.nlate), es);
+	state->nuncertain = counts.nuncertain;
+	if (counts.nlate == 0)
+		certified = certificate(state);
+	else if (counts.nlate == 1)
+		certified = "no: 1 row was found after a farther one had been returned";
 	else
-		ExplainPropertyText("Merge Certified", counts.nlate == 0 ? "yes" :
-							"no: 1 row was found after a farther one had been returned",
-							es);
+		certified = psprintf("no: " INT64_FORMAT " rows were found after farther ones had been returned",
+							 counts.nlate);
+	ExplainPropertyText("Merge Certified", certified, es);
 }
 
 static void

@@ -89,6 +89,7 @@ typedef struct TopKQuery
 	Node	   *placed_by;		/* then the expression it is applied to */
 	List	   *cells;			/* and of each leaf, the list of its centroids */
 	List	   *probe;			/* DIST_TOPK_PROBE */
+	const char *why_no_probe;	/* DIST_TOPK_NO_PROBE */
 	bool		has_foreign;	/* some of them live on a worker */
 	bool		hashed;			/* rows are placed by hash on all levels */
 	Expr	   *distance;		/* the expression the query orders by */
@@ -158,7 +159,8 @@ static void collect_partitions(PlannerInfo *root, RelOptInfo *rel,
 							   List *cells, TopKQuery *query);
 static void find_placing_set(RelOptInfo *rel, TopKQuery *query);
 static List *cells_of_partition(RelOptInfo *rel, int part);
-static void examine_probe(OpExpr *distance, Node *vector, TopKQuery *query);
+static void examine_probe(OpExpr *distance, Node *operand, Node *vector,
+						  TopKQuery *query);
 static const char *examine_shape(PlannerInfo *root, TopKQuery *query);
 static const char *examine_sort_key(PlannerInfo *root, TopKQuery *query);
 static const char *examine_distance(OpExpr *key, TopKQuery *query);
@@ -174,7 +176,7 @@ static void cost_topk_path(CustomPath *path, PlannerInfo *root,
 						   RelOptInfo *input_rel, RelOptInfo *output_rel,
 						   int npartitions);
 static List *plan_private(Oid userid, TopKQuery *query);
-static String *text_node(char *text);
+static String *text_node(const char *text);
 static Plan *make_topk_plan(PlannerInfo *root, RelOptInfo *rel,
 							CustomPath *best_path, List *tlist,
 							List *clauses, List *custom_plans);
@@ -757,26 +759,33 @@ deparse_distance(OpExpr *distance, ListCell *vector, TopKQuery *query)
 		if (equal(lfirst(lc), param))
 			lfirst(lc) = value;
 	}
-	examine_probe((OpExpr *) query->distance, value, query);
+	examine_probe(distance, vector == list_head(distance->args) ?
+				  lsecond(distance->args) : linitial(distance->args),
+				  value, query);
 	return NULL;
 }
 
 /*
  * Are rows ordered by the distance of that which places them?  Then a search
- * may ask the nearest partitions only.
+ * may ask the nearest partitions only.  'operand' is the side of the distance
+ * that belongs to the row.
  */
 static void
-examine_probe(OpExpr *distance, Node *vector, TopKQuery *query)
+examine_probe(OpExpr *distance, Node *operand, Node *vector, TopKQuery *query)
 {
 	DistProbeOrder order;
+	bool		exact;
 	int			param = 0;
 
-	if (query->set == 0 || !list_member(distance->args, query->placed_by) ||
-		!DistProbeFindOrder(distance->opno, &order))
+	if (query->set == 0)
+		return;
+	query->why_no_probe = DistProbeMatch(distance, operand, query->placed_by,
+										 &order, &exact);
+	if (query->why_no_probe != NULL)
 		return;
 	while (!equal(list_nth(query->params, param), vector))
 		param++;
-	query->probe = list_make3_int(query->set, order, param);
+	query->probe = list_make4_int(query->set, order, param, exact);
 }
 
 /*
@@ -1003,19 +1012,20 @@ plan_private(Oid userid, TopKQuery *query)
 								  text_node(query->distance_text),
 								  text_node(query->tie_text),
 								  text_node(query->filter_text)),
-					   lappend(lappend(list_make5(makeBoolean(query->hashed),
-												  query->why_stream != NULL ?
-												  makeString(pstrdup(query->why_stream)) : NULL,
-												  columns, operators,
-												  nulls_first),
-									   query->probe),
-							   query->probe != NIL ? query->cells : NIL));
+					   list_concat(list_make5(makeBoolean(query->hashed),
+											  text_node(query->why_stream),
+											  columns, operators,
+											  nulls_first),
+								   list_make3(query->probe,
+											  query->probe != NIL ?
+											  query->cells : NIL,
+											  text_node(query->why_no_probe))));
 }
 
 static String *
-text_node(char *text)
+text_node(const char *text)
 {
-	return text !=NULL ? makeString(text) : NULL;
+	return text !=NULL ? makeString(pstrdup(text)) : NULL;
 }
 
 /* PlanCustomPath */

@@ -38,6 +38,9 @@
 /* Rows of the first batch of each server; each further one has twice as many. */
 #define FIRST_BATCH_ROWS	50
 
+/* Partitions are asked in so many steps at most: twice as many in each. */
+#define MAX_STEPS	16
+
 /* Parameters of the message that begins a stream; those of the search follow. */
 enum
 {
@@ -68,33 +71,44 @@ typedef struct Batch
 	DistTopKSource *rows;
 } Batch;
 
-/* One server. */
-typedef struct StreamWorker
+/* Partitions of one server that were asked together. */
+typedef struct StreamRun
 {
+	DistTopKWorker *worker;		/* in DistTopKState, for EXPLAIN */
+	DistTopKWorker place;		/* the same, with these partitions only */
+	int			number;			/* under which the server knows it */
 	DistConn   *conn;			/* NULL before the first batch */
 	bool		begun;
 	bool		exhausted;		/* there are no more rows than came */
 	Batch	   *batch;			/* or NULL */
 	Batch	   *ahead;			/* the one after it, or NULL */
 	size_t		row_bytes;		/* memory of a row, as of the last batch */
-} StreamWorker;
+} StreamRun;
 
 struct DistTopKStream
 {
-	int			number;			/* known to workers; ours to give out */
-	MemoryContextCallback release;	/* gives it back */
+	/* Known to workers, and ours to give out: one for each step. */
+	int			nnumbers;
+	int			numbers[MAX_STEPS];
+	MemoryContextCallback release;	/* gives them back */
 
 	/* What was emitted, if the executor may go back to the beginning. */
 	Tuplestorestate *emitted;	/* or NULL */
 	TupleTableSlot *emitted_slot;
 
 	/* The current search; memory in search_context. */
-	StreamWorker *workers;		/* as many as DistTopKState.nworkers */
+	int			nruns;
+	StreamRun  *runs;			/* space for one of each partition */
+	int			nsteps;			/* in which partitions were asked */
+	int			nprobes;		/* how many the next step asks */
+	int64		widen_at;		/* and after how many rows */
 	char	  **index;			/* of each partition, as last reported */
 	bool		begun;			/* somebody was asked */
 	bool		allow_disorder;
 	bool		has_last;
 	DistMergeKey last;			/* the greatest distance emitted */
+	int64		nemitted;
+	bool		was_late;		/* a row was left out */
 
 	int64		nuncounted;		/* rows emitted since the last count */
 
@@ -108,7 +122,7 @@ struct DistTopKStream
 typedef struct LocalBatch
 {
 	DistTopKState *state;
-	DistTopKWorker *worker;
+	StreamRun  *run;
 	Batch	   *batch;
 	int			space;
 	size_t		bytes;
@@ -124,32 +138,38 @@ typedef struct Turn
 /* Numbers of streams that exist in this session; in TopMemoryContext. */
 static Bitmapset *numbers = NULL;
 
-static void count_rows(DistTopKState *state);
+static void count_search(DistTopKState *state);
+static int	count_uncertain(DistTopKState *state);
 static int	give_number(void);
-static void release_number(void *arg);
+static void release_numbers(void *arg);
 static void begin_stream(DistTopKState *state);
-static void ask_all(DistTopKState *state);
+static void ask_more(DistTopKState *state, int n);
+static void add_run(DistTopKState *state, DistTopKWorker *worker, int number,
+					const bool *ask);
 static const DistTopKSource *next_source(DistTopKState *state);
 static int	find_nearest(DistTopKState *state);
-static bool make_ready(StreamWorker *worker);
-static void drop_batch(StreamWorker *worker);
-static bool wants_batch(const StreamWorker *worker);
+static bool make_ready(StreamRun *run);
+static void drop_batch(StreamRun *run);
+static bool wants_batch(const StreamRun *run);
+static StreamRun *run_to_ask(DistTopKState *state,
+							 const DistTopKWorker *worker);
 static void fetch(DistTopKState *state);
 static void ask_servers(DistTopKState *state, MemoryContext context);
-static int	read_batches(DistTopKState *state, DistRequest *requests, int *asked,
-						 int n, Round *round);
-static void make_request(DistTopKState *state, int index, DistRequest *request);
-static const DistParams *begin_params(DistTopKState *state, int index);
-static int64 batch_rows(DistTopKState *state, int index);
-static void read_batch(DistTopKState *state, int index, PGresult *result,
+static int	read_batches(DistTopKState *state, DistRequest *requests,
+						 StreamRun **asked, int n, Round *round);
+static void make_request(DistTopKState *state, StreamRun *run,
+						 DistRequest *request);
+static const DistParams *begin_params(DistTopKState *state, StreamRun *run);
+static int64 batch_rows(DistTopKState *state, StreamRun *run);
+static void read_batch(DistTopKState *state, StreamRun *run, PGresult *result,
 					   Round *round);
 static Batch *new_batch(Round *round, int nrows);
-static void accept_batch(DistTopKState *state, int index, Batch *batch,
+static void accept_batch(DistTopKState *state, StreamRun *run, Batch *batch,
 						 size_t bytes);
 static void check_report(DistTopKState *state, int part);
 static int	compare_sources(const void *a, const void *b);
 static void fetch_here(void *arg);
-static void fetch_own(DistTopKState *state, int index, Round *round);
+static void fetch_own(DistTopKState *state, StreamRun *run, Round *round);
 static void keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
 					 void *arg);
 static void close_own(DistTopKState *state);
@@ -168,8 +188,7 @@ DistTopKStreamBegin(DistTopKState *state, int eflags)
 	state->stream = stream;
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	stream->number = give_number();
-	stream->release.func = release_number;
+	stream->release.func = release_numbers;
 	stream->release.arg = stream;
 	MemoryContextRegisterResetCallback(estate->es_query_cxt, &stream->release);
 	if (eflags & EXEC_FLAG_REWIND)
@@ -200,9 +219,12 @@ give_number(void)
 }
 
 static void
-release_number(void *arg)
+release_numbers(void *arg)
 {
-	numbers = bms_del_member(numbers, ((DistTopKStream *) arg)->number);
+	DistTopKStream *stream = arg;
+
+	for (int i = 0; i < stream->nnumbers; i++)
+		numbers = bms_del_member(numbers, stream->numbers[i]);
 }
 
 void
@@ -217,9 +239,9 @@ DistTopKStreamRescan(DistTopKState *state, bool changed)
 	}
 	if (stream->emitted != NULL)
 		tuplestore_clear(stream->emitted);
-	count_rows(state);
+	count_search(state);
 	close_own(state);
-	stream->workers = NULL;
+	stream->nruns = 0;
 	MemoryContextReset(state->search_context);
 	state->searched = false;
 }
@@ -229,7 +251,7 @@ DistTopKStreamEnd(DistTopKState *state)
 {
 	DistTopKStream *stream = state->stream;
 
-	count_rows(state);
+	count_search(state);
 	close_own(state);
 	if (stream->emitted != NULL)
 	{
@@ -238,23 +260,41 @@ DistTopKStreamEnd(DistTopKState *state)
 	}
 }
 
-/* Count what was emitted since the last turn, which counted what came before. */
+/*
+ * The search ends: count what was emitted since the last turn, which counted
+ * what came before, and whether the answer is certified.
+ */
 static void
-count_rows(DistTopKState *state)
+count_search(DistTopKState *state)
 {
 	DistSearchCounts counts = {.rows_returned = state->stream->nuncounted};
 
-	if (counts.rows_returned > 0)
+	if (!state->searched)
+		return;
+	counts.not_certified = state->stream->was_late ||
+		count_uncertain(state) > 0;
+	if (counts.rows_returned > 0 || counts.not_certified > 0)
 		DistStatsCount(state->table, &counts);
 	state->stream->nuncounted = 0;
 }
 
+/* Partitions that were not asked and may have a row before the last one. */
+static int
+count_uncertain(DistTopKState *state)
+{
+	DistMergeKey none = {.isnull = true};
+
+	return DistTopKCountUncertain(state, state->stream->has_last ?
+								  &state->stream->last : &none);
+}
+
 void
-DistTopKStreamStats(const DistTopKState *state, DistTopKStreamCounts *counts)
+DistTopKStreamStats(DistTopKState *state, DistTopKStreamCounts *counts)
 {
 	counts->nrounds = state->stream->nrounds;
 	counts->nfetched = state->stream->nfetched;
 	counts->nlate = state->stream->nlate;
+	counts->nuncertain = count_uncertain(state);
 }
 
 /* ----------------------------------------------------------------
@@ -306,35 +346,82 @@ begin_stream(DistTopKState *state)
 	state->fingerprint = DistSettingsFingerprint(state->settings);
 	stream->allow_disorder = DistSettingsAllowDisorder();
 	stream->has_last = false;
+	stream->was_late = false;
 	stream->begun = false;
-	stream->workers = palloc0(sizeof(StreamWorker) * state->nworkers);
+	stream->nemitted = 0;
+	stream->nruns = 0;
+	stream->nsteps = 0;
+	stream->runs = palloc0(sizeof(StreamRun) * state->npartitions);
 	stream->index = palloc0(sizeof(char *) * state->npartitions);
-	ask_all(state);
+	state->nasked = 0;
+	for (int i = 0; i < state->npartitions; i++)
+	{
+		state->partition[i].nrows = 0;
+		state->partition[i].asked = false;
+	}
+	stream->widen_at = FIRST_BATCH_ROWS;
+	stream->nprobes = DistTopKProbes(state);
+	ask_more(state, stream->nprobes);
 	DistFlushInserts();
 	state->searched = true;
 	state->nsearches++;
 	MemoryContextSwitchTo(oldcontext);
 }
 
-/* vecdist.probes is for searches with a K: a stream may want any row. */
+/*
+ * (T5) Let the nearest n partitions be asked, or all if n is 0: those that were
+ * not asked yet, with the next batch.
+ */
 static void
-ask_all(DistTopKState *state)
+ask_more(DistTopKState *state, int n)
 {
-	for (int i = 0; i < state->npartitions; i++)
-	{
-		state->partition[i].nrows = 0;
-		state->partition[i].asked = true;
-	}
-	for (int i = 0; i < state->nworkers; i++)
-	{
-		DistTopKWorker *worker = &state->worker[i];
+	DistTopKStream *stream = state->stream;
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->search_context);
+	bool	   *ask = palloc(sizeof(bool) * state->npartitions);
+	int			number;
 
-		worker->ntries = 0;
-		worker->nasked = worker->npartitions;
-		memcpy(worker->asked, worker->partitions,
-			   sizeof(int) * worker->npartitions);
+	if (n == 0 || stream->nsteps == MAX_STEPS - 1)
+		memset(ask, true, sizeof(bool) * state->npartitions);
+	else
+		DistProbeChoose(state->probe, n, ask);
+	if (stream->nnumbers <= stream->nsteps)
+		stream->numbers[stream->nnumbers++] = give_number();
+	number = stream->numbers[stream->nsteps++];
+	for (int i = 0; i < state->nworkers; i++)
+		add_run(state, &state->worker[i], number, ask);
+	stream->nprobes = n > PG_INT32_MAX / 2 ? 0 : 2 * n;
+	pfree(ask);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Ask a worker for those of its partitions that it was not asked for before. */
+static void
+add_run(DistTopKState *state, DistTopKWorker *worker, int number,
+		const bool *ask)
+{
+	StreamRun  *run = &state->stream->runs[state->stream->nruns];
+	int		   *asked = palloc(sizeof(int) * worker->npartitions);
+	int			n = 0;
+
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		int			p = worker->partitions[i];
+
+		if (!ask[p] || state->partition[p].asked)
+			continue;
+		state->partition[p].asked = true;
+		asked[n++] = p;
 	}
-	state->nasked = state->npartitions;
+	if (n == 0)
+		return;
+	run->worker = worker;
+	run->number = number;
+	run->place.serverid = worker->serverid;
+	run->place.name = worker->name;
+	run->place.npartitions = run->place.nasked = n;
+	run->place.partitions = run->place.asked = asked;
+	state->stream->nruns++;
+	state->nasked += n;
 }
 
 /*
@@ -349,23 +436,26 @@ next_source(DistTopKState *state)
 
 	while ((nearest = find_nearest(state)) >= 0)
 	{
-		Batch	   *batch = stream->workers[nearest].batch;
+		Batch	   *batch = stream->runs[nearest].batch;
 		const DistTopKSource *source = &batch->rows[batch->next++];
 
 		if (stream->has_last &&
 			DistMergeCompareKeys(&source->key, &stream->last) < 0)
 		{
 			/* (T3) */
-			if (stream->allow_disorder)
+			if (!stream->allow_disorder)
 			{
-				stream->nuncounted++;
-				return source;
+				stream->was_late = true;
+				stream->nlate++;
+				continue;
 			}
-			stream->nlate++;
-			continue;
 		}
-		stream->last = source->key;
-		stream->has_last = true;
+		else
+		{
+			stream->last = source->key;
+			stream->has_last = true;
+		}
+		stream->nemitted++;
 		stream->nuncounted++;
 		return source;
 	}
@@ -373,55 +463,69 @@ next_source(DistTopKState *state)
 }
 
 /*
- * (T1) The worker whose next row comes before those of all others, or -1 if
+ * (T1) The run whose next row comes before those of all others, or -1 if
  * there are no more rows.  Fetches until all have a row that may have one.
  */
 static int
 find_nearest(DistTopKState *state)
 {
-	StreamWorker *workers = state->stream->workers;
+	DistTopKStream *stream = state->stream;
 	const DistTopKSource *best = NULL;
 	int			nearest = -1;
 
-	for (int i = 0; i < state->nworkers; i++)
+	/* (T5) */
+	while (state->nasked < state->npartitions &&
+		   stream->nemitted >= stream->widen_at)
 	{
+		ask_more(state, stream->nprobes);
+		stream->widen_at *= 2;
+	}
+
+	for (int i = 0; i < stream->nruns; i++)
+	{
+		StreamRun  *run = &stream->runs[i];
 		const DistTopKSource *head;
 
-		while (!make_ready(&workers[i]) && !workers[i].exhausted)
+		while (!make_ready(run) && !run->exhausted)
 		{
 			if (VD_MISTAKE("dist-emit-early") && best != NULL)
 				break;
 			fetch(state);
 		}
-		if (workers[i].batch == NULL)
+		if (run->batch == NULL)
 			continue;
-		head = &workers[i].batch->rows[workers[i].batch->next];
+		head = &run->batch->rows[run->batch->next];
 		if (best == NULL || compare_sources(head, best) < 0)
 		{
 			best = head;
 			nearest = i;
 		}
 	}
+	if (best == NULL && state->nasked < state->npartitions)
+	{
+		ask_more(state, 0);
+		return find_nearest(state);
+	}
 	return nearest;
 }
 
-/* Let the worker's batch have a next row, if what came has one. */
+/* Let the run's batch have a next row, if what came has one. */
 static bool
-make_ready(StreamWorker *worker)
+make_ready(StreamRun *run)
 {
-	while (worker->batch != NULL && worker->batch->next >= worker->batch->nrows)
+	while (run->batch != NULL && run->batch->next >= run->batch->nrows)
 	{
-		drop_batch(worker);
-		worker->batch = worker->ahead;
-		worker->ahead = NULL;
+		drop_batch(run);
+		run->batch = run->ahead;
+		run->ahead = NULL;
 	}
-	return worker->batch != NULL;
+	return run->batch != NULL;
 }
 
 static void
-drop_batch(StreamWorker *worker)
+drop_batch(StreamRun *run)
 {
-	Round	   *round = worker->batch->round;
+	Round	   *round = run->batch->round;
 
 	if (--round->nbatches == 0)
 		MemoryContextDelete(round->context);
@@ -434,15 +538,41 @@ drop_batch(StreamWorker *worker)
 
 /* (T2) */
 static bool
-wants_batch(const StreamWorker *worker)
+wants_batch(const StreamRun *run)
 {
-	const Batch *batch = worker->batch;
+	const Batch *batch = run->batch;
 
-	return !worker->exhausted && worker->ahead == NULL &&
+	return !run->exhausted && run->ahead == NULL &&
 		(batch == NULL || batch->nrows - batch->next < batch->nrows / 2);
 }
 
-/* One turn: the next batch of every server that has little left. */
+/*
+ * The run of a worker that is to be asked next, or NULL: one without rows, if
+ * there is one.
+ */
+static StreamRun *
+run_to_ask(DistTopKState *state, const DistTopKWorker *worker)
+{
+	StreamRun  *result = NULL;
+
+	for (int i = 0; i < state->stream->nruns; i++)
+	{
+		StreamRun  *run = &state->stream->runs[i];
+
+		if (run->worker != worker || !wants_batch(run))
+			continue;
+		if (!make_ready(run))
+			return run;
+		if (result == NULL)
+			result = run;
+	}
+	return result;
+}
+
+/*
+ * One turn: the next batch of every server that has little left.  A connection
+ * carries one request in a turn.
+ */
 static void
 fetch(DistTopKState *state)
 {
@@ -478,9 +608,8 @@ fetch(DistTopKState *state)
 static void
 ask_servers(DistTopKState *state, MemoryContext context)
 {
-	DistTopKStream *stream = state->stream;
 	DistRequest *requests = palloc0(sizeof(DistRequest) * state->nworkers);
-	int		   *asked = palloc(sizeof(int) * state->nworkers);
+	StreamRun **asked = palloc(sizeof(StreamRun *) * state->nworkers);
 	Round	   *round = palloc0(sizeof(Round));
 	Turn		turn = {.state = state,.round = round};
 	int			n = 0;
@@ -488,11 +617,14 @@ ask_servers(DistTopKState *state, MemoryContext context)
 	round->context = context;
 	for (int i = 0; i < state->nworkers; i++)
 	{
-		if (!OidIsValid(state->worker[i].serverid) ||
-			!wants_batch(&stream->workers[i]))
+		StreamRun  *run = NULL;
+
+		if (OidIsValid(state->worker[i].serverid))
+			run = run_to_ask(state, &state->worker[i]);
+		if (run == NULL)
 			continue;
-		make_request(state, i, &requests[n]);
-		asked[n++] = i;
+		make_request(state, run, &requests[n]);
+		asked[n++] = run;
 	}
 	DistExecuteMeanwhile(requests, n, DistNodeTimeout, DIST_EXEC_KEEP_GOING,
 						 fetch_here, &turn);
@@ -501,7 +633,7 @@ ask_servers(DistTopKState *state, MemoryContext context)
 		memset(requests, 0, sizeof(DistRequest) * n);
 		for (int i = 0; i < n; i++)
 		{
-			stream->workers[asked[i]].begun = false;
+			asked[i]->begun = false;
 			make_request(state, asked[i], &requests[i]);
 			state->counts.retries++;
 		}
@@ -511,85 +643,84 @@ ask_servers(DistTopKState *state, MemoryContext context)
 }
 
 /*
- * Read the answers of the workers 'asked'.  Those that did not answer and may
+ * Read the answers of the servers 'asked'.  Those that did not answer and may
  * begin on another server are moved to the front; returns their number.
- * Raises an error for a worker that may not.
+ * Raises an error for one that may not.
  */
 static int
-read_batches(DistTopKState *state, DistRequest *requests, int *asked, int n,
-			 Round *round)
+read_batches(DistTopKState *state, DistRequest *requests, StreamRun **asked,
+			 int n, Round *round)
 {
 	int			nleft = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		DistTopKWorker *worker = &state->worker[asked[i]];
+		StreamRun  *run = asked[i];
+		DistTopKWorker *place = &run->place;
 
 		if (requests[i].error != NULL)
 		{
 			/* The portals of one that has answered exist nowhere else. */
-			if (worker->host != NULL ||
-				!DistTopKMayAskAnother(worker, &requests[i]))
-				DistTopKWorkerFailed(state, worker, requests[i].error);
-			asked[nleft++] = asked[i];
+			if (place->host != NULL ||
+				!DistTopKMayAskAnother(place, &requests[i]))
+				DistTopKWorkerFailed(state, place, requests[i].error);
+			asked[nleft++] = run;
 			continue;
 		}
-		if (worker->host == NULL)
-			worker->host = MemoryContextStrdup(state->search_context,
-											   DistConnHost(requests[i].conn));
-		read_batch(state, asked[i], requests[i].result, round);
+		if (place->host == NULL)
+			place->host = MemoryContextStrdup(state->search_context,
+											  DistConnHost(requests[i].conn));
+		run->worker->host = place->host;
+		read_batch(state, run, requests[i].result, round);
 	}
 	return nleft;
 }
 
 static void
-make_request(DistTopKState *state, int index, DistRequest *request)
+make_request(DistTopKState *state, StreamRun *run, DistRequest *request)
 {
-	StreamWorker *worker = &state->stream->workers[index];
-	DistTopKWorker *place = &state->worker[index];
-
-	if (!worker->begun)
+	if (!run->begun)
 	{
-		worker->conn = DistConnGet(place->serverid, state->userid,
-								   DistReadConsistency == DIST_READ_EVENTUAL ?
-								   DIST_TARGET_ANY : DIST_TARGET_PRIMARY);
-		place->host = NULL;
-		place->ntries++;
+		run->conn = DistConnGet(run->place.serverid, state->userid,
+								DistReadConsistency == DIST_READ_EVENTUAL ?
+								DIST_TARGET_ANY : DIST_TARGET_PRIMARY);
+		run->place.host = NULL;
+		run->place.ntries++;
 		request->sql = state->statement;
-		request->params = begin_params(state, index);
+		request->params = begin_params(state, run);
 	}
 	else
 	{
 		DistParams *params = palloc0(sizeof(DistParams));
 		const char **values = palloc(sizeof(char *) * 2);
 
-		values[0] = psprintf("%d", state->stream->number);
-		values[1] = psprintf(INT64_FORMAT, batch_rows(state, index));
+		values[0] = psprintf("%d", run->number);
+		values[1] = psprintf(INT64_FORMAT, batch_rows(state, run));
 		params->n = 2;
 		params->values = values;
 		request->sql = state->rest_statement;
 		request->params = params;
 	}
-	worker->begun = true;
-	request->conn = worker->conn;
+	run->begun = true;
+	request->conn = run->conn;
 	request->flags = DIST_REQ_BINARY | DIST_REQ_PREPARED | DIST_REQ_XACT;
-	place->nrequests++;
+	run->worker->nrequests++;
 	state->counts.messages++;
 }
 
 static const DistParams *
-begin_params(DistTopKState *state, int index)
+begin_params(DistTopKState *state, StreamRun *run)
 {
 	DistTopKMessage *message = DistTopKNewMessage(MSG_FIRST_PARAM, state);
 
-	message->values[MSG_STREAM] = psprintf("%d", state->stream->number);
+	message->values[MSG_STREAM] = psprintf("%d", run->number);
 	message->values[MSG_PARTITIONS] =
-		DistTopKPartitionNames(state, &state->worker[index]);
+		DistTopKPartitionNames(state, &run->place);
 	message->values[MSG_COLUMNS] = state->columns;
 	message->values[MSG_FILTER] = state->filter;
 	message->values[MSG_DISTANCE] = state->distance;
 	message->values[MSG_FIRST] = psprintf(INT64_FORMAT,
-										  batch_rows(state, index));
+										  batch_rows(state, run));
 	message->values[MSG_SETTINGS] =
 		DistTopKTextArray(DistSettingsWithName(state->settings,
 											   state->css.ss.ps.state->es_plannedstmt->queryId));
@@ -614,20 +745,19 @@ DistTopKStreamStatement(DistTopKState *state, const char *answer)
 
 /* (T2) How many rows to ask a server for. */
 static int64
-batch_rows(DistTopKState *state, int index)
+batch_rows(DistTopKState *state, StreamRun *run)
 {
-	const StreamWorker *worker = &state->stream->workers[index];
 	int64		wanted = FIRST_BATCH_ROWS;
 	int64		fitting;
 
-	if (worker->row_bytes > 0)
+	if (run->row_bytes > 0)
 	{
 		fitting = work_mem * INT64CONST(1024) /
-			(2 * state->nworkers * worker->row_bytes);
-		wanted = Min(2 * state->worker[index].first, fitting);
+			(2 * state->stream->nruns * run->row_bytes);
+		wanted = Min(2 * run->place.first, fitting);
 		wanted = Max(wanted, FIRST_BATCH_ROWS);
 	}
-	state->worker[index].first = wanted;
+	run->place.first = run->worker->first = wanted;
 	return wanted;
 }
 
@@ -637,21 +767,21 @@ batch_rows(DistTopKState *state, int index)
  */
 
 static void
-read_batch(DistTopKState *state, int index, PGresult *result, Round *round)
+read_batch(DistTopKState *state, StreamRun *run, PGresult *result, Round *round)
 {
-	DistTopKWorker *worker = &state->worker[index];
-	int			nrows = DistTopKCountRows(worker, result);
+	DistTopKWorker *place = &run->place;
+	int			nrows = DistTopKCountRows(place, result);
 	Batch	   *batch = new_batch(round, nrows);
 
 	for (int row = 0; row < nrows; row++)
 	{
 		DistTopKSource *source = &batch->rows[batch->nrows++];
 
-		DistTopKReadRow(state, worker, result, row, source);
+		DistTopKReadRow(state, place, result, row, source);
 		CHECK_FOR_INTERRUPTS();
 	}
-	DistTopKReadReports(state, worker, result, nrows);
-	accept_batch(state, index, batch, PQresultMemorySize(result));
+	DistTopKReadReports(state, place, result, nrows);
+	accept_batch(state, run, batch, PQresultMemorySize(result));
 }
 
 static Batch *
@@ -669,20 +799,19 @@ new_batch(Round *round, int nrows)
 
 /* Sort what came, and put it behind what the server returned before. */
 static void
-accept_batch(DistTopKState *state, int index, Batch *batch, size_t bytes)
+accept_batch(DistTopKState *state, StreamRun *run, Batch *batch, size_t bytes)
 {
-	StreamWorker *worker = &state->stream->workers[index];
 	bool		exhausted = true;
 
-	for (int i = 0; i < state->worker[index].npartitions; i++)
+	for (int i = 0; i < run->place.nasked; i++)
 	{
-		int			part = state->worker[index].partitions[i];
+		int			part = run->place.asked[i];
 
 		check_report(state, part);
 		exhausted &= state->partition[part].report.exhausted;
 	}
 	if (batch->nrows == 0 && !exhausted)
-		DistTopKBadAnswer(&state->worker[index]);
+		DistTopKBadAnswer(&run->place);
 
 	for (int i = 1; i < batch->nrows; i++)
 	{
@@ -694,14 +823,14 @@ accept_batch(DistTopKState *state, int index, Batch *batch, size_t bytes)
 		}
 	}
 	if (batch->nrows > 0)
-		worker->row_bytes = bytes / batch->nrows + sizeof(DistTopKSource);
-	worker->exhausted = exhausted;
+		run->row_bytes = bytes / batch->nrows + sizeof(DistTopKSource);
+	run->exhausted = exhausted;
 	state->stream->nfetched += batch->nrows;
-	Assert(worker->ahead == NULL);
-	if (worker->batch == NULL)
-		worker->batch = batch;
+	Assert(run->ahead == NULL);
+	if (run->batch == NULL)
+		run->batch = batch;
 	else
-		worker->ahead = batch;
+		run->ahead = batch;
 }
 
 /* (T4) What EXPLAIN shows of the report has to outlive the turn. */
@@ -750,52 +879,51 @@ fetch_here(void *arg)
 	Turn	   *turn = arg;
 	DistTopKState *state = turn->state;
 
-	for (int i = 0; i < state->nworkers; i++)
+	for (int i = 0; i < state->stream->nruns; i++)
 	{
-		if (!OidIsValid(state->worker[i].serverid) &&
-			wants_batch(&state->stream->workers[i]))
-			fetch_own(state, i, turn->round);
+		StreamRun  *run = &state->stream->runs[i];
+
+		if (!OidIsValid(run->place.serverid) && wants_batch(run))
+			fetch_own(state, run, turn->round);
 	}
 }
 
 static void
-fetch_own(DistTopKState *state, int index, Round *round)
+fetch_own(DistTopKState *state, StreamRun *run, Round *round)
 {
-	StreamWorker *worker = &state->stream->workers[index];
-	DistTopKWorker *place = &state->worker[index];
-	LocalBatch	local = {.state = state,.worker = place};
-	int64		nrows = batch_rows(state, index);
-	DistSearchRun *run;
+	LocalBatch	local = {.state = state,.run = run};
+	int64		nrows = batch_rows(state, run);
+	DistSearchRun *search;
 
 	/* COMMIT would close the portals before it reads the rest. */
 	if (ActivePortal != NULL && (ActivePortal->cursorOptions & CURSOR_OPT_HOLD))
 		nrows = DIST_ALL_ROWS;
 
 	/* Numbers of runs that others began here are positive. */
-	if (worker->begun)
-		run = DistSearchFind(-state->stream->number, state->userid);
+	if (run->begun)
+		search = DistSearchFind(-run->number, state->userid);
 	else
 	{
 		PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-		run = DistTopKOpenOwn(state, place, true);
-		DistSearchSetNumber(run, -state->stream->number, state->userid);
+		search = DistTopKOpenOwn(state, &run->place, true);
+		DistSearchSetNumber(search, -run->number, state->userid);
 		PopActiveSnapshot();
 	}
-	worker->begun = true;
+	run->begun = true;
 
 	local.space = FIRST_BATCH_ROWS;
 	local.batch = new_batch(round, local.space);
-	if (run != NULL)
-		local.batch->desc = CreateTupleDescCopy(DistSearchGetDesc(run));
+	if (search != NULL)
+		local.batch->desc = CreateTupleDescCopy(DistSearchGetDesc(search));
 	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-	if (run == NULL || !DistSearchNext(run, nrows, keep_row, &local))
+	if (search == NULL || !DistSearchNext(search, nrows, keep_row, &local))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_CURSOR_STATE),
 				errmsg("cannot read on after a rollback to a savepoint"),
 				errdetail("The search of partitions on this server was begun after the savepoint."));
 	PopActiveSnapshot();
-	DistTopKKeepOwnReports(state, place, run);
-	accept_batch(state, index, local.batch, local.bytes);
+	DistTopKKeepOwnReports(state, &run->place, search);
+	accept_batch(state, run, local.batch, local.bytes);
 }
 
 /* DistSearchCallback: keep the row in the memory of the turn. */
@@ -815,7 +943,7 @@ keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 											 local->space));
 	}
 	source = &batch->rows[batch->nrows];
-	source->partition = local->worker->partitions[part];
+	source->partition = local->run->place.asked[part];
 	source->key = DistTopKKeyOfTuple(tuple, desc);
 	source->answer = NULL;
 	source->row = batch->nrows++;
@@ -829,8 +957,12 @@ keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 static void
 close_own(DistTopKState *state)
 {
-	DistSearchRun *run = DistSearchFind(-state->stream->number, state->userid);
+	for (int i = 0; i < state->stream->nnumbers; i++)
+	{
+		DistSearchRun *search = DistSearchFind(-state->stream->numbers[i],
+											   state->userid);
 
-	if (run != NULL)
-		DistSearchClose(run);
+		if (search != NULL)
+			DistSearchClose(search);
+	}
 }

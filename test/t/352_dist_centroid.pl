@@ -314,6 +314,211 @@ foreach my $q (@$queries[ 0 .. 3 ])
 }
 
 # ----------------------------------------------------------------------
+# Streams
+# ----------------------------------------------------------------------
+
+query("CREATE TABLE grades AS SELECT id, id % 5 AS grade FROM plain; ALTER TABLE grades ADD PRIMARY KEY (id); ANALYZE grades, plain, items, angles");
+
+# Shapes that are streamed: what is before and what is behind "ORDER BY distance".
+my %shape = (
+	condition => [ 'FROM TABLE t WHERE t.id > -random()', 'LIMIT K' ],
+	ties      => [ 'FROM TABLE t', 'FETCH FIRST K ROWS WITH TIES' ],
+	join      => [ 'FROM TABLE t JOIN grades USING (id) WHERE grade < 3', 'LIMIT K' ],
+	set       => [ ', generate_series(1, 2) FROM TABLE t', 'LIMIT K' ],
+	window    => [ ', row_number() OVER (ORDER BY D) FROM TABLE t', 'LIMIT K' ]);
+
+# Certificate, partitions asked, and rows of a stream; and the rows of a plain table.
+sub stream
+{
+	my ($name, $table, $operator, $vector, $k, $probes, $mistake) = @_;
+	my ($from, $limit) = @{ $shape{$name} };
+	my $d   = "embedding $operator '$vector'";
+	my $sql = "SELECT t.id, $d $from ORDER BY $d, t.id $limit";
+	my $set = "SET extra_float_digits = 3; SET vecdist.probes = $probes;";
+
+	$set .= "SET vecdist.debug_mistake = '$mistake';" if $mistake;
+	$sql =~ s/\bK\b/$k/;
+	$sql =~ s/\bD\b/$d/;
+	my ($plan, $got, $expected) = split /\n?---\n?/, query("$set
+		EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) @{[ $sql =~ s/TABLE/$table/r ]};
+		\\echo ---
+		@{[ $sql =~ s/TABLE/$table/r ]};
+		\\echo ---
+		@{[ $sql =~ s/TABLE/plain/r ]}");
+	my ($certificate) = $plan =~ /Mode: streaming.*Merge Certified: ([^\n]*)/s;
+	my $asked = () = $plan =~ /Partition: \S+ \(rows/g;
+
+	return ($certificate // 'not streamed', $asked, $got, $expected);
+}
+
+query('SELECT vecdist.stat_search_reset()');
+my %streamed;
+foreach my $case ([ 'items', '<->', 8 ], [ 'items', '<#>', 8 ], [ 'angles', '<=>', 6 ])
+{
+	my ($table, $operator, $n) = @$case;
+	my $i = 0;
+
+	foreach my $name (sort keys %shape)
+	{
+		my $where = "stream, $table $operator, $name";
+		my ($all, $all_asked, $got, $expected) = stream($name, $table, $operator, $queries->[3], 20, 0);
+		is("$all $all_asked", "yes $n", "$where: without probes all partitions are asked");
+		is($got, $expected, "$where: and the answer is that of one table");
+
+		foreach my $q (@$queries[ 0 .. 5, 12, 13 ])
+		{
+			my $probes = 1 + $i++ % 3;
+			my ($certificate, $asked);
+
+			($certificate, $asked, $got, $expected) =
+			  stream($name, $table, $operator, $q, (3, 12)[ $i % 2 ], $probes);
+			is($asked, $probes, "$where: $probes partitions are asked");
+			my ($answer) = $certificate =~ /^(yes|no) \($probes of $n partitions asked, /;
+			$streamed{"$table $operator " . ($answer // $certificate)}++;
+			is($got, $expected, "$where: certified") if ($answer // '') eq 'yes';
+			is(scalar(split /\n/, $got), scalar(split /\n/, $expected), "$where: as many rows")
+			  if $name ne 'ties';
+		}
+	}
+}
+note join ', ', map { "$_ $streamed{$_}" } sort keys %streamed;
+is(join(', ', sort keys %streamed),
+	'angles <=> no, angles <=> yes, items <#> no, items <-> no, items <-> yes',
+	'streams: some are proved, others are not, and nothing else happens');
+is( query(q{SELECT not_certified FROM vecdist.stat_search WHERE relation = 'items'::regclass}),
+	2 * ($streamed{'items <-> no'} + $streamed{'items <#> no'}),
+	'vecdist.stat_search: streams that are not certified');
+
+SKIP:
+{
+	skip 'not a test build', 1
+	  if $coordinator->psql('postgres', 'SHOW vecdist.debug_mistake') != 0;
+	my $wrong = 0;
+	foreach my $q (@$queries)
+	{
+		my ($certificate, undef, $got, $expected) =
+		  stream('condition', 'items', '<->', $q, 40, 1, 'dist-center-bound');
+		$wrong++ if $certificate =~ /^yes/ && $got ne $expected;
+	}
+	cmp_ok($wrong, '>', 0, "streams: a false bound is noticed ($wrong times)");
+}
+
+# The more rows are read, the more partitions are asked.  What one that is asked
+# later has before the rows that were returned is left out, and counted; nothing
+# else is missing, and all is in order.
+foreach my $server ($coordinator, $w1)
+{
+	my $where = 'streams, ' . $server->name;
+	my $sql = "SELECT id, embedding <-> '$queries->[1]' AS d FROM items WHERE id > -random() ORDER BY d";
+	my $set = 'SET vecdist.probes = 1; SET cursor_tuple_fraction = 0.01;';
+	my $explained = sub {
+		return $server->safe_psql('postgres', "$set EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) $_[0]");
+	};
+	my @asked = map { scalar(() = $explained->("$sql LIMIT $_") =~ /Partition: \S+ \(rows/g) } 50, 51, 101, 201;
+
+	is("@asked", '1 2 4 8', "$where: partitions asked for 50, 51, 101, 201 rows");
+	my $plan = $explained->("DECLARE c CURSOR FOR $sql");
+	my ($returned) = $plan =~ /Distributed Top-K\) \(actual rows=(\d+)/;
+	my ($late) = $plan =~ /Merge Certified: no: (\d+) rows? (?:was|were) found after/;
+	is($returned + ($late // 0), 3003, "$where: a cursor read to the end: $returned rows, and those counted");
+	cmp_ok($late // 0, '<=', 400, "$where: rows left out");
+	is( $server->safe_psql('postgres', "$set BEGIN; DECLARE c CURSOR FOR $sql;
+			CREATE TEMP TABLE fetched (n serial, id bigint, d float8);
+			DO \$\$ DECLARE c refcursor := 'c'; r record; BEGIN
+				LOOP FETCH c INTO r; EXIT WHEN NOT FOUND; INSERT INTO fetched (id, d) VALUES (r.id, r.d); END LOOP;
+			END \$\$;
+			SELECT count(*), count(DISTINCT id), bool_and(coalesce(d >= before, true)) FROM
+				(SELECT id, d, lag(d) OVER (ORDER BY n) AS before FROM fetched) s;
+			ROLLBACK"),
+		"$returned|$returned|t", "$where: in order, none twice");
+}
+
+# Where the asked ones have too few rows the others are asked.
+my $few = query("SET vecdist.probes = 1; SET extra_float_digits = 3;
+	EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
+	SELECT id FROM items WHERE id > 10001 - random() ORDER BY embedding <-> '$queries->[1]' LIMIT 3");
+like($few, qr/Limit \(actual rows=3 .*Merge Certified: yes/s, 'streams: a short answer: the others are asked, too');
+is( query("SET vecdist.probes = 1; BEGIN ISOLATION LEVEL REPEATABLE READ;
+		DECLARE c CURSOR FOR SELECT id FROM items ORDER BY embedding <-> '$queries->[1]';
+		FETCH 1 FROM c; SAVEPOINT s; MOVE 500 FROM c; ROLLBACK TO s;
+		SELECT 1; ROLLBACK") =~ s/^\d+\n//r,
+	'1', 'streams: partitions asked within a savepoint');
+is( query("SET vecdist.probes = 1; SELECT count(*) FROM (SELECT id FROM items WHERE id > -random() ORDER BY embedding <-> NULL::vector LIMIT 7) s"),
+	7, 'streams: no query vector');
+# A loop of searches with parameters, of streams that widen.
+is( query("SET vecdist.probes = $_; SELECT count(*), count(DISTINCT s.id) > 200 FROM (SELECT id, embedding FROM plain WHERE id IN (3, 500, 999)) r,
+	LATERAL (SELECT t.id FROM items t WHERE t.id > -random() ORDER BY t.embedding <-> r.embedding LIMIT 130) s"),
+	'390|t', "streams: LATERAL, $_ probes") foreach 1, 2, 0;
+
+# ----------------------------------------------------------------------
+# Keys that are no plain column
+# ----------------------------------------------------------------------
+
+# By a cast of a column of halfvec, a cast to a length, a rounded column, and a
+# part of the vector.
+query("CREATE TABLE plain_half AS SELECT id, embedding::halfvec($dims) AS embedding FROM plain WHERE embedding IS NOT NULL");
+my $first_half = query("SELECT vecdist.train_centroids('half', 'SELECT subvector(embedding, 1, 4) FROM plain WHERE embedding IS NOT NULL', 6)");
+my %other_key = (
+	half   => [ "halfvec($dims)", "embedding::vector", $l2 ],
+	cast   => [ 'vector',         "embedding::vector($dims)", $l2 ],
+	rounded => [ 'vector',        "embedding::halfvec($dims)::vector", $l2 ],
+	part   => [ 'vector',         'subvector(embedding, 1, 4)', $first_half ]);
+foreach my $name (sort keys %other_key)
+{
+	my ($type, $key, $set) = @{ $other_key{$name} };
+
+	query("CREATE TABLE key_$name (id bigint, embedding $type) PARTITION BY LIST (vecdist.nearest_centroid($key, $set));
+		SELECT vecdist.create_distributed_table('key_$name', strategy => 'centroid');
+		INSERT INTO key_$name SELECT id, embedding FROM plain WHERE embedding IS NOT NULL");
+}
+my $no_match = 'rows are placed by something else than they are ordered by';
+foreach my $case (
+	# table, distance, with V for the vector; is anything proved, or why are all asked
+	[ 'half',    "embedding <-> 'V'::halfvec",                'yes' ],
+	[ 'half',    "embedding::vector <-> 'V'",                 'yes' ],
+	[ 'half',    "embedding::vector($dims) <-> 'V'",          'yes' ],
+	[ 'half',    "'V'::halfvec($dims) <-> embedding",         'yes' ],
+	[ 'half',    "embedding <#> 'V'::halfvec",                'no' ],
+	[ 'half',    "l2_normalize(embedding) <-> 'V'::halfvec",  $no_match ],
+	[ 'cast',    "embedding <-> 'V'",                         'yes' ],
+	[ 'cast',    "embedding::vector($dims) <-> 'V'",          'yes' ],
+	[ 'cast',    "embedding::halfvec($dims) <-> 'V'",         'no' ],
+	[ 'rounded', "embedding <-> 'V'",                         'no' ],
+	[ 'rounded', "embedding::halfvec($dims) <-> 'V'",         'yes' ],
+	[ 'part',    "subvector(embedding, 1, 4) <-> subvector('V'::vector, 1, 4)", 'yes' ],
+	[ 'part',    "embedding <-> 'V'",                         $no_match ])
+{
+	my ($name, $distance, $proof) = @$case;
+	my %proved = (yes => 0, no => 0);
+	my %asked;
+
+	foreach my $q (@$queries[ 0 .. 5 ])
+	{
+		my $d = $distance =~ s/V/$q/r;
+		my $sql = "SELECT id, $d FROM TABLE ORDER BY $d, id LIMIT 5";
+		my ($plan, $got, $expected) = split /\n?---\n?/,
+		  query("SET vecdist.probes = 2; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) @{[ $sql =~ s/TABLE/key_$name/r ]};
+			\\echo ---
+			@{[ $sql =~ s/TABLE/key_$name/r ]};
+			\\echo ---
+			@{[ $sql =~ s/TABLE/@{[ $name eq 'half' ? 'plain_half' : '(SELECT * FROM plain WHERE embedding IS NOT NULL) p' ]}/r ]}");
+		my ($certificate) = $plan =~ /Merge Certified: (\w+)/;
+
+		$proved{$certificate}++;
+		$asked{ scalar(() = $plan =~ /Partition: \S+ \(rows/g) }++;
+		is($got, $expected, "key_$name, $distance: certified") if $certificate eq 'yes';
+		next if $proof !~ /^rows/;
+		like($plan, qr/Probes Not Used: $proof\n/, "key_$name, $distance: why all are asked");
+	}
+	is(join(' ', keys %asked), $proof =~ /^rows/ ? ($name eq 'part' ? 6 : 8) : 2, "key_$name, $distance: partitions asked");
+	is($proved{no}, 0, "key_$name, $distance: proved") if $proof =~ /^rows/;
+	is($proved{yes}, 0, "key_$name, $distance: nothing is proved") if $proof eq 'no';
+	cmp_ok($proved{yes}, '>', 0, "key_$name, $distance: $proved{yes} are proved") if $proof eq 'yes';
+}
+unlike(query("EXPLAIN (COSTS OFF) SELECT id FROM key_part ORDER BY embedding <-> '$queries->[0]' LIMIT 5"),
+	qr/Probes/, 'without probes nothing is said about them');
+
+# ----------------------------------------------------------------------
 # Other strategies: a condition on the key touches one partition
 # ----------------------------------------------------------------------
 
