@@ -21,9 +21,10 @@
  * well.
  *
  * Where K is not known the scan is offered as a stream, which returns rows in
- * order for as long as somebody asks: under a join where the relation is built,
- * under window functions and DISTINCT where these are planned (see
- * dist_topk_above.c).  Where that is not possible either, core's plan remains.
+ * order for as long as somebody asks: under a join or UNION ALL where the
+ * relation is built, under window functions and DISTINCT where these are planned
+ * (see dist_topk_above.c).  Where that is not possible either, core's plan
+ * remains.
  *
  * Keys behind the distance in ORDER BY decide between rows of equal distance.
  * The workers sort by them too, and the merge compares them.
@@ -45,6 +46,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/appendinfo.h"
 #include "optimizer/clauses.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -75,6 +77,9 @@
  * the partition key keeps being planned for each value, and asks one partition.
  */
 #define PARTITION_COST	25.0
+
+/* A reason why the scan does not know K. */
+#define SEVERAL_QUERIES	"the rows of several queries are ordered together"
 
 /* Values that fit into a call of vecdist.search(), which has 8 other ones. */
 #define MAX_PARAMS		(FUNC_MAX_ARGS - 8)
@@ -130,8 +135,8 @@ static set_rel_pathlist_hook_type prev_rel_pathlist_hook = NULL;
 static void add_topk_path(PlannerInfo *root, UpperRelationKind stage,
 						  RelOptInfo *input_rel, RelOptInfo *output_rel,
 						  void *extra);
-static void add_stream_under_join(PlannerInfo *root, RelOptInfo *rel,
-								  Index rti, RangeTblEntry *rte);
+static void add_stream_below(PlannerInfo *root, RelOptInfo *rel, Index rti,
+							 RangeTblEntry *rte);
 static void add_stream_above(PlannerInfo *root, UpperRelationKind stage,
 							 RelOptInfo *input_rel, RelOptInfo *output_rel);
 static bool contains_set(PathTarget *target);
@@ -146,15 +151,22 @@ static void add_stream_path(PlannerInfo *root, CustomPath *path,
 							RelOptInfo *input_rel, RelOptInfo *output_rel);
 static void cost_stream_path(CustomPath *path, RelOptInfo *rel,
 							 Cost whole_cost);
-static Expr *distance_of_pathkey(PathKey *pathkey, Relids relids);
+static Expr *distance_of_pathkey(PlannerInfo *root, PathKey *pathkey,
+								 RelOptInfo *rel);
+static bool is_distance(Node *expr);
 static const char *examine_query(PlannerInfo *root, RelOptInfo *rel,
 								 TopKQuery *query);
 static void remark_other_input(PlannerInfo *root);
+static void remark_arms(PlannerInfo *root);
+static void remark_set_operation(PlannerInfo *root);
+static void remark_arm(PlannerInfo *arm, int column);
 static const char *why_not_table(PlannerInfo *root);
 static bool is_ordered_by_distance(PlannerInfo *root);
 static bool remark_why_not(PlannerInfo *root, RelOptInfo *rel,
 						   const char *why);
 static bool is_base_table(PlannerInfo *root, RelOptInfo *rel);
+static bool is_table(PlannerInfo *root, RelOptInfo *rel);
+static AppendRelInfo *arm_of_union(PlannerInfo *root, RelOptInfo *rel);
 static void collect_partitions(PlannerInfo *root, RelOptInfo *rel,
 							   List *cells, TopKQuery *query);
 static void find_placing_set(RelOptInfo *rel, TopKQuery *query);
@@ -201,7 +213,7 @@ DistTopKInit(void)
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = add_topk_path;
 	prev_rel_pathlist_hook = set_rel_pathlist_hook;
-	set_rel_pathlist_hook = add_stream_under_join;
+	set_rel_pathlist_hook = add_stream_below;
 }
 
 /* create_upper_paths_hook */
@@ -276,8 +288,9 @@ add_stream_above(PlannerInfo *root, UpperRelationKind stage,
 	query.why_stream = stage == UPPERREL_WINDOW ?
 		"window functions see the rows first" :
 		"DISTINCT may drop rows";
-	query.distance = distance_of_pathkey(linitial_node(PathKey, pathkeys),
-										 input_rel->relids);
+	query.distance = distance_of_pathkey(root,
+										 linitial_node(PathKey, pathkeys),
+										 input_rel);
 	if (query.distance == NULL)
 		return;
 	set_up_query(root, input_rel, &query);
@@ -336,14 +349,15 @@ cheapest_total(List *paths)
 }
 
 /*
- * set_rel_pathlist_hook: a table in a join, whose rows are wanted in order of
- * distance.  (A path for a table alone would be thrown away.)
+ * set_rel_pathlist_hook: a table in a join, or in an arm of UNION ALL, whose rows
+ * are wanted in order of distance.  (A path for a table alone would be thrown
+ * away.)
  */
 static void
-add_stream_under_join(PlannerInfo *root, RelOptInfo *rel, Index rti,
-					  RangeTblEntry *rte)
+add_stream_below(PlannerInfo *root, RelOptInfo *rel, Index rti,
+				 RangeTblEntry *rte)
 {
-	TopKQuery	query = {.why_stream = "FROM has more than one table"};
+	TopKQuery	query = {0};
 	PathKey    *pathkey;
 	CustomPath *path;
 	Path		sort_path;
@@ -351,14 +365,19 @@ add_stream_under_join(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	if (prev_rel_pathlist_hook)
 		prev_rel_pathlist_hook(root, rel, rti, rte);
 
-	if (!enable_topk || root->query_pathkeys == NIL ||
-		bms_membership(root->all_baserels) != BMS_MULTIPLE ||
-		!is_base_table(root, rel) || IS_DUMMY_REL(rel) ||
+	if (!enable_topk || root->query_pathkeys == NIL || IS_DUMMY_REL(rel) ||
 		rel->lateral_relids != NULL || root->rowMarks != NIL ||
 		rel->pathlist == NIL)
 		return;
+	if (arm_of_union(root, rel) != NULL)
+		query.why_stream = SEVERAL_QUERIES;
+	else if (is_base_table(root, rel) &&
+			 bms_membership(root->all_baserels) == BMS_MULTIPLE)
+		query.why_stream = "FROM has more than one table";
+	else
+		return;
 	pathkey = linitial_node(PathKey, root->query_pathkeys);
-	query.distance = distance_of_pathkey(pathkey, rel->relids);
+	query.distance = distance_of_pathkey(root, pathkey, rel);
 	if (query.distance == NULL)
 		return;
 	set_up_query(root, rel, &query);
@@ -412,7 +431,7 @@ add_stream_path(PlannerInfo *root, CustomPath *path, RelOptInfo *input_rel,
 	PathKey    *pathkey = linitial_node(PathKey, root->sort_pathkeys);
 	Path	   *sorted = &path->path;
 
-	if (!equal(distance_of_pathkey(pathkey, input_rel->relids),
+	if (!equal(distance_of_pathkey(root, pathkey, input_rel),
 			   list_nth(path->custom_private, PATH_DISTANCE)))
 		return;
 	path->path.pathkeys = list_make1(pathkey);
@@ -443,11 +462,16 @@ cost_stream_path(CustomPath *path, RelOptInfo *rel, Cost whole_cost)
 	path->path.total_cost = TURN_COST + 1.1 * whole_cost;
 }
 
-/* The distance between something of a table and a vector that a pathkey
- * orders by, nearest first and NULLs last; or NULL. */
+/*
+ * The distance between something of a table and a vector that a pathkey orders
+ * by, nearest first and NULLs last; or NULL.
+ */
 static Expr *
-distance_of_pathkey(PathKey *pathkey, Relids relids)
+distance_of_pathkey(PlannerInfo *root, PathKey *pathkey, RelOptInfo *rel)
 {
+	AppendRelInfo *arm = arm_of_union(root, rel);
+	Relids		relids = arm != NULL ?
+	bms_make_singleton(arm->parent_relid) : rel->relids;
 	ListCell   *lc;
 
 	if (pathkey->pk_strategy != BTLessStrategyNumber ||
@@ -458,14 +482,24 @@ distance_of_pathkey(PathKey *pathkey, Relids relids)
 	foreach(lc, pathkey->pk_eclass->ec_members)
 	{
 		EquivalenceMember *member = lfirst(lc);
+		Node	   *expr = (Node *) member->em_expr;
 
-		if (!member->em_is_child && bms_equal(member->em_relids, relids) &&
-			IsA(member->em_expr, OpExpr) &&
-			list_length(((OpExpr *) member->em_expr)->args) == 2 &&
-			exprType((Node *) member->em_expr) == FLOAT8OID)
-			return member->em_expr;
+		if (member->em_is_child || !bms_equal(member->em_relids, relids))
+			continue;
+		if (arm != NULL)
+			expr = adjust_appendrel_attrs(root, expr, 1, &arm);
+		if (is_distance(expr))
+			return (Expr *) expr;
 	}
 	return NULL;
+}
+
+/* Is it an operator of two operands giving float8? */
+static bool
+is_distance(Node *expr)
+{
+	return IsA(expr, OpExpr) && list_length(((OpExpr *) expr)->args) == 2 &&
+		exprType(expr) == FLOAT8OID;
 }
 
 /*
@@ -478,6 +512,9 @@ remark_other_input(PlannerInfo *root)
 	Relids		relids = root->all_baserels;
 	int			i = -1;
 
+	if (root->parse->setOperations != NULL)
+		remark_set_operation(root);
+	remark_arms(root);
 	if (!is_ordered_by_distance(root))
 		return;
 	while ((i = bms_next_member(relids, i)) >= 0)
@@ -490,6 +527,73 @@ remark_other_input(PlannerInfo *root)
 						   "FROM has more than one table" :
 						   why_not_table(root));
 	}
+}
+
+/*
+ * The same for UNION ALL that has become part of one query: its arms are tables,
+ * or queries of their own.
+ */
+static void
+remark_arms(PlannerInfo *root)
+{
+	ListCell   *lc;
+
+	if (root->sort_pathkeys == NIL)
+		return;
+	foreach(lc, root->append_rel_list)
+	{
+		AppendRelInfo *place = lfirst_node(AppendRelInfo, lc);
+		RelOptInfo *rel = find_base_rel(root, place->child_relid);
+		PathKey    *pathkey = linitial_node(PathKey, root->sort_pathkeys);
+		ListCell   *lm;
+
+		if (arm_of_union(root, rel) != NULL &&
+			distance_of_pathkey(root, pathkey, rel) != NULL)
+			remark_why_not(root, rel, SEVERAL_QUERIES);
+		if (rel->subroot == NULL)
+			continue;
+		foreach(lm, pathkey->pk_eclass->ec_members)
+		{
+			Var		   *var = (Var *) lfirst_node(EquivalenceMember, lm)->em_expr;
+
+			if (IsA(var, Var) && var->varno == place->parent_relid &&
+				var->varattno > 0)
+				remark_arm(rel->subroot, var->varattno);
+		}
+	}
+}
+
+/* And for UNION, INTERSECT and EXCEPT. */
+static void
+remark_set_operation(PlannerInfo *root)
+{
+	SortGroupClause *sort = linitial_node(SortGroupClause,
+										  root->parse->sortClause);
+	int			column = get_sortgroupclause_tle(sort, root->parse->targetList)->resno;
+
+	for (int i = 1; i < root->simple_rel_array_size; i++)
+	{
+		RelOptInfo *rel = root->simple_rel_array[i];
+
+		if (rel != NULL && rel->subroot != NULL)
+			remark_arm(rel->subroot, column);
+	}
+}
+
+/* An arm that was planned as a query of its own, ordered by this column of it. */
+static void
+remark_arm(PlannerInfo *arm, int column)
+{
+	int			i = -1;
+
+	if (arm->parse->sortClause != NIL ||
+		list_length(arm->processed_tlist) < column ||
+		!is_distance((Node *) list_nth_node(TargetEntry, arm->processed_tlist,
+											column - 1)->expr))
+		return;
+	while ((i = bms_next_member(arm->all_baserels, i)) >= 0)
+		if (is_base_table(arm, find_base_rel(arm, i)))
+			remark_why_not(arm, find_base_rel(arm, i), SEVERAL_QUERIES);
 }
 
 /* What is between the table and ORDER BY? */
@@ -513,10 +617,7 @@ why_not_table(PlannerInfo *root)
 	return "DISTINCT needs most rows, or in another order";
 }
 
-/*
- * Is a key of ORDER BY, or what it aggregates, an operator of two operands giving
- * float8?
- */
+/* Is a key of ORDER BY, or what it aggregates, a distance, or a row of one? */
 static bool
 is_ordered_by_distance(PlannerInfo *root)
 {
@@ -530,8 +631,9 @@ is_ordered_by_distance(PlannerInfo *root)
 		if (IsA(key, Aggref) && list_length(((Aggref *) key)->args) == 1)
 			key = (Node *) linitial_node(TargetEntry,
 										 ((Aggref *) key)->args)->expr;
-		if (IsA(key, OpExpr) && list_length(((OpExpr *) key)->args) == 2 &&
-			exprType(key) == FLOAT8OID)
+		if (IsA(key, RowExpr) && ((RowExpr *) key)->args != NIL)
+			key = linitial(((RowExpr *) key)->args);
+		if (is_distance(key))
 			return true;
 	}
 	return false;
@@ -568,14 +670,32 @@ remark_why_not(PlannerInfo *root, RelOptInfo *rel, const char *why)
 static bool
 is_base_table(PlannerInfo *root, RelOptInfo *rel)
 {
+	return rel->reloptkind == RELOPT_BASEREL && is_table(root, rel);
+}
+
+static bool
+is_table(PlannerInfo *root, RelOptInfo *rel)
+{
 	RangeTblEntry *rte;
 
-	if (rel->reloptkind != RELOPT_BASEREL || rel->rtekind != RTE_RELATION)
+	if (rel->rtekind != RTE_RELATION)
 		return false;
 	rte = planner_rt_fetch(rel->relid, root);
 	return rte->tablesample == NULL &&
 		(rte->relkind == RELKIND_FOREIGN_TABLE ||
 		 (rte->relkind == RELKIND_PARTITIONED_TABLE && rte->inh));
+}
+
+/* The table's place in UNION ALL, if it is an arm of one; or NULL. */
+static AppendRelInfo *
+arm_of_union(PlannerInfo *root, RelOptInfo *rel)
+{
+	AppendRelInfo *place;
+
+	if (rel->reloptkind != RELOPT_OTHER_MEMBER_REL || !is_table(root, rel))
+		return NULL;
+	place = root->append_rel_array[rel->relid];
+	return place != NULL && !OidIsValid(place->parent_reloid) ? place : NULL;
 }
 
 /* Are rows placed by nearest_centroid(something, set), and nothing else? */

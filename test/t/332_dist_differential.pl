@@ -208,11 +208,12 @@ sub random_query
 		't.id BETWEEN ' . random_between(1, 500) . ' AND ' . random_between(1, 900),
 		't.v IS NOT NULL',
 		"t.v $operator '" . vector() . "' < " . pick(0, 1, 2.5),
+		"(t.v $operator $vector, t.id) > (" . pick(0, 1, 1.5) . ', ' . random_between(1, 900) . ')',
 		't.id IN (SELECT id FROM other)',
 		't.id + 0 * random() > 100',
 		't.cat <> (SELECT 3)');
 	my $limit = rand() < 0.1 ? "LIMIT (SELECT $k)" : "LIMIT $k";
-	my $kind  = random_between(1, 30);
+	my $kind  = random_between(1, 31);
 
 	$limit .= ' OFFSET ' . pick(1, 5, 100, 600) if rand() < 0.25;
 	return ("SELECT t.id, $d AS d FROM TABLE t WHERE $filter ORDER BY $d $limit", 0)
@@ -291,6 +292,9 @@ sub other_shape
 	return ("SELECT t.id, $d AS d $from AND $d < " . pick(0, 0.5, 1, 2.5) . ' ORDER BY '
 		  . pick("$d, t.id", 't.id'), 1)
 	  if $kind == 29;
+	return ("SELECT t.id, $d AS d FROM (SELECT * FROM TABLE UNION ALL SELECT id + "
+		  . pick(0, 10000) . ", cat, v FROM " . pick('TABLE', 'reference') . ") t WHERE $filter ORDER BY $d, t.id $limit", 1)
+	  if $kind == 31;
 	return ("SELECT t.id, $d AS d $from " . pick('UNION', 'UNION ALL', 'EXCEPT', 'INTERSECT')
 		  . " SELECT t.id, $d FROM TABLE t WHERE t.cat < 5 ORDER BY d, id $limit", 1);
 }
