@@ -39,6 +39,7 @@
 #include "optimizer/planmain.h"
 #include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
+#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
@@ -184,6 +185,15 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid foreigntableid)
 {
 	RelPlan    *plan = palloc0(sizeof(RelPlan));
 	ListCell   *lc;
+
+	/* Core takes the clause from the parent and then forgets it. */
+	if (planner_rt_fetch(baserel->relid, root)->tablesample != NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot sample partition \"%s\" of a worker",
+					   get_rel_name(foreigntableid)),
+				errdetail("TABLESAMPLE reads tables of this server only."),
+				errhint("Take a share of the rows by a condition: WHERE random() < 0.01"));
 
 	baserel->fdw_private = plan;
 	plan->partition = DistGetPartition(foreigntableid);
