@@ -11,7 +11,7 @@ number of local partitions.
 
 Variables, with their defaults:
 
-    DATA=file               a set as of bench-single (captions-384 in ../shared/data)
+    VECTORS=file               a set as of bench-single (captions-384 in ../shared/data)
     ROWS=20000  QUERIES=200  BLOCK=50  ROUNDS=3  RECALL=0.99  K=10
     EF='10 14 20 28 40 56 80 113 160'  FIXED_EF=20
     CLIENTS='1 2'           clients at a time
@@ -305,7 +305,7 @@ def planning(servers, data):
 
 
 def main():
-    path = option("DATA") or sorted(glob.glob(
+    path = option("VECTORS") or sorted(glob.glob(
         os.path.join(ROOT, "../shared/data/captions-384.base.*")))[0]
     data = bench_data.load(path, number("ROWS", 20000), number("QUERIES", 200))
     os.environ.setdefault("SHARED_BUFFERS", "256MB")

@@ -199,7 +199,7 @@ def draw(directory, name, builds):
 
 
 def main():
-    source = option("DATA", os.path.join(ROOT, "../shared/data"))
+    source = option("VECTORS", os.path.join(ROOT, "../shared/data"))
     found = bench_data.list_sets(source)
     with private_server() as server:
         for name in option("SETS").split() or sorted(found):

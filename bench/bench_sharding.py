@@ -17,7 +17,7 @@ each:
 
 Variables, with their defaults:
 
-    DATA=../shared/data/...    base file of a data set; default: generated
+    VECTORS=../shared/data/...    base file of a data set; default: generated
     ROWS=20000  QUERIES=100  PARTITIONS='1 4 8 16'  PROBES='1 2 4 8 0'
 """
 
@@ -180,7 +180,7 @@ def measure(server, data, strategy, partitions, probes_list):
 
 def main():
     rows, num_queries = number("ROWS", 20000), number("QUERIES", 100)
-    path = option("DATA")
+    path = option("VECTORS")
     data = (bench_data.load(path, rows, num_queries, K) if path
             else generated(rows, num_queries))
     with private_server("shared_preload_libraries = 'vecdist'",

@@ -14,7 +14,7 @@ Peers that are not there are named and left out:
 
 Variables, with their defaults:
 
-    DATA=../shared/data   directory with data sets, or one file of base vectors
+    VECTORS=../shared/data   directory with data sets, or one file of base vectors
     SETS=                 names of data sets in it (default: all)
     METRIC=               l2, cosine or ip (default: what the answers say)
     ROWS= QUERIES=        take only the first ones (default: all)
@@ -383,11 +383,11 @@ def make_systems(server, data, files):
 
 def chosen_files():
     """Files of base vectors to measure; exits politely if there are none."""
-    path = option("DATA", os.path.join(ROOT, "../shared/data"))
+    path = option("VECTORS", os.path.join(ROOT, "../shared/data"))
     if os.path.isfile(path):
         return [path]
     if not os.path.isdir(path):
-        say("no data: %s does not exist; set DATA (see bench/README.md)" % path)
+        say("no data: %s does not exist; set VECTORS (see bench/README.md)" % path)
         sys.exit(0)
     found = bench_data.list_sets(path)
     names = option("SETS").split() or sorted(found)
