@@ -152,6 +152,7 @@ try_next_host(DistConn *conn)
 		conn->hosts[conn->host].failed = true;
 	}
 	conn->host = -1;
+	DistReconnectFailed(&conn->reconnect, conn->failure);
 }
 
 /* Begin connecting to one host; false, and why is noted, if that failed. */
@@ -321,6 +322,7 @@ finish_host(DistConn *conn)
 	conn->flushed = true;
 	conn->failure[0] = '\0';
 	conn->state = DIST_CONN_IDLE;
+	DistReconnectSucceeded(&conn->reconnect);
 }
 
 /* The host in use cannot be used; try the next one. */
@@ -359,6 +361,7 @@ DistConnClose(DistConn *conn)
 	int			slot = conn->slot;
 
 	close_keeping_slot(conn);
+	conn->deferred = conn->start_failed = false;
 	conn->slot = DIST_SLOT_NONE;
 	DistSlotReturn(slot);
 }

@@ -4,7 +4,8 @@
  *	  Connections to worker servers: the public functions.
  *
  * Connections live in a backend-local table and outlast transactions.  This
- * file drives the state machines of dist_connect and dist_exchange: it waits
+ * file drives the state machines of dist_connect and dist_exchange, after
+ * dist_open has made sure that there is something to drive: it waits
  * for them, serves interrupts, and turns what happened into errors.  An error
  * leaves other exchanges under way; the abort of the (sub)transaction that
  * follows brings them to rest (dist_transaction).  So there is one place that
@@ -64,14 +65,6 @@ static void options_changed(Datum arg, int cacheid, uint32 hashvalue);
 static void close_all(int code, Datum arg);
 static DistConn *find_connection(Oid serverid, Oid userid, DistTarget target);
 static DistConn *make_connection(Oid serverid, Oid userid, DistTarget target);
-static void ensure_open(DistConn *conn);
-static void open_all(DistRequest *requests, int nrequests);
-static void await_slot(DistConn *conn);
-static void give_up_idle(DistConn *conn);
-static void no_slot(DistConn *conn, int timeout_ms) pg_attribute_noreturn();
-static void check_options(DistConn *conn);
-static void adopt_options(DistConn *conn, DistConnOptions *options,
-						  MemoryContext context);
 static void wait_until_open(DistConn *conn);
 static void advance_task(Task *task, int timeout_ms, int exec_flags);
 static void task_silent(Task *task, int timeout_ms, int exec_flags);
@@ -216,150 +209,8 @@ DistConnGet(Oid serverid, Oid userid, DistTarget target)
 	if (conn == NULL)
 		conn = make_connection(serverid, userid, target);
 
-	ensure_open(conn);
+	DistConnEnsureOpen(conn);
 	return conn;
-}
-
-/*
- * Make a connection ready for a new statement, or at least CONNECTING.
- *
- * Afterwards it is IDLE, CONNECTING, or CLOSED: without a slot, because there
- * is none that could be had without waiting; with one, because no host could
- * even be started, which is reported when it is used.
- */
-static void
-ensure_open(DistConn *conn)
-{
-	/* Not only in DistConnGet: a procedure may commit between two uses. */
-	DistConnTouched = true;
-	if (conn->state == DIST_CONN_BROKEN)
-		DistConnRaiseFailure(conn, NULL);
-
-	DistConnFinishOperation(conn);
-
-	if (conn->depth == 0 &&
-		(conn->options == NULL || conn->recheck_options))
-		check_options(conn);
-
-	if (conn->state == DIST_CONN_IDLE && !DistConnIsAlive(conn))
-	{
-		DistConnLost(conn, "server closed the connection unexpectedly");
-		if (conn->state == DIST_CONN_BROKEN)
-			DistConnRaiseFailure(conn, NULL);
-		conn->hosts[conn->host].failed = false;
-	}
-	if (conn->state == DIST_CONN_CLOSED)
-	{
-		if (conn->slot == DIST_SLOT_NONE)
-			conn->slot = DistSlotTake(conn->serverid, false);
-		if (conn->slot != DIST_SLOT_NONE)
-			DistConnectStart(conn);
-	}
-	DistSlotSetIdle(conn->slot, false);
-}
-
-/*
- * As ensure_open for several connections, and waits for slots.
- *
- * Who waits for a slot of one worker while it keeps those of others must do
- * so in the same order as everybody else.  So what could be had at once may be
- * given up again, and is waited for when its turn comes.
- */
-static void
-open_all(DistRequest *requests, int nrequests)
-{
-	static uint32 turn = 0;
-
-	turn++;
-	for (int i = 0; i < nrequests; i++)
-		ensure_open(requests[i].conn);
-	if (DistMaxConnections == 0)
-		return;
-
-	for (;;)
-	{
-		DistConn   *next = NULL;
-
-		for (int i = 0; i < nrequests; i++)
-		{
-			DistConn   *conn = requests[i].conn;
-
-			if (conn->turn != turn &&
-				(next == NULL || conn->serverid < next->serverid))
-				next = conn;
-		}
-		if (next == NULL)
-			break;
-		next->turn = turn;
-		if (next->state == DIST_CONN_CLOSED && next->slot == DIST_SLOT_NONE)
-			await_slot(next);
-	}
-}
-
-/* Wait until a connection can be opened, and begin to do so. */
-static void
-await_slot(DistConn *conn)
-{
-	int			timeout_ms = DistNodeTimeout;
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   timeout_ms);
-
-	DistSlotBeginWait(conn->serverid);
-	PG_TRY();
-	{
-		for (;;)
-		{
-			TimestampTz now = GetCurrentTimestamp();
-
-			give_up_idle(conn);
-			conn->slot = DistSlotTake(conn->serverid, false);
-			if (conn->slot != DIST_SLOT_NONE)
-				break;
-			if (now >= deadline)
-				no_slot(conn, timeout_ms);
-			DistSlotSleep(TimestampDifferenceMilliseconds(now, deadline));
-		}
-	}
-	PG_FINALLY();
-	{
-		DistSlotEndWait();
-	}
-	PG_END_TRY();
-	DistConnectStart(conn);
-}
-
-/*
- * Close connections of this session that nothing depends on, if they are to
- * the worker that 'conn' waits for or others wait for them.  Those that
- * open_all has made ready before 'conn' stay.
- */
-static void
-give_up_idle(DistConn *conn)
-{
-	slist_iter	iter;
-
-	slist_foreach(iter, &DistConns)
-	{
-		DistConn   *other = slist_container(DistConn, link, iter.cur);
-
-		if ((other->state == DIST_CONN_IDLE ||
-			 other->state == DIST_CONN_CONNECTING) &&
-			other->depth == 0 && other->turn != conn->turn &&
-			(other->serverid == conn->serverid ||
-			 DistSlotIsWanted(other->slot)))
-			DistConnClose(other);
-	}
-}
-
-static void
-no_slot(DistConn *conn, int timeout_ms)
-{
-	ereport(ERROR,
-			errcode(ERRCODE_TOO_MANY_CONNECTIONS),
-			errmsg("too many connections to worker \"%s\"", conn->worker),
-			errdetail("The %d connections that vecdist.max_connections_per_worker allows were in use for %d ms.",
-					  DistMaxConnections, timeout_ms),
-			errhint("Let fewer transactions use workers at the same time, or raise vecdist.max_connections_per_worker.  vecdist.node_timeout is how long to wait."));
 }
 
 /* End the operation that somebody has left open on a connection, if any. */
@@ -378,84 +229,6 @@ DistConnFinishOperation(DistConn *conn)
 		elog(ERROR, "connection to worker \"%s\" is in use", conn->worker);
 	if (conn->state == DIST_CONN_BROKEN)
 		DistConnRaiseFailure(conn, NULL);
-}
-
-/*
- * Read the options, if they were not or may have changed, and close the
- * connection if it was made with others.  No remote transaction is open.
- */
-static void
-check_options(DistConn *conn)
-{
-	MemoryContext context;
-	MemoryContext old;
-	DistConnOptions *options;
-
-	Assert(conn->depth == 0 && conn->state != DIST_CONN_BUSY);
-
-	/* Cleared first: a change while we read sets it again. */
-	conn->recheck_options = false;
-	context = AllocSetContextCreate(CurrentMemoryContext,
-									"vecdist connection options",
-									ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		strlcpy(conn->worker, GetForeignServer(conn->serverid)->servername,
-				NAMEDATALEN);
-		options = DistGetConnOptions(conn->serverid, conn->userid);
-	}
-	PG_CATCH();
-	{
-		/* Nobody may go on with what the catalogs do not allow any more. */
-		conn->recheck_options = true;
-		DistConnClose(conn);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	MemoryContextSwitchTo(old);
-	if (conn->options != NULL &&
-		conn->options->mapping == options->mapping &&
-		strcmp(conn->options->fingerprint, options->fingerprint) == 0)
-		MemoryContextDelete(context);
-	else
-	{
-		DistConnClose(conn);
-		adopt_options(conn, options, context);
-	}
-}
-
-/* Make options, and the context they are in, those of a CLOSED connection. */
-static void
-adopt_options(DistConn *conn, DistConnOptions *options, MemoryContext context)
-{
-	int			i = 0;
-	ListCell   *lc;
-
-	conn->options = NULL;
-	if (conn->option_context != NULL)
-		MemoryContextDelete(conn->option_context);
-	MemoryContextSetParent(context, TopMemoryContext);
-	conn->option_context = context;
-
-	conn->nhosts = list_length(options->hosts);
-	conn->hosts = MemoryContextAllocZero(context,
-										 conn->nhosts * sizeof(DistServerHost));
-	conn->order = MemoryContextAllocZero(context, conn->nhosts * sizeof(int));
-	foreach(lc, options->hosts)
-	{
-		DistHost   *host = lfirst(lc);
-
-		conn->hosts[i].host = host->host;
-		conn->hosts[i++].port = host->port;
-	}
-	conn->host = -1;
-	conn->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID,
-											  ObjectIdGetDatum(conn->serverid));
-	conn->mapping_hash = GetSysCacheHashValue1(USERMAPPINGOID,
-											   ObjectIdGetDatum(options->mapping));
-	conn->options = options;
 }
 
 void
@@ -488,7 +261,7 @@ wait_until_open(DistConn *conn)
 {
 	DistRequest request = {.conn = conn};
 
-	open_all(&request, 1);
+	DistConnOpenAll(&request, 1);
 	while (conn->state == DIST_CONN_CONNECTING)
 		(void) wait_for_one(conn, DT_NOEND);
 	if (conn->state != DIST_CONN_IDLE)
@@ -525,7 +298,7 @@ DistExecuteMeanwhile(DistRequest *requests, int nrequests, int timeout_ms,
 			Assert(requests[j].conn != requests[i].conn);
 		tasks[i].request = &requests[i];
 	}
-	open_all(requests, nrequests);
+	DistConnOpenAll(requests, nrequests);
 
 	for (;;)
 	{
@@ -642,7 +415,7 @@ advance_task(Task *task, int timeout_ms, int exec_flags)
 				break;
 
 			case DIST_CONN_CLOSED:
-				if (task->sent && task->may_repeat)
+				if (task->sent && task->may_repeat && DistConnMayReopen(conn))
 				{
 					task->sent = false;
 					request->result = NULL;
@@ -913,7 +686,7 @@ DistConnRaiseFailure(DistConn *conn, const char *sql)
 	ereport(ERROR,
 			errcode(conn->failure_code),
 			errmsg("could not connect to worker \"%s\"", conn->worker),
-			errdetail_internal("%s", conn->failure),
+			errdetail_internal("%s%s", conn->failure, DistConnNextAttempt(conn)),
 			errhint("Check that a server of the group is running%s, and the options of foreign server \"%s\".",
 					conn->target == DIST_TARGET_PRIMARY ? " as primary" : "",
 					conn->worker));

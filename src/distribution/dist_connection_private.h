@@ -4,6 +4,7 @@
  *	  What the files of the connection manager share.
  *
  *	dist_connection		the public functions; raises errors
+ *	dist_open			whether a connection may be opened, and waiting for that
  *	dist_connect		opening a connection: hosts, roles, password rule
  *	dist_exchange		one statement on one connection, from send to end
  *	dist_wait			waiting for several connections at once
@@ -46,6 +47,7 @@
 #include "distribution/dist_connection.h"
 #include "distribution/dist_limit.h"
 #include "distribution/dist_options.h"
+#include "distribution/dist_reconnect.h"
 #include "vecdist_compat.h"
 
 typedef enum DistConnState
@@ -168,7 +170,11 @@ struct DistConn
 	int			finish_level;	/* local nesting level it was set in */
 
 	int			slot;			/* counts it; dist_limit.h */
-	uint32		turn;			/* of open_all that has made it ready */
+	uint32		turn;			/* of DistConnOpenAll that has made it ready */
+	DistReconnectKey reconnect; /* what a failure to connect is found by */
+	DistReconnectState last_failure;	/* as this session knows it */
+	bool		deferred;		/* CLOSED, and the next attempt is not due */
+	bool		start_failed;	/* CLOSED, because no host could be started */
 	bool		retire;			/* close it when the transaction has ended */
 	bool		used;			/* has carried a statement since it was opened */
 	int			failure_code;	/* SQLSTATE of "failure" */
@@ -182,6 +188,12 @@ extern bool DistConnTouched;	/* has the transaction used a connection? */
 extern void DistConnFinishOperation(DistConn *conn);
 extern void DistConnRaiseFailure(DistConn *conn, const char *sql)
 			pg_attribute_noreturn();
+
+/* dist_open.c */
+extern void DistConnEnsureOpen(DistConn *conn);
+extern void DistConnOpenAll(DistRequest *requests, int nrequests);
+extern bool DistConnMayReopen(DistConn *conn);
+extern const char *DistConnNextAttempt(DistConn *conn);
 
 /* dist_connect.c */
 extern void DistConnectStart(DistConn *conn);

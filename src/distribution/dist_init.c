@@ -18,6 +18,7 @@
 #include "distribution/dist_init.h"
 #include "distribution/dist_limit.h"
 #include "distribution/dist_probe.h"
+#include "distribution/dist_reconnect.h"
 #include "distribution/dist_stats.h"
 #include "distribution/dist_topk.h"
 
@@ -74,6 +75,7 @@ DistInit(void)
 							NULL, NULL, NULL);
 
 	DistLimitInit();
+	DistReconnectInit();
 	DistStatsInit();
 	DistCheckQueryInit();
 	DistProbeInit();

@@ -19,7 +19,6 @@
 
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/procsignal.h"
 #include "storage/shmem.h"
@@ -28,6 +27,7 @@
 
 #include "distribution/dist_limit.h"
 #include "vecdist_compat.h"
+#include "vecdist_shared.h"
 
 /* Room in shared memory; what goes beyond is refused if there is a limit. */
 #define MAX_SHARED_WORKERS 512
@@ -70,17 +70,15 @@ typedef struct SharedLimit
 
 int			DistMaxConnections = 0;
 
+static Size shared_size(void);
+static void attach(void);
+
 static SharedLimit *shared = NULL;	/* NULL if not preloaded */
-static LWLock *lock = NULL;		/* protects it */
-static shmem_request_hook_type previous_shmem_request = NULL;
-static shmem_startup_hook_type previous_shmem_startup = NULL;
+static VecdistShared area = {"vecdist_connections", shared_size, attach};
 
 static SharedWorker *waiting_for = NULL;	/* counted in its nwaiting */
 static int	sleeps = 0;			/* of this wait */
 
-static void request_shared_memory(void);
-static void attach_shared_memory(void);
-static Size shared_size(void);
 static int	number_of_slots(void);
 static SharedWorker *find_worker(Oid serverid);
 static void ask_idle_sessions(SharedWorker *worker, bool all);
@@ -96,13 +94,7 @@ DistLimitInit(void)
 							0, 0, MAX_LIMIT,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
-
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	previous_shmem_request = shmem_request_hook;
-	shmem_request_hook = request_shared_memory;
-	previous_shmem_startup = shmem_startup_hook;
-	shmem_startup_hook = attach_shared_memory;
+	VecdistRequestShared(&area);
 }
 
 static int
@@ -119,38 +111,23 @@ shared_size(void)
 }
 
 static void
-request_shared_memory(void)
-{
-	if (previous_shmem_request)
-		previous_shmem_request();
-	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche("vecdist_connections", 1);
-}
-
-static void
-attach_shared_memory(void)
+attach(void)
 {
 	bool		found;
 
-	if (previous_shmem_startup)
-		previous_shmem_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("vecdist_connections", shared_size(), &found);
-	lock = &(GetNamedLWLockTranche("vecdist_connections"))->lock;
-	if (!found)
+	shared = ShmemInitStruct(area.name, shared_size(), &found);
+	if (found)
+		return;
+	memset(shared, 0, shared_size());
+	for (int i = 0; i < MAX_SHARED_WORKERS; i++)
+		ConditionVariableInit(&shared->workers[i].returned);
+	for (int i = 0; i < number_of_slots(); i++)
 	{
-		memset(shared, 0, shared_size());
-		for (int i = 0; i < MAX_SHARED_WORKERS; i++)
-			ConditionVariableInit(&shared->workers[i].returned);
-		for (int i = 0; i < number_of_slots(); i++)
-		{
-			shared->slots[i].worker = NO_WORKER;
-			shared->slots[i].next_free = i + 1;
-		}
-		shared->slots[number_of_slots() - 1].next_free = DIST_SLOT_NONE;
-		shared->first_free = 0;
+		shared->slots[i].worker = NO_WORKER;
+		shared->slots[i].next_free = i + 1;
 	}
-	LWLockRelease(AddinShmemInitLock);
+	shared->slots[number_of_slots() - 1].next_free = DIST_SLOT_NONE;
+	shared->first_free = 0;
 }
 
 /* The entry of a worker, made if need be; NULL if there is no room. */
@@ -196,7 +173,7 @@ DistSlotTake(Oid serverid, bool force)
 		return DIST_SLOT_UNCOUNTED;
 	}
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(area.lock, LW_EXCLUSIVE);
 	worker = find_worker(serverid);
 
 	/* What is free belongs first to those who wait. */
@@ -215,7 +192,7 @@ DistSlotTake(Oid serverid, bool force)
 		slot->idle = false;
 		worker->nslots++;
 	}
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 
 	if (result == DIST_SLOT_NONE && (limit == 0 || force))
 		return DIST_SLOT_UNCOUNTED;
@@ -230,7 +207,7 @@ DistSlotReturn(int slot)
 
 	if (slot < 0)
 		return;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(area.lock, LW_EXCLUSIVE);
 	Assert(shared->slots[slot].pid == MyProcPid);
 	worker = &shared->workers[shared->slots[slot].worker];
 	worker->nslots--;
@@ -239,7 +216,7 @@ DistSlotReturn(int slot)
 	shared->slots[slot].next_free = shared->first_free;
 	shared->first_free = slot;
 	somebody_waits = worker->nwaiting > 0;
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 
 	if (somebody_waits)
 		ConditionVariableSignal(&worker->returned);
@@ -272,7 +249,7 @@ DistSlotBeginWait(Oid serverid)
 	SharedWorker *worker;
 
 	Assert(waiting_for == NULL);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(area.lock, LW_EXCLUSIVE);
 	worker = find_worker(serverid);
 	if (worker != NULL)
 	{
@@ -280,7 +257,7 @@ DistSlotBeginWait(Oid serverid)
 		worker->limit = DistMaxConnections;
 	}
 	waiting_for = worker;
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 	sleeps = 0;
 	if (worker == NULL)
 		ereport(ERROR,
@@ -309,9 +286,9 @@ DistSlotEndWait(void)
 
 	/* Passes a signal that came too late on to somebody else. */
 	ConditionVariableCancelSleep();
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(area.lock, LW_EXCLUSIVE);
 	waiting_for->nwaiting--;
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 	waiting_for = NULL;
 }
 
@@ -324,7 +301,7 @@ ask_idle_sessions(SharedWorker *worker, bool all)
 {
 	int			index = worker - shared->workers;
 
-	LWLockAcquire(lock, LW_SHARED);
+	LWLockAcquire(area.lock, LW_SHARED);
 	for (int i = 0; i < number_of_slots(); i++)
 	{
 		SharedSlot *slot = &shared->slots[i];
@@ -336,5 +313,5 @@ ask_idle_sessions(SharedWorker *worker, bool all)
 		if (!all)
 			break;
 	}
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 }

@@ -15,14 +15,13 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/syscache.h"
 
 #include "distribution/dist_stats.h"
 #include "vecdist_compat.h"
+#include "vecdist_shared.h"
 
 VECDIST_FUNCTION_INFO_V1(vecdist_stat_search);
 VECDIST_FUNCTION_INFO_V1(vecdist_stat_search_reset);
@@ -44,50 +43,32 @@ typedef struct TableEntry
 	DistSearchCounts counts;
 } TableEntry;
 
-static HTAB *tables = NULL;		/* NULL if not preloaded */
-static LWLock *lock = NULL;		/* protects it */
-static shmem_request_hook_type previous_shmem_request = NULL;
-static shmem_startup_hook_type previous_shmem_startup = NULL;
+static Size shared_size(void);
+static void attach(void);
 
-static void request_shared_memory(void);
-static void attach_shared_memory(void);
+static HTAB *tables = NULL;		/* NULL if not preloaded */
+static VecdistShared area = {"vecdist_stat_search", shared_size, attach};
+
 static void add_counts(DistSearchCounts *sum, const DistSearchCounts *counts);
 
 /* Called once, when the library is loaded. */
 void
 DistStatsInit(void)
 {
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	previous_shmem_request = shmem_request_hook;
-	shmem_request_hook = request_shared_memory;
-	previous_shmem_startup = shmem_startup_hook;
-	shmem_startup_hook = attach_shared_memory;
+	VecdistRequestShared(&area);
+}
+
+static Size
+shared_size(void)
+{
+	return hash_estimate_size(MAX_TABLES, sizeof(TableEntry));
 }
 
 static void
-request_shared_memory(void)
+attach(void)
 {
-	if (previous_shmem_request)
-		previous_shmem_request();
-	RequestAddinShmemSpace(hash_estimate_size(MAX_TABLES, sizeof(TableEntry)));
-	RequestNamedLWLockTranche("vecdist_stat_search", 1);
-}
-
-static void
-attach_shared_memory(void)
-{
-	HASHCTL		control = {0};
-
-	if (previous_shmem_startup)
-		previous_shmem_startup();
-	control.keysize = sizeof(TableKey);
-	control.entrysize = sizeof(TableEntry);
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	tables = ShmemInitHash("vecdist_stat_search", MAX_TABLES, MAX_TABLES,
-						   &control, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
-	lock = &(GetNamedLWLockTranche("vecdist_stat_search"))->lock;
-	LWLockRelease(AddinShmemInitLock);
+	tables = VecdistSharedHash(&area, MAX_TABLES, sizeof(TableKey),
+							   sizeof(TableEntry));
 }
 
 void
@@ -99,7 +80,7 @@ DistStatsCount(Oid table, const DistSearchCounts *counts)
 
 	if (tables == NULL)
 		return;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(area.lock, LW_EXCLUSIVE);
 	entry = hash_search(tables, &key, HASH_ENTER_NULL, &found);
 	if (entry != NULL)
 	{
@@ -107,7 +88,7 @@ DistStatsCount(Oid table, const DistSearchCounts *counts)
 			memset(&entry->counts, 0, sizeof(entry->counts));
 		add_counts(&entry->counts, counts);
 	}
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 }
 
 static void
@@ -143,7 +124,7 @@ vecdist_stat_search(PG_FUNCTION_ARGS)
 
 	/* Rows may go to a file, so they are made without the lock. */
 	copy = palloc(sizeof(TableEntry) * MAX_TABLES);
-	LWLockAcquire(lock, LW_SHARED);
+	LWLockAcquire(area.lock, LW_SHARED);
 	{
 		HASH_SEQ_STATUS status;
 		TableEntry *entry;
@@ -155,7 +136,7 @@ vecdist_stat_search(PG_FUNCTION_ARGS)
 				copy[n++] = *entry;
 		}
 	}
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -167,9 +148,9 @@ vecdist_stat_search(PG_FUNCTION_ARGS)
 		/* Nobody tells us when a table is dropped. */
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(copy[i].key.table)))
 		{
-			LWLockAcquire(lock, LW_EXCLUSIVE);
+			LWLockAcquire(area.lock, LW_EXCLUSIVE);
 			hash_search(tables, &copy[i].key, HASH_REMOVE, NULL);
-			LWLockRelease(lock);
+			LWLockRelease(area.lock);
 			continue;
 		}
 		values[c++] = ObjectIdGetDatum(copy[i].key.table);
@@ -203,7 +184,7 @@ vecdist_stat_search_reset(PG_FUNCTION_ARGS)
 
 	if (tables == NULL)
 		PG_RETURN_VOID();
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(area.lock, LW_EXCLUSIVE);
 	hash_seq_init(&status, tables);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
@@ -211,6 +192,6 @@ vecdist_stat_search_reset(PG_FUNCTION_ARGS)
 			(table == InvalidOid || entry->key.table == table))
 			hash_search(tables, &entry->key, HASH_REMOVE, NULL);
 	}
-	LWLockRelease(lock);
+	LWLockRelease(area.lock);
 	PG_RETURN_VOID();
 }

@@ -15,15 +15,14 @@
 #include "access/xact.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "vecdist_compat.h"
+#include "vecdist_shared.h"
 #include "vhnsw/vhnsw_check.h"
 #include "vhnsw/vhnsw_stats.h"
 
@@ -54,15 +53,14 @@ typedef struct SessionEntry
 	bool		has_unsent;
 } SessionEntry;
 
+static Size shared_size(void);
+static void attach(void);
+
 static HTAB *session_entries = NULL;
 static HTAB *shared_entries = NULL; /* NULL if not preloaded */
-static LWLock *shared_lock = NULL;
+static VecdistShared area = {"vhnsw_stats", shared_size, attach};
 static bool any_unsent = false;
-static shmem_request_hook_type previous_shmem_request = NULL;
-static shmem_startup_hook_type previous_shmem_startup = NULL;
 
-static void request_shared_memory(void);
-static void attach_shared_memory(void);
 static void create_session_entries(void);
 static void send_at_end_of_transaction(XactEvent event, void *arg);
 static void send_unsent(void);
@@ -74,39 +72,20 @@ static Datum make_row(FunctionCallInfo fcinfo, const Datum *values,
 void
 VhnswStatsInit(void)
 {
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	previous_shmem_request = shmem_request_hook;
-	shmem_request_hook = request_shared_memory;
-	previous_shmem_startup = shmem_startup_hook;
-	shmem_startup_hook = attach_shared_memory;
+	VecdistRequestShared(&area);
+}
+
+static Size
+shared_size(void)
+{
+	return hash_estimate_size(SHARED_INDEXES, sizeof(SharedEntry));
 }
 
 static void
-request_shared_memory(void)
+attach(void)
 {
-	if (previous_shmem_request)
-		previous_shmem_request();
-	RequestAddinShmemSpace(hash_estimate_size(SHARED_INDEXES,
-											  sizeof(SharedEntry)));
-	RequestNamedLWLockTranche("vhnsw_stats", 1);
-}
-
-static void
-attach_shared_memory(void)
-{
-	HASHCTL		control = {0};
-
-	if (previous_shmem_startup)
-		previous_shmem_startup();
-	control.keysize = sizeof(IndexKey);
-	control.entrysize = sizeof(SharedEntry);
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared_entries = ShmemInitHash("vhnsw_stats", SHARED_INDEXES,
-								   SHARED_INDEXES, &control,
-								   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
-	shared_lock = &(GetNamedLWLockTranche("vhnsw_stats"))->lock;
-	LWLockRelease(AddinShmemInitLock);
+	shared_entries = VecdistSharedHash(&area, SHARED_INDEXES,
+									   sizeof(IndexKey), sizeof(SharedEntry));
 }
 
 static void
@@ -172,7 +151,7 @@ send_unsent(void)
 		return;
 	any_unsent = false;
 
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	LWLockAcquire(area.lock, LW_EXCLUSIVE);
 	hash_seq_init(&status, session_entries);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
@@ -190,7 +169,7 @@ send_unsent(void)
 		memset(&entry->unsent, 0, sizeof(VhnswCounts));
 		entry->has_unsent = false;
 	}
-	LWLockRelease(shared_lock);
+	LWLockRelease(area.lock);
 }
 
 /* The sums over all sessions; false if there are none. */
@@ -203,11 +182,11 @@ get_shared(Oid index, VhnswCounts *counts)
 	if (shared_entries == NULL)
 		return false;
 	send_unsent();
-	LWLockAcquire(shared_lock, LW_SHARED);
+	LWLockAcquire(area.lock, LW_SHARED);
 	shared = hash_search(shared_entries, &key, HASH_FIND, NULL);
 	if (shared)
 		*counts = shared->counts;
-	LWLockRelease(shared_lock);
+	LWLockRelease(area.lock);
 	return true;
 }
 
@@ -260,9 +239,9 @@ vhnsw_stats_reset(PG_FUNCTION_ARGS)
 	{
 		IndexKey	key = {MyDatabaseId, oid};
 
-		LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+		LWLockAcquire(area.lock, LW_EXCLUSIVE);
 		hash_search(shared_entries, &key, HASH_REMOVE, NULL);
-		LWLockRelease(shared_lock);
+		LWLockRelease(area.lock);
 	}
 	VhnswCloseAfterInspection(index, heap);
 	PG_RETURN_VOID();
