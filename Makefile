@@ -159,6 +159,8 @@ bench-planner: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_planner.py
 bench-filter: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_filter.py
+bench-cancel: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_cancel.py
 bench-distributed: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_distributed.py
 bench-types: bench-build
@@ -166,7 +168,7 @@ bench-types: bench-build
 bench-sharding: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_sharding.py
 
-.PHONY: bench-build bench-distributed bench-filter bench-index bench-kernels bench-single bench-planner bench-types bench-sharding
+.PHONY: bench-build bench-cancel bench-distributed bench-filter bench-index bench-kernels bench-single bench-planner bench-types bench-sharding
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -186,7 +188,7 @@ help:
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
 	@echo 'make bench-kernels bench-single bench-index bench-planner bench-types'
-	@echo 'make bench-filter bench-distributed bench-sharding'
+	@echo 'make bench-filter bench-cancel bench-distributed bench-sharding'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help

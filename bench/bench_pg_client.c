@@ -20,7 +20,8 @@
  *	prepare N QUERY	what to run from now on, with the integer $2 = N
  *					ok
  *	cancel N US		answer query N, cancel after so many microseconds
- *					microseconds that ending took, or - if it was done before
+ *					microseconds that ending took, and of them the server's
+ *					CPU time; or - if it was done before
  *
  *-------------------------------------------------------------------------
  */
@@ -174,6 +175,18 @@ run_sql(PGconn *conn, const char *sql)
 	PQclear(result);
 }
 
+/* CPU time of another process */
+static double
+cpu_of_us(int pid)
+{
+	struct timespec t;
+	clockid_t	clock;
+
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
+		die("cannot read CPU time", "of the server's process");
+	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
 /* Cancel a query after a while, and print how long its end took. */
 static void
 cancel(PGconn *conn, const Queries *queries, uint32_t number, uint32_t after_us)
@@ -184,12 +197,14 @@ cancel(PGconn *conn, const Queries *queries, uint32_t number, uint32_t after_us)
 	PGresult   *result;
 	char		error[256];
 	double		start;
+	double		cpu;
 	int			canceled = 0;
 
 	if (!PQsendQueryPrepared(conn, "search", 2, p.values, p.lengths, p.formats, 1))
 		die("cannot send", PQerrorMessage(conn));
 	nanosleep(&pause, NULL);
 	start = now_us();
+	cpu = cpu_of_us(PQbackendPID(conn));
 	if (!PQcancel(request, error, sizeof(error)))
 		die("cannot cancel", error);
 	while ((result = PQgetResult(conn)) != NULL)
@@ -203,7 +218,7 @@ cancel(PGconn *conn, const Queries *queries, uint32_t number, uint32_t after_us)
 		PQclear(result);
 	}
 	if (canceled)
-		printf("%.1f\n", now_us() - start);
+		printf("%.1f %.1f\n", now_us() - start, cpu_of_us(PQbackendPID(conn)) - cpu);
 	else
 		puts("-");
 	PQfreeCancel(request);
