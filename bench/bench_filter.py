@@ -22,7 +22,7 @@ Variables, with their defaults (and those of bench_server.py):
 
     ROWS=100000  DIMS=128  SPECTRUM=clustered    generated vectors; see
                                                  bench_generate.py
-    DATA=                 instead, a file of base vectors (bench_data.py)
+    VECTORS=              instead, a file of base vectors (bench_data.py)
     QUERIES=3  ROUNDS=5
     PLAN=auto             plan_cache_mode; each query is run 6 times before
     OPTIONS=              of the index, as in WITH (...)
@@ -63,8 +63,8 @@ WAYS = {
 
 def load_data():
     queries = number("QUERIES", 3)
-    if option("DATA"):
-        return bench_data.load(option("DATA"), number("ROWS"), queries,
+    if option("VECTORS"):
+        return bench_data.load(option("VECTORS"), number("ROWS"), queries,
                                metric=option("METRIC") or None)
     rows, dims = number("ROWS", 100000), number("DIMS", 128)
     spectrum = option("SPECTRUM", "clustered")

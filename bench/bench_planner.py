@@ -45,7 +45,7 @@ BEGIN
     ms := explained->0->'Execution Time';
     plan := '';
     LOOP
-        IF node->>'Node Type' NOT IN ('Limit', 'Gather Merge', 'Subquery Scan') THEN
+        IF node->>'Node Type' NOT IN ('Limit', 'Subquery Scan') THEN
             plan := plan || coalesce(node->>'Custom Plan Provider', node->>'Node Type')
                 || coalesce(': ' || (node->>'Strategy'), '') || ' ';
         END IF;
