@@ -3,8 +3,8 @@
  * vhnsw_build.c
  *	  CREATE INDEX and REINDEX.
  *
- *	1. sample blocks of the heap for the mean
- *	2. scan the heap into an array of codes; then start workers
+ *	1. sample blocks of the heap for the mean; then start workers
+ *	2. scan the heap into an array of codes (vhnsw_load.c)
  *	3. link the elements in memory (vhnsw_graph.c)
  *	4. learn how to sketch neighbors (vhnsw_edge_build.c)
  *	5. write the pages (vhnsw_write.c)
@@ -36,6 +36,7 @@
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_load.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_tids.h"
 #include "vhnsw/vhnsw_write.h"
@@ -63,6 +64,8 @@ typedef struct BuildState
 	VhnswCode  *code;			/* likewise */
 	VhnswCrew  *crew;
 	VhnswGraph *graph;			/* NULL once it is written */
+	VhnswBatch *batch;			/* NULL if there are no workers */
+	uint32		room;			/* of the graph, for the rows of the batch */
 	VhnswTidArray outside[VHNSW_OUTSIDE_LISTS];
 	double	   *sums;			/* of the sample, if there shall be a mean */
 	int		   *lengths;		/* of its sparse vectors */
@@ -90,8 +93,13 @@ static void sample_callback(Relation index, ItemPointer tid, Datum *values,
 							bool *isnull, bool alive, void *arg);
 static void load_callback(Relation index, ItemPointer tid, Datum *values,
 						  bool *isnull, bool alive, void *arg);
+static void make_room(BuildState *state);
 static void load_row(BuildState *state, ItemPointer tid, Datum datum,
 					 bool isnull);
+static void load_code(BuildState *state, VhnswVectorClass class,
+					  const VhnswCode *code, ItemPointer tid);
+static void load_batch(BuildState *state);
+static void free_batch(BuildState *state);
 static void say_plan(const BuildState *state);
 static void write_out(BuildState *state);
 static void keep_record(const BuildState *state);
@@ -111,7 +119,6 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 	INSTR_TIME_SET_CURRENT(state.start);
 	learn(&state);
 	begin_load(&state);
-	say_plan(&state);
 
 	VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
 	/* From the first block on, so that equal tables give equal indexes. */
@@ -119,7 +126,10 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 												 true, load_callback, &state,
 												 NULL);
 	if (state.graph)
+	{
+		load_batch(&state);
 		write_out(&state);
+	}
 	keep_record(&state);
 	VD_DEBUG_POINT("vhnsw-build-pages");
 
@@ -346,6 +356,11 @@ begin_load(BuildState *state)
 	state->graph = VhnswGraphCreate(&state->layout, state->crew,
 									(uint64) maintenance_work_mem * 1024,
 									state->graph_context);
+	say_plan(state);
+	VhnswCrewLaunch(state->crew, state->info->ii_Concurrent);
+	if (state->crew->launched > 0)
+		state->batch = VhnswBatchCreate(state->crew, &state->layout,
+										&state->space);
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -394,25 +409,8 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	BuildState *state = arg;
 	MemoryContext old_context;
 
-	if (state->graph && VhnswGraphIsFull(state->graph) &&
-		VhnswGraphSpill(state->graph))
-		ereport(DEBUG1,
-				errmsg_internal("graph of index \"%s\" goes to temporary files after %lld rows",
-								RelationGetRelationName(index),
-								(long long) state->rows));
-	if (state->graph && VhnswGraphIsFull(state->graph))
-	{
-		ereport(NOTICE,
-				errmsg("graph of index \"%s\" exceeds maintenance_work_mem after %lld rows",
-					   RelationGetRelationName(index),
-					   (long long) state->rows),
-				errdetail("The remaining rows are inserted page by page, which takes longer."),
-				errhint("Increase maintenance_work_mem."));
-		write_out(state);
-
-		VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
-	}
-
+	if (state->graph)
+		make_room(state);
 	old_context = MemoryContextSwitchTo(state->tuple_context);
 	if (state->graph)
 		load_row(state, tid, values[0], isnull[0]);
@@ -434,37 +432,125 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	}
 }
 
-/* Put one row into the graph, or into a list outside. */
+/*
+ * See to it that the graph has room for one more row, beside those of the
+ * batch: the first that has none makes it go to files, or be written.
+ */
+static void
+make_room(BuildState *state)
+{
+	uint32		wanted = 1;
+
+	if (state->batch)
+	{
+		if (VhnswBatchCount(state->batch) < state->room)
+			return;
+		load_batch(state);
+		wanted = VhnswBatchPlaces(state->batch);
+	}
+	state->room = VhnswGraphRoom(state->graph, wanted);
+	if (state->room > 0)
+		return;
+
+	if (VhnswGraphMaySpill(state->graph))
+	{
+		ereport(DEBUG1,
+				errmsg_internal("graph of index \"%s\" goes to temporary files after %lld rows",
+								RelationGetRelationName(state->index),
+								(long long) state->rows));
+		free_batch(state);
+		VhnswGraphSpill(state->graph);
+		VhnswCrewDismiss(state->crew);
+		state->room = VhnswGraphRoom(state->graph, 1);
+	}
+	if (state->room > 0)
+		return;
+	ereport(NOTICE,
+			errmsg("graph of index \"%s\" exceeds maintenance_work_mem after %lld rows",
+				   RelationGetRelationName(state->index),
+				   (long long) state->rows),
+			errdetail("The remaining rows are inserted page by page, which takes longer."),
+			errhint("Increase maintenance_work_mem."));
+	write_out(state);
+	VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
+}
+
+/* Put one row into the batch, the graph, or a list outside. */
 static void
 load_row(BuildState *state, ItemPointer tid, Datum datum, bool isnull)
 {
-	VhnswTidArray *list = NULL;
-	MemoryContext old_context;
-
 	if (isnull)
-		list = &state->outside[VHNSW_LIST_NULL];
-	else
 	{
-		VhnswValue	value;
+		MemoryContext old_context = MemoryContextSwitchTo(state->context);
 
-		VhnswValueGet(state->space.type, datum, &value);
-		VhnswValueCheckColumn(state->space.type, state->layout.dims, &value);
-		VhnswQueryInit(&state->query, &state->space, &value);
-		if (state->query.vector_class == VHNSW_VECTOR_ZERO)
-			list = &state->outside[VHNSW_LIST_ZERO];
-		else if (state->query.vector_class == VHNSW_VECTOR_EXTREME)
-			list = &state->outside[VHNSW_LIST_EXTREME];
+		VhnswTidArrayAdd(&state->outside[VHNSW_LIST_NULL], tid);
+		MemoryContextSwitchTo(old_context);
+		return;
 	}
-
-	old_context = MemoryContextSwitchTo(state->context);
-	if (list)
-		VhnswTidArrayAdd(list, tid);
-	else
+	if (state->batch)
 	{
-		VhnswEncode(&state->layout, &state->query, state->code);
-		VhnswGraphAdd(state->graph, state->code, tid);
+		if (VhnswBatchPut(state->batch, tid, datum))
+			return;
+		load_batch(state);
+		if (VhnswBatchPut(state->batch, tid, datum))
+			return;
+		state->room--;
+	}
+	load_code(state, VhnswEncodeDatum(&state->layout, &state->space,
+									  &state->query, datum, state->code),
+			  state->code, tid);
+}
+
+/* Put an encoded row into the graph, or into a list outside. */
+static void
+load_code(BuildState *state, VhnswVectorClass class, const VhnswCode *code,
+		  ItemPointer tid)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(state->context);
+
+	switch (class)
+	{
+		case VHNSW_VECTOR_NORMAL:
+			VhnswGraphAdd(state->graph, code, tid);
+			break;
+		case VHNSW_VECTOR_ZERO:
+			VhnswTidArrayAdd(&state->outside[VHNSW_LIST_ZERO], tid);
+			break;
+		case VHNSW_VECTOR_EXTREME:
+			VhnswTidArrayAdd(&state->outside[VHNSW_LIST_EXTREME], tid);
+			break;
 	}
 	MemoryContextSwitchTo(old_context);
+}
+
+/* Encode the rows of the batch, if there is one, and load them. */
+static void
+load_batch(BuildState *state)
+{
+	uint32		count;
+
+	if (state->batch == NULL)
+		return;
+	count = VhnswBatchCount(state->batch);
+	VhnswBatchEncode(state->batch);
+	for (uint32 i = 0; i < count; i++)
+	{
+		ItemPointer tid;
+		const VhnswCode *code;
+		VhnswVectorClass class = VhnswBatchGet(state->batch, i, &tid, &code);
+
+		load_code(state, class, code, tid);
+	}
+	VhnswBatchReset(state->batch);
+	state->room -= count;
+}
+
+static void
+free_batch(BuildState *state)
+{
+	if (state->batch)
+		VhnswBatchFree(state->batch);
+	state->batch = NULL;
 }
 
 /* How many rows there are to index, by the sample or else by statistics. */
@@ -519,7 +605,8 @@ write_out(BuildState *state)
 							state->graph->count,
 							(unsigned long long) (state->memory + 1023) / 1024,
 							maintenance_work_mem));
-	VhnswCrewLaunch(state->crew, state->graph, state->info->ii_Concurrent);
+	free_batch(state);
+	VhnswCrewSetGraph(state->crew, state->graph);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
 	VhnswCrewPhase(VHNSW_PHASE_SKETCH, state->graph->count);
 	sketches = VhnswMakeSketches(state->graph,

@@ -41,10 +41,9 @@
 
 /* Keys of the parts of the parallel context's memory. */
 #define KEY_CREW UINT64CONST(0x7668637200000001)
-#define KEY_GRAPH UINT64CONST(0x7668637200000002)
-#define KEY_QUERY UINT64CONST(0x7668637200000003)
-#define KEY_WAL_USAGE UINT64CONST(0x7668637200000004)
-#define KEY_BUFFER_USAGE UINT64CONST(0x7668637200000005)
+#define KEY_QUERY UINT64CONST(0x7668637200000002)
+#define KEY_WAL_USAGE UINT64CONST(0x7668637200000003)
+#define KEY_BUFFER_USAGE UINT64CONST(0x7668637200000004)
 
 /* Room for the argument of a job. */
 #define MAX_ARGUMENT 1024
@@ -56,12 +55,14 @@ typedef struct CrewShared
 	Barrier		barrier;
 
 	/* written by the leader in even phases */
+	VhnswMemory graph;			/* a VhnswGraphShape, once it is known */
 	VhnswJob	job;
 	uint32		nchunks;
 	pg_atomic_uint32 next;
 	char		argument[MAX_ARGUMENT] pg_attribute_aligned(MAXIMUM_ALIGNOF);
 } CrewShared;
 
+static List *attach_graph(VhnswCrew *crew);
 static void arrive_and_wait(CrewShared *shared);
 static void do_job(VhnswCrew *crew, VhnswJob job, const void *arg);
 static void detach_segments(VhnswCrew *crew);
@@ -75,9 +76,7 @@ static void detach_segments(VhnswCrew *crew);
  * VhnswCrewCreate
  *		Plan how many workers a build shall have, as for a btree.
  *
- * None start yet: rows are read, and expressions evaluated, before, so that
- * these may do what parallel mode forbids.  But from here on VhnswCrewAlloc()
- * gives memory that workers will see.
+ * From here on VhnswCrewAlloc() gives memory that workers will see.
  */
 VhnswCrew *
 VhnswCrewCreate(Relation heap, Relation index)
@@ -93,36 +92,33 @@ VhnswCrewCreate(Relation heap, Relation index)
 
 /*
  * VhnswCrewLaunch
- *		Start the workers, when all elements are loaded.
+ *		Start the workers.
  *
- * Parallel mode lasts from here to VhnswCrewDismiss().
+ * Parallel mode lasts from here to VhnswCrewDismiss().  There are none planned
+ * if the index has expressions that must not be evaluated in it.
  */
 void
-VhnswCrewLaunch(VhnswCrew *crew, VhnswGraph *graph, bool concurrent)
+VhnswCrewLaunch(VhnswCrew *crew, bool concurrent)
 {
 	ParallelContext *context;
 	CrewShared *shared;
-	Size		graph_size;
 	Size		query_size = debug_query_string ?
 	strlen(debug_query_string) + 1 : 0;
 	void	   *part;
 
-	crew->graph = graph;
 	if (crew->workers == 0)
 		return;
 
 	EnterParallelMode();
 	context = CreateParallelContext("vecdist", "VhnswBuildWorkerMain",
 									crew->workers);
-	graph_size = VhnswGraphShapeSize(graph);
 	shm_toc_estimate_chunk(&context->estimator, sizeof(CrewShared));
-	shm_toc_estimate_chunk(&context->estimator, graph_size);
 	shm_toc_estimate_chunk(&context->estimator, query_size);
 	shm_toc_estimate_chunk(&context->estimator,
 						   mul_size(sizeof(WalUsage), context->nworkers));
 	shm_toc_estimate_chunk(&context->estimator,
 						   mul_size(sizeof(BufferUsage), context->nworkers));
-	shm_toc_estimate_keys(&context->estimator, 5);
+	shm_toc_estimate_keys(&context->estimator, 4);
 	InitializeParallelDSM(context);
 	crew->context = context;
 	if (context->seg == NULL)
@@ -131,6 +127,7 @@ VhnswCrewLaunch(VhnswCrew *crew, VhnswGraph *graph, bool concurrent)
 	shared = shm_toc_allocate(context->toc, sizeof(CrewShared));
 	shared->index = RelationGetRelid(crew->index);
 	shared->concurrent = concurrent;
+	shared->graph.handle = DSM_HANDLE_INVALID;
 	shared->job = VHNSW_JOB_NONE;
 	shared->nchunks = 0;
 	pg_atomic_init_u32(&shared->next, 0);
@@ -138,9 +135,6 @@ VhnswCrewLaunch(VhnswCrew *crew, VhnswGraph *graph, bool concurrent)
 	BarrierAttach(&shared->barrier);
 	shm_toc_insert(context->toc, KEY_CREW, shared);
 
-	part = shm_toc_allocate(context->toc, graph_size);
-	VhnswGraphDescribe(graph, part);
-	shm_toc_insert(context->toc, KEY_GRAPH, part);
 	if (query_size > 0)
 	{
 		part = shm_toc_allocate(context->toc, query_size);
@@ -162,6 +156,20 @@ VhnswCrewLaunch(VhnswCrew *crew, VhnswGraph *graph, bool concurrent)
 							RelationGetRelationName(crew->index),
 							crew->launched, crew->workers));
 	VD_DEBUG_POINT("vhnsw-build-launched");
+}
+
+/*
+ * VhnswCrewSetGraph
+ *		Let jobs from now on be about a graph, when all elements are loaded.
+ */
+void
+VhnswCrewSetGraph(VhnswCrew *crew, VhnswGraph *graph)
+{
+	crew->graph = graph;
+	if (crew->shared == NULL)
+		return;
+	crew->shared->graph = VhnswCrewAlloc(crew, VhnswGraphShapeSize(graph));
+	VhnswGraphDescribe(graph, crew->shared->graph.address);
 }
 
 /*
@@ -260,6 +268,7 @@ VhnswCrewDismiss(VhnswCrew *crew)
 	ExitParallelMode();
 	crew->context = NULL;
 	crew->shared = NULL;
+	crew->launched = 0;
 }
 
 static void
@@ -299,7 +308,7 @@ VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
 	LOCKMODE	lock = shared->concurrent ?
 	RowExclusiveLock : AccessExclusiveLock;
 	VhnswCrew	crew = {.is_worker = true,.shared = shared};
-	List	   *graph_segments;
+	List	   *graph_segments = NIL;
 
 	debug_query_string = query;
 	pgstat_report_activity(STATE_RUNNING, query);
@@ -308,17 +317,18 @@ VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
 		arrive_and_wait(shared);
 	if (shared->job != VHNSW_JOB_NONE)
 	{
-		crew.graph = VhnswGraphAttach(&crew,
-									  shm_toc_lookup(toc, KEY_GRAPH, false));
-
-		/* The graph stays attached, what belongs to jobs does not. */
-		graph_segments = crew.segments;
-		crew.segments = NIL;
 		crew.index = index_open(shared->index, lock);
 		InstrStartParallelQuery();
 		while (shared->job != VHNSW_JOB_NONE)
 		{
-			VD_DEBUG_POINT("vhnsw-build-worker");
+			if (shared->graph.handle != DSM_HANDLE_INVALID)
+			{
+				if (crew.graph == NULL)
+					graph_segments = attach_graph(&crew);
+				VD_DEBUG_POINT("vhnsw-build-worker");
+			}
+			else
+				VD_DEBUG_POINT("vhnsw-build-worker-load");
 			do_job(&crew, shared->job, shared->argument);
 			detach_segments(&crew);
 			arrive_and_wait(shared);
@@ -331,6 +341,21 @@ VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
 		detach_segments(&crew);
 	}
 	BarrierDetach(&shared->barrier);
+}
+
+/*
+ * Attach the graph.  Its segments stay attached, unlike what jobs share: they
+ * are returned.
+ */
+static List *
+attach_graph(VhnswCrew *crew)
+{
+	List	   *segments;
+
+	crew->graph = VhnswGraphAttach(crew, VhnswCrewAddress(crew, &crew->shared->graph));
+	segments = crew->segments;
+	crew->segments = NIL;
+	return segments;
 }
 
 /* ----------------------------------------------------------------------

@@ -31,7 +31,7 @@ typedef struct VhnswMemory
  */
 typedef struct VhnswCrew
 {
-	struct VhnswGraph *graph;	/* what the jobs are about */
+	struct VhnswGraph *graph;	/* what the jobs are about, when it is loaded */
 	int			workers;		/* planned; if any, memory is shared */
 	int			launched;		/* of these, so many came */
 	bool		is_worker;
@@ -44,8 +44,8 @@ typedef struct VhnswCrew
 } VhnswCrew;
 
 extern VhnswCrew *VhnswCrewCreate(Relation heap, Relation index);
-extern void VhnswCrewLaunch(VhnswCrew *crew, struct VhnswGraph *graph,
-							bool concurrent);
+extern void VhnswCrewLaunch(VhnswCrew *crew, bool concurrent);
+extern void VhnswCrewSetGraph(VhnswCrew *crew, struct VhnswGraph *graph);
 extern void VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg,
 						 Size size, uint32 nchunks);
 extern bool VhnswCrewNext(VhnswCrew *crew, uint32 *chunk);

@@ -15,6 +15,7 @@
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_linker.h"
+#include "vhnsw/vhnsw_load.h"
 
 /* About so many bytes make a bundle, but not more elements than 2^10. */
 #define BUNDLE_BYTES (128 * 1024)
@@ -153,6 +154,8 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 		(uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate);
 	if (graph->codes)
 		return memory_with_files(graph, count);
+	if (workers > 0)
+		loading += VhnswBatchBytes(layout);
 	if (VhnswMayHaveBlocks(layout))
 		linking = Max(linking,
 					  count * VhnswBlockedElementBytes(layout) +
@@ -186,26 +189,31 @@ VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
 }
 
 /*
+ * VhnswGraphMaySpill
+ *		Is it worth while to go on in files?  Not if memory is too small for
+ *		twice as many elements, or if they cannot be linked by blocks.
+ */
+bool
+VhnswGraphMaySpill(const VhnswGraph *graph)
+{
+	return graph->codes == NULL &&
+		VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count);
+}
+
+/*
  * VhnswGraphSpill
- *		Move what is loaded to a file, and go on there, without workers.
+ *		Move what is loaded to a file, to go on there, without workers.
  *
  * When elements are linked their codes are the smaller part of what they take;
  * while loading there is room for a cache beside them.
- *
- * Returns false, and does nothing, if that is not worth while: if memory is
- * too small, or elements cannot be linked by blocks.
  */
-bool
+void
 VhnswGraphSpill(VhnswGraph *graph)
 {
 	MemoryContext old_context;
 	VhnswSpill *codes;
 	uint32		id = 0;
 	uint32		end = 0;
-
-	if (graph->codes ||
-		!VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count))
-		return false;
 
 	old_context = MemoryContextSwitchTo(graph->context);
 	codes = VhnswSpillCreate(graph->code_size + sizeof(ItemPointerData),
@@ -232,7 +240,6 @@ VhnswGraphSpill(VhnswGraph *graph)
 	graph->nbundles = 0;
 	graph->crew->workers = 0;
 	MemoryContextSwitchTo(old_context);
-	return true;
 }
 
 /* The graph is not needed any more. */
@@ -266,12 +273,19 @@ VhnswGraphSample(const VhnswGraph *graph, const uint32 *ids, uint32 n)
 	return sample;
 }
 
-/* Would one more element exceed the limit, now or when it is linked? */
-bool
-VhnswGraphIsFull(const VhnswGraph *graph)
+/*
+ * VhnswGraphRoom
+ *		How many more elements there is room for, now and when they are linked,
+ *		if not for 'wanted' ones: at least half as many as there could be.
+ */
+uint32
+VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted)
 {
-	return VhnswGraphMemory(graph, (uint64) graph->count + 1) >
-		graph->memory_limit;
+	while (wanted > 0 &&
+		   VhnswGraphMemory(graph, (uint64) graph->count + wanted) >
+		   graph->memory_limit)
+		wanted /= 2;
+	return wanted;
 }
 
 /*

@@ -153,11 +153,12 @@ extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count);
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
-extern bool VhnswGraphSpill(VhnswGraph *graph);
+extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
+extern void VhnswGraphSpill(VhnswGraph *graph);
 extern void VhnswGraphCloseFiles(VhnswGraph *graph);
 extern const VhnswCode **VhnswGraphSample(const VhnswGraph *graph,
 										  const uint32 *ids, uint32 n);
-extern bool VhnswGraphIsFull(const VhnswGraph *graph);
+extern uint32 VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);
 extern void VhnswGraphEndLoad(VhnswGraph *graph);

@@ -13,6 +13,7 @@
 #include "vhnsw/vhnsw_job.h"
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_linker.h"
+#include "vhnsw/vhnsw_load.h"
 #include "vhnsw/vhnsw_write.h"
 
 VhnswJobFunction
@@ -22,6 +23,8 @@ VhnswGetJobFunction(VhnswJob job)
 	{
 		case VHNSW_JOB_NONE:
 			break;
+		case VHNSW_JOB_ENCODE:
+			return VhnswEncodeJob;
 		case VHNSW_JOB_CENTROIDS:
 			return VhnswCentroidsJob;
 		case VHNSW_JOB_ASSIGN:

@@ -14,6 +14,7 @@ struct VhnswCrew;
 typedef enum VhnswJob
 {
 	VHNSW_JOB_NONE,				/* nothing is left to do */
+	VHNSW_JOB_ENCODE,
 	VHNSW_JOB_CENTROIDS,
 	VHNSW_JOB_ASSIGN,
 	VHNSW_JOB_HUBS,

@@ -1,7 +1,8 @@
 # Workers help to build an index, which is the same without them.
 #
 # Builds with 0 to 4 workers give the same pages, byte for byte, by CREATE
-# INDEX, REINDEX and CONCURRENTLY; vhnsw_check() finds nothing.  Workers that
+# INDEX, REINDEX and CONCURRENTLY, of values in line, out of line and made by an
+# expression; vhnsw_check() finds nothing.  Workers that
 # do not start are not missed.  A cancel, an error in a worker and a worker
 # that is killed end the build and leave nothing behind, after which the same
 # build succeeds.
@@ -137,6 +138,35 @@ SQL
 my (undef, $alone) = build(0, 'vector_l2_ops', @settings);
 is((build(3, 'vector_l2_ops', @settings))[1], $alone, 'uneven leaves: the same index');
 
+# Values out of line, which workers fetch, and values that an expression makes,
+# of which few have room in a batch.
+$server->safe_psql('postgres', <<'SQL');
+CREATE TABLE short AS SELECT * FROM items;
+TRUNCATE items;
+ALTER TABLE items ALTER v TYPE vector(2000), ALTER v SET STORAGE EXTERNAL, ADD s sparsevec(1000000);
+INSERT INTO items SELECT n, CASE WHEN n % 10 > 0 THEN (SELECT array_agg((hashint8extended(i, n % 600) & 1023)::float4)::vector FROM generate_series(1, 2000) i) END,
+    format('{%s}/1000000', (SELECT string_agg(i || ':' || n + i, ',') FROM generate_series(1, CASE n WHEN 700 THEN 16000 ELSE n % 7 END) i))::sparsevec
+    FROM generate_series(1, 1500) n;
+SQL
+foreach my $indexed ('v vector_l2_ops', '(v + v)::vector(2000) vector_cosine_ops', 's sparsevec_ip_ops')
+{
+	my $column = $indexed =~ s/^(.*) (\w+)$/($1) $2/r;
+	my $create = "CREATE INDEX items_v ON items USING vhnsw ($column)";
+
+	(undef, $alone) = build(0, '', create => $create);
+	my ($said, $pages) = build(2, '', create => $create);
+	like($said, qr/built with 2 of 2 planned/, "$indexed: workers");
+	is($pages, $alone, "$indexed: the same index");
+	check_index($indexed);
+}
+$server->safe_psql('postgres', <<'SQL');
+DROP INDEX items_v;
+TRUNCATE items;
+ALTER TABLE items ALTER v TYPE vector(16), DROP s;
+INSERT INTO items SELECT * FROM short;
+SQL
+(undef, $alone) = build(0, 'vector_l2_ops', @settings);
+
 # ----------------------------------------------------------------------
 # No workers
 # ----------------------------------------------------------------------
@@ -238,6 +268,13 @@ foreach my $time (1, 9)
 	check_nothing_left('error');
 }
 
+# While rows are loaded
+hold_leader();
+like(interrupt('vhnsw-build-launched=wait, vhnsw-build-worker-load=error:2', \&release_leader),
+	qr/debug point "vhnsw-build-worker-load" reached.*parallel worker/s,
+	'an error in a worker that loads');
+check_nothing_left('error while loading');
+
 # What the leader shares with workers in the job that takes most is within what
 # was planned; leaves in work take the rest.
 sub check_shared_memory
@@ -283,13 +320,17 @@ SQL
 }
 
 # Killed as if by the kernel for want of memory
-hold_leader();
-my $log_end = -s $server->logfile;
-like(interrupt('vhnsw-build-launched=wait, vhnsw-build-worker=crash:5', sub { release_leader(1) }),
-	qr/server closed the connection|terminating connection/, 'a worker is killed');
-$server->wait_for_log(qr/all server processes terminated; reinitializing/, $log_end);
-wait_recovered($server) or die 'no recovery';
-check_nothing_left('killed');
+foreach my $point ('vhnsw-build-worker=crash:5', 'vhnsw-build-worker-load=crash:2')
+{
+	hold_leader();
+	my $log_end = -s $server->logfile;
+	like(interrupt("vhnsw-build-launched=wait, $point", sub { release_leader(1) }),
+		qr/server closed the connection|terminating connection/, "$point: a worker is killed");
+	$server->wait_for_log(qr/all server processes terminated; reinitializing/, $log_end);
+	wait_recovered($server) or die 'no recovery';
+	check_nothing_left("$point: killed");
+	$gate = $server->background_psql('postgres');
+}
 
 ($said, $pages) = build(2, 'vector_l2_ops');
 like($said, qr/built with 2 of 2 planned/, 'built after all that');
