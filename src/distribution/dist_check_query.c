@@ -22,6 +22,7 @@
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -36,7 +37,7 @@ static PlannedStmt *check_and_plan(Query *parse, const char *query_string,
 								   ParamListInfo boundParams);
 static void check_query(Query *query, bool in_cte);
 static const char *find_obstacle(Query *query, Oid relid, bool in_cte,
-								 const char **hint);
+								 const char **detail, const char **hint);
 static bool sets_partition_key(Query *query, Relation rel);
 static bool draws_from_sequence(Query *query, Relation rel);
 static bool contains_nextval_walker(Node *node, void *context);
@@ -83,6 +84,7 @@ check_query(Query *query, bool in_cte)
 	{
 		Oid			relid = rt_fetch(query->resultRelation,
 									 query->rtable)->relid;
+		const char *detail = NULL;
 		const char *hint = NULL;
 		const char *obstacle;
 
@@ -90,13 +92,14 @@ check_query(Query *query, bool in_cte)
 		if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE &&
 			get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
 			return;
-		obstacle = find_obstacle(query, relid, in_cte, &hint);
+		obstacle = find_obstacle(query, relid, in_cte, &detail, &hint);
 		if (obstacle != NULL &&
 			(DistIsDistributed(relid) || DistIsForeignPartition(relid)))
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("%s is not supported on distributed table \"%s\"",
 						   obstacle, get_rel_name(relid)),
+					detail != NULL ? errdetail("%s", detail) : 0,
 					errhint("%s", hint));
 	}
 }
@@ -106,7 +109,8 @@ check_query(Query *query, bool in_cte)
  * holds a lock on 'relid'.
  */
 static const char *
-find_obstacle(Query *query, Oid relid, bool in_cte, const char **hint)
+find_obstacle(Query *query, Oid relid, bool in_cte, const char **detail,
+			  const char **hint)
 {
 	const char *result = NULL;
 	Relation	rel;
@@ -146,7 +150,14 @@ find_obstacle(Query *query, Oid relid, bool in_cte, const char **hint)
 	else if (query->commandType == CMD_UPDATE &&
 			 sets_partition_key(query, rel))
 	{
-		*hint = "Delete the row and insert it again, in one transaction.";
+		char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+													  get_rel_name(relid));
+
+		*detail = "A row with another key may belong to a partition on another worker.";
+		*hint = psprintf("Delete the rows and insert them again, in one transaction: BEGIN; "
+						 "CREATE TEMP TABLE moved ON COMMIT DROP AS SELECT ... FROM %s WHERE ... FOR UPDATE; "
+						 "DELETE FROM %s WHERE ...; INSERT INTO %s SELECT * FROM moved; COMMIT;",
+						 name, name, name);
 		result = "an update of the partition key";
 	}
 	else if (query->commandType == CMD_INSERT &&

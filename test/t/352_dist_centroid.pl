@@ -183,13 +183,37 @@ like(
 # A row may not move; it stays as it was.
 my ($id) = split /\|/, query('SELECT id FROM items WHERE embedding IS NOT NULL ORDER BY id LIMIT 1');
 fails("UPDATE items SET embedding = '$zero' WHERE id = $id",
-	'0A000', 'update of the partition key.*Delete the row and insert it again', 'UPDATE of the vector');
+	'0A000', 'update of the partition key.*DETAIL:  A row with another key may belong.*HINT:  Delete the rows.*INSERT INTO public.items SELECT',
+	'UPDATE of the vector');
 is( query("BEGIN;
 	DELETE FROM items WHERE id = $id; INSERT INTO items VALUES ($id, '$zero');
 	COMMIT;
 	SELECT embedding FROM items WHERE id = $id"),
 	$zero, 'DELETE and INSERT in one transaction move it');
 query("BEGIN; DELETE FROM items WHERE id = $id; INSERT INTO items SELECT * FROM plain WHERE id = $id; COMMIT;");
+
+# As the hint says, many rows at once, while others write.
+{
+	my $mover = $coordinator->background_psql('postgres');
+	my $other = $coordinator->background_psql('postgres');
+
+	$mover->query_safe("BEGIN; CREATE TEMP TABLE moved ON COMMIT DROP AS
+		SELECT id, l2_normalize(embedding) AS embedding FROM items WHERE id BETWEEN 1 AND 1000 FOR UPDATE");
+	$other->query_until(qr/start/, "\\echo start\nBEGIN; UPDATE items SET id = 20000 WHERE id = 77; \\echo done\n");
+	ok( $coordinator->poll_query_until('postgres',
+			"SELECT bool_or(result::int > 0) FROM vecdist.run_on_workers('SELECT count(*) FROM pg_locks WHERE NOT granted')"),
+		'a row that moves is locked');
+	$mover->query_safe("DELETE FROM items WHERE id = ANY (ARRAY(SELECT id FROM moved));
+		INSERT INTO items SELECT * FROM moved; COMMIT");
+	$other->query_safe('COMMIT');
+	$_->quit foreach $mover, $other;
+	is( query("SELECT count(*), count(DISTINCT i.id), bool_and(i.embedding = l2_normalize(p.embedding)) FROM items i JOIN plain p USING (id) WHERE id BETWEEN 1 AND 1000"),
+		'1000|1000|t', 'all rows have moved, and each is there once');
+	is( query("SELECT count(*) FROM items WHERE tableoid <> ('items_' || coalesce(vecdist.nearest_centroid(embedding, $l2), 0))::regclass OR id = 20000"),
+		0, 'where they belong; who waited has changed nothing');
+	query("BEGIN; DELETE FROM items WHERE id BETWEEN 1 AND 1000;
+		INSERT INTO items SELECT * FROM plain WHERE id BETWEEN 1 AND 1000; COMMIT");
+}
 
 fails("SELECT vecdist.drop_centroids($l2)", '2BP01', 'Table "items" places its rows', 'a set in use is not dropped');
 query("SELECT vecdist.drop_centroids($given)");
