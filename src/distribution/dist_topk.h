@@ -233,6 +233,7 @@ typedef struct DistTopKState
 	int			next;			/* next row of it to emit */
 
 	int64		nsearches;		/* searches done, for EXPLAIN */
+	int64		ndoubtful;		/* of these, with nuncertain > 0 */
 
 	DistTopKStream *stream;		/* NULL: K is known */
 	char	   *why_stream;

@@ -472,6 +472,8 @@ certify(DistTopKState *state)
 	}
 	state->nuncertain = DistTopKCountUncertain(state, &last);
 	state->counts.not_certified = state->nuncertain > 0;
+	if (state->nuncertain > 0)
+		state->ndoubtful++;
 }
 
 int

@@ -16,7 +16,8 @@
 
 #include "distribution/dist_topk.h"
 
-static const char *certificate(DistTopKState *state);
+static const char *certificate(const DistTopKState *state, int nuncertain,
+							   int64 ndoubtful);
 static void explain_stream(DistTopKState *state, ExplainState *es);
 static void explain_order(DistTopKState *state, List *ancestors,
 						  ExplainState *es);
@@ -62,7 +63,9 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 			ExplainPropertyInteger("Rows Wanted", NULL, state->k, es);
 		ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
 
-		ExplainPropertyText("Merge Certified", certificate(state), es);
+		ExplainPropertyText("Merge Certified",
+							certificate(state, state->nuncertain,
+										state->ndoubtful), es);
 	}
 
 	if (state->nremoved > 0)
@@ -76,18 +79,23 @@ DistTopKExplain(CustomScanState *node, List *ancestors, ExplainState *es)
 
 /*
  * An answer of which more than this cannot be said is an error: all partitions
- * that were asked returned what they had to.
+ * that were asked returned what they had to.  'nuncertain' partitions of the
+ * last search were not asked and may have rows of the answer; there are some in
+ * 'ndoubtful' of all searches.
  */
 static const char *
-certificate(DistTopKState *state)
+certificate(const DistTopKState *state, int nuncertain, int64 ndoubtful)
 {
+	if (ndoubtful > 0 && state->nsearches > 1)
+		return psprintf("no (in " INT64_FORMAT " of " INT64_FORMAT " searches partitions that were not asked may have nearer rows: vecdist.probes)",
+						ndoubtful, state->nsearches);
 	if (state->nasked == state->npartitions)
 		return "yes";
-	if (state->nuncertain == 0)
+	if (nuncertain == 0)
 		return psprintf("yes (%d of %d partitions asked, the others are farther)",
 						state->nasked, state->npartitions);
 	return psprintf("no (%d of %d partitions asked, %d more may have nearer rows: vecdist.probes)",
-					state->nasked, state->npartitions, state->nuncertain);
+					state->nasked, state->npartitions, nuncertain);
 }
 
 /* What is certified of a stream is the order of what was emitted. */
@@ -101,9 +109,10 @@ explain_stream(DistTopKState *state, ExplainState *es)
 	ExplainPropertyInteger("Searches", NULL, state->nsearches, es);
 	ExplainPropertyInteger("Rounds", NULL, counts.nrounds, es);
 	ExplainPropertyInteger("Rows Fetched", NULL, counts.nfetched, es);
-	state->nuncertain = counts.nuncertain;
 	if (counts.nlate == 0)
-		certified = certificate(state);
+		certified = certificate(state, counts.nuncertain,
+								state->ndoubtful +
+								(counts.nuncertain > 0 ? 1 : 0));
 	else if (counts.nlate == 1)
 		certified = "no: 1 row was found after a farther one had been returned";
 	else

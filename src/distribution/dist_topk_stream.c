@@ -271,8 +271,12 @@ count_search(DistTopKState *state)
 
 	if (!state->searched)
 		return;
-	counts.not_certified = state->stream->was_late ||
-		count_uncertain(state) > 0;
+	counts.not_certified = state->stream->was_late;
+	if (count_uncertain(state) > 0)
+	{
+		counts.not_certified = 1;
+		state->ndoubtful++;
+	}
 	if (counts.rows_returned > 0 || counts.not_certified > 0)
 		DistStatsCount(state->table, &counts);
 	state->stream->nuncounted = 0;

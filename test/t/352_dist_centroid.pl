@@ -457,6 +457,14 @@ foreach my $server ($coordinator, $w1)
 		"$returned|$returned|t", "$where: in order, none twice");
 }
 
+# Only the worker of the partition asked gets a message.
+foreach my $condition ('true', 'id > -random()')
+{
+	my $plan = query("SET vecdist.probes = 1; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF)
+		SELECT id FROM items WHERE $condition ORDER BY embedding <-> '$queries->[1]' LIMIT 5");
+	is(join(' ', $plan =~ /round trips (\d+)/g), '1', "one partition: one message, $condition");
+}
+
 # Where the asked ones have too few rows the others are asked.
 my $few = query("SET vecdist.probes = 1; SET extra_float_digits = 3;
 	EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
@@ -469,6 +477,32 @@ is( query("SET vecdist.probes = 1; BEGIN ISOLATION LEVEL REPEATABLE READ;
 	'1', 'streams: partitions asked within a savepoint');
 is( query("SET vecdist.probes = 1; SELECT count(*) FROM (SELECT id FROM items WHERE id > -random() ORDER BY embedding <-> NULL::vector LIMIT 7) s"),
 	7, 'streams: no query vector');
+# What EXPLAIN says of several searches is about all, not about the last.
+{
+	my ($sure, $unsure) = (random_vector($dims, seed => 77), undef);
+	foreach my $q (@$queries)
+	{
+		my ($certificate) = search('items', '<->', $q, 20, 1);
+		$sure = $q if $certificate =~ /^yes/;
+		$unsure //= $q if $certificate =~ /^no/;
+	}
+	foreach my $condition ('true', 't.id > -random()')
+	{
+		like(query("SET vecdist.probes = 1; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
+			SELECT s.id FROM unnest(ARRAY['$unsure', '$sure']::vector[]) WITH ORDINALITY AS r (v, n),
+			LATERAL (SELECT t.id FROM items t WHERE $condition ORDER BY t.embedding <-> r.v LIMIT 20) s"),
+			qr/Searches: 2\n.*Merge Certified: no \(in 1 of 2 searches partitions that were not asked/s,
+			"one of two searches is not certified, $condition");
+	}
+}
+# A generic plan leaves partitions by its values; of these the nearest are asked.
+like(query("SET vecdist.probes = 2; SET plan_cache_mode = force_generic_plan;
+	PREPARE p (int, int, int) AS SELECT id FROM items WHERE vecdist.nearest_centroid(embedding, $l2) IN (\$1, \$2, \$3)
+		ORDER BY embedding <-> '$queries->[2]' LIMIT 5;
+	EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE p (1, 3, 6)"),
+	$coordinator->safe_psql('postgres', 'SHOW server_version_num') < 180000 ?
+	qr/\(2 of 3 partitions.*Partitions Removed: 5\n/s : qr/2 of 8/,
+	'of what the values leave, the nearest partitions are asked');
 # A loop of searches with parameters, of streams that widen.
 is( query("SET vecdist.probes = $_; SELECT count(*), count(DISTINCT s.id) > 200 FROM (SELECT id, embedding FROM plain WHERE id IN (3, 500, 999)) r,
 	LATERAL (SELECT t.id FROM items t WHERE t.id > -random() ORDER BY t.embedding <-> r.embedding LIMIT 130) s"),
