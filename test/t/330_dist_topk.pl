@@ -891,6 +891,33 @@ CREATE TABLE stale_0 PARTITION OF stale
 SQL
 fill_table('stale');
 same_search($coordinator, 'stale', $queries[0], 30, 'a request is forwarded');
+same_output('stale', "SELECT id FROM TABLE WHERE id > random() $by FETCH FIRST 30 ROWS WITH TIES", 'and so is a stream');
+
+# Two servers that take each other for the holder end with an error.
+$coordinator->safe_psql('postgres', <<"SQL");
+CREATE TABLE circle $columns PARTITION BY HASH (id);
+CREATE FOREIGN TABLE circle_0 PARTITION OF circle
+    FOR VALUES WITH (MODULUS 1, REMAINDER 0) SERVER w1;
+SQL
+foreach my $pair ([ 'w1', 'w2' ], [ 'w2', 'w1' ])
+{
+	$cluster->worker($pair->[0])->safe_psql('postgres', <<"SQL");
+CREATE TABLE circle $columns PARTITION BY HASH (id);
+CREATE FOREIGN TABLE circle_0 PARTITION OF circle
+    FOR VALUES WITH (MODULUS 1, REMAINDER 0) SERVER $pair->[1];
+SQL
+}
+foreach my $sql (
+	"SELECT id FROM circle $by LIMIT 3",
+	"SELECT id FROM circle WHERE id > random() $by LIMIT 3",
+	"SELECT id FROM circle WHERE id = 3",
+	"INSERT INTO circle VALUES (3, 1, NULL, NULL)",
+	"UPDATE circle SET cat = 3",
+	'DELETE FROM circle')
+{
+	(undef, undef, $stderr) = $coordinator->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	like($stderr, qr/ERROR:  55000: request would be forwarded a second time/, "a circle: $sql");
+}
 
 # A prepared plan follows when the partition gets another placement.
 is( $coordinator->safe_psql('postgres', <<"SQL"),
@@ -907,6 +934,24 @@ EXECUTE q;
 SQL
 	"30|1\n0|0\n30|1",
 	'a plan is made again when partitions change');
+
+# A worker that has lost the partition since the plan was made says so.
+{
+	my $planned = $coordinator->background_psql('postgres', on_error_stop => 0);
+
+	$planned->query("\\set VERBOSITY verbose\nSET plan_cache_mode = force_generic_plan;
+		PREPARE q AS SELECT id FROM stale $by LIMIT 3; PREPARE s AS SELECT id FROM stale WHERE id > random() $by LIMIT 3;");
+	is(scalar(split ' ', $planned->query("EXECUTE $_")), 3, "plan $_") foreach qw(q s);
+	$w2->safe_psql('postgres', 'ALTER TABLE stale DETACH PARTITION stale_0; ALTER TABLE stale_0 RENAME TO stale_old');
+	foreach my $plan (qw(q s))
+	{
+		unlike($planned->query("EXECUTE $plan"), qr/^\d+$/m, "plan $plan: no rows");
+		like($planned->{stderr}, qr/ERROR:  42P01: relation "public\.stale_0" does not exist.*worker "w2"/s,
+			"plan $plan: but an error");
+		$planned->{stderr} = '';
+	}
+	$planned->quit;
+}
 
 # ----------------------------------------------------------------------
 # A worker whose answer cannot be trusted

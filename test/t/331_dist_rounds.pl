@@ -165,6 +165,27 @@ foreach my $turns ([ 10, 1 ], [ 1000, 2 ])
 	is($proxy->stats->{connections}, 0, 'and no connection is opened');
 }
 
+# A worker plans a search once, and again only for another one.
+{
+	my $worker = $cluster->worker($groups[0]);
+	my $planned = sub {
+		my $start = -s $worker->logfile;
+
+		$search->('four', $_) foreach @_;
+		return scalar(() = slurp_file($worker->logfile, $start) =~ /PLANNER STATISTICS/g);
+	};
+
+	$worker->safe_psql('postgres', 'ALTER SYSTEM SET log_planner_stats = on');
+	$worker->reload;
+	$worker->poll_query_until('postgres', "SELECT current_setting('log_planner_stats') = 'on'")
+	  or die 'the setting does not arrive';
+	$planned->((10, 1000) x 8);
+	is($planned->((10, 1000) x 3), 0, 'six searches of known kinds plan nothing on the worker');
+	cmp_ok($planned->(12), '>', 0, 'one of another kind does');
+	$worker->safe_psql('postgres', 'ALTER SYSTEM RESET log_planner_stats');
+	$worker->reload;
+}
+
 # Planning asks nobody anything, whatever the plan becomes.
 {
 	my @proxies = map { $cluster->proxy($cluster->worker($_)) } @groups;

@@ -9,7 +9,8 @@
 # searches by the top-K scan, others of shapes that are streamed or that core
 # plans, are compared
 # with the same query on one plain local table: same rows, and where the order
-# is defined, same order.
+# is defined, same order.  Tables placed by centroid are searched with probes, too;
+# then what EXPLAIN calls certified is compared.
 #
 # The seed is fixed and printed; VECDIST_SEED and VECDIST_ROUNDS change it and
 # the number of tables (make soak).
@@ -60,7 +61,19 @@ DECLARE
     expected float8[];
     first float8;
     last float8;
+    line text;
 BEGIN
+    -- Without proof, vecdist.probes may cost rows.
+    IF current_setting('vecdist.probes')::int > 0 THEN
+        IF query ~ 'read_cursor' THEN
+            RETURN 'not certified';
+        END IF;
+        FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || replace(query, 'TABLE', 'searched') LOOP
+            IF line ~ 'Merge Certified: no' THEN
+                RETURN 'not certified';
+            END IF;
+        END LOOP;
+    END IF;
     EXECUTE format(sql, replace(query, 'TABLE', 'searched')) INTO got_ids, got;
     EXECUTE format(sql, replace(query, 'TABLE', 'reference')) INTO ids, expected;
     IF got IS DISTINCT FROM expected THEN
@@ -307,6 +320,7 @@ sub quoted
 
 my %failed;
 my $nqueries = 0;
+my $nuncertified = 0;
 
 foreach my $round (1 .. $rounds)
 {
@@ -323,6 +337,7 @@ foreach my $round (1 .. $rounds)
 	$sql .= "SET enable_seqscan = off;\n" if rand() < 0.7;
 	$sql .= "SET plan_cache_mode = force_generic_plan;\n" if rand() < 0.3;
 	$sql .= "SET vecdist.read_consistency = eventual;\n" if rand() < 0.2;
+	$sql .= 'SET vecdist.probes = ' . random_between(1, 4) . ";\n" if $table =~ /centroid/ && rand() < 0.7;
 	if ($own)
 	{
 		my $values = random_rows(6001, 30, 0.5);
@@ -347,6 +362,11 @@ foreach my $round (1 .. $rounds)
 	{
 		$nqueries++;
 		next if $lines[$i] eq 'same';
+		if ($lines[$i] eq 'not certified')
+		{
+			$nuncertified++;
+			next;
+		}
 		$failed{"round $round, query $i"} = 1;
 		diag("round $round, $table" . ($own ? ", in a transaction, $level" : '')
 		  . "\n$queries[$i]\n" . substr($lines[$i], 0, 1000));
@@ -355,5 +375,7 @@ foreach my $round (1 .. $rounds)
 	$writer->quit;
 }
 is(join(', ', sort keys %failed), '', "$nqueries queries, each as on one table");
+
+note "$nuncertified of these were not certified, because of vecdist.probes";
 
 done_testing();
