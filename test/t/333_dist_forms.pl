@@ -93,11 +93,17 @@ my %form = (
 	A5 => [
 		'settings of the session reach the workers',
 		sub {
-			my $explain = $coordinator->safe_psql('postgres',
-				"SET enable_seqscan = off; SET vhnsw.ef_search = 77;
-				 EXPLAIN ANALYZE SELECT id FROM indexed $by LIMIT 5");
-			my @ef = $explain =~ /index \w+, ef (\d+)\)/g;
-			return ("@ef", join ' ', (77) x 8);
+			my @ef;
+
+			# Of a search, and of a stream.
+			foreach my $where ('true', 'id > -random()')
+			{
+				my $explain = $coordinator->safe_psql('postgres',
+					"SET enable_seqscan = off; SET vhnsw.ef_search = 77;
+					 EXPLAIN ANALYZE SELECT id FROM indexed WHERE $where $by LIMIT 5");
+				push @ef, $explain =~ /index \w+, ef (\d+)\)/g;
+			}
+			return ("@ef", join ' ', (77) x 16);
 		}
 	],
 	A6 => [
@@ -154,11 +160,13 @@ SQL
 		}
 	],
 	B5 => [
-		'joins, DISTINCT and GROUP BY between the search and LIMIT',
+		'joins, UNION ALL, DISTINCT and GROUP BY between the search and LIMIT',
 		sub {
 			both('near', <<"SQL");
 SELECT t.id FROM TABLE t JOIN plain_near p ON p.id = t.id AND p.cat = 9
     ORDER BY t.embedding <-> '$q', t.id LIMIT 20;
+SELECT id, cat FROM (SELECT * FROM TABLE UNION ALL SELECT id, -cat, embedding FROM TABLE) s
+    WHERE cat > -50 $by, id, cat LIMIT 150;
 SELECT DISTINCT cat, min(embedding <-> '$q') FROM TABLE GROUP BY cat ORDER BY 2, 1 LIMIT 20;
 SELECT id FROM TABLE t WHERE NOT EXISTS (SELECT FROM plain_near p WHERE p.id = t.id AND cat < 90)
     $by, id LIMIT 20
@@ -223,19 +231,25 @@ SQL
 PREPARE p AS SELECT count(*), max(id) FROM (SELECT id FROM TABLE
     ORDER BY embedding <-> '[0,0,0,0]' LIMIT 500) s;
 EXECUTE p;
+PREPARE s AS SELECT count(*), max(id) FROM (SELECT id FROM TABLE WHERE id > -random()
+    ORDER BY embedding <-> '[0,0,0,0]' LIMIT 500) s;
+EXECUTE s;
 SQL
 			my $sql = <<"SQL";
 SET plan_cache_mode = force_generic_plan;
 PREPARE p AS SELECT id FROM far ORDER BY embedding <-> '[9999,0,0,0]' LIMIT 1;
+PREPARE s AS SELECT id FROM far WHERE id > -random() ORDER BY embedding <-> '[9999,0,0,0]' LIMIT 1;
 EXECUTE p;
+EXECUTE s;
 BEGIN;
 SELECT FROM vecdist.create_partition('far', 'far_3', 'FOR VALUES IN (3)', 'w1');
 INSERT INTO far VALUES (5000, 3, '[9999,0,0,0]');
 EXECUTE p;
+EXECUTE s;
 ROLLBACK;
 SQL
 			$result[0] .= $coordinator->safe_psql('postgres', $sql);
-			$result[1] .= "1300\n5000";
+			$result[1] .= "1300\n1300\n5000\n5000";
 			return @result;
 		}
 	],
