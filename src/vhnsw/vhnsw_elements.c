@@ -146,7 +146,7 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	uint64		bundles = graph->nbundles;
 	uint64		fixed;
 	uint64		loading = count * HASH_BYTES;
-	uint64		linking = count * VhnswLinkerElementBytes(layout, workers);
+	uint64		linking = count * VhnswLinkerElementBytes(layout);
 
 	while (count > bundles << graph->bundle_shift)
 		bundles += next_segment_bundles(bundles);

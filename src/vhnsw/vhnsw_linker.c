@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_beam.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_select.h"
 
@@ -41,21 +42,6 @@
 /* Places of a list, before it is pruned to the degree. */
 #define ListPlaces(layout) \
 	Min((int) ((layout)->degree * LIST_SLACK), PG_UINT8_MAX - 1)
-
-/* A place in the pool of a search, nearest first. */
-typedef struct PoolEntry
-{
-	float		distance;
-	uint32		id;
-	bool		expanded;
-} PoolEntry;
-
-typedef struct Pool
-{
-	int			count;
-	int			capacity;
-	PoolEntry  *entries;
-} Pool;
 
 /* 'source' lists 'target', which shall list 'source'. */
 typedef struct BackLink
@@ -85,9 +71,7 @@ typedef struct Linker
 	VhnswGraph *graph;
 	const VhnswLayout *layout;
 	float	   *distances;
-	uint32	   *visited;		/* mark of the last search that saw it */
-	uint32		visit_mark;
-	Pool		pool;
+	VhnswBeam  *beam;
 	VhnswLink  *candidates;
 	VhnswLink  *selected;
 } Linker;
@@ -98,11 +82,8 @@ typedef struct Linker
 static void link_batch(VhnswCrew *crew, LinkJob *job);
 static int	compare_back_links(const void *a, const void *b);
 static Linker *begin_linker(VhnswCrew *crew, const LinkJob *job);
-static void link_element(Linker *linker, uint32 id, const uint32 *order,
-						 uint32 nstarts);
-static void search(Linker *linker, uint32 id, const uint32 *order,
-				   uint32 nstarts);
-static bool pool_add(Pool *pool, float distance, uint32 id, int *position);
+static void link_element(Linker *linker, uint32 id, const uint32 *starts,
+						 const VhnswCode **start_codes, uint32 nstarts);
 static void add_back_link(Linker *linker, const BackLink *link);
 static void prune_list(Linker *linker, uint32 id);
 static void set_list(Linker *linker, uint32 id, const VhnswLink *links,
@@ -116,11 +97,11 @@ static void top_up_list(Linker *linker, uint32 id, const uint8 *counts);
 
 /* Memory for one element. */
 Size
-VhnswLinkerElementBytes(const VhnswLayout *layout, int workers)
+VhnswLinkerElementBytes(const VhnswLayout *layout)
 {
 	return VhnswGraphListBytes(1, ListPlaces(layout)) +
 		ListPlaces(layout) * sizeof(float) +
-		layout->m * sizeof(BackLink) / BATCH_SHARE + workers * sizeof(uint32) +
+		layout->m * sizeof(BackLink) / BATCH_SHARE +
 		VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
 }
 
@@ -224,20 +205,10 @@ begin_linker(VhnswCrew *crew, const LinkJob *job)
 	linker->graph = graph;
 	linker->layout = &graph->layout;
 	linker->distances = VhnswCrewAddress(crew, &job->distances);
-	linker->pool.capacity = efc;
-	linker->pool.entries = palloc_array(PoolEntry, efc + 1);
+	linker->beam = VhnswBeamCreate(graph, efc);
 	linker->candidates = palloc_array(VhnswLink, room);
 	linker->selected = palloc_array(VhnswLink, room);
 	return linker;
-}
-
-/* What linker->visited needs, in jobs that have a use for it. */
-static void
-begin_visits(Linker *linker)
-{
-	linker->visited = palloc_extended((Size) linker->graph->count *
-									  sizeof(uint32),
-									  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 }
 
 /* Link elements of a batch to earlier ones. */
@@ -247,9 +218,10 @@ VhnswSearchJob(VhnswCrew *crew, const void *arg)
 	const LinkJob *job = arg;
 	Linker	   *linker = begin_linker(crew, job);
 	const uint32 *order = VhnswCrewAddress(crew, &job->order);
+	const VhnswCode **start_codes = VhnswGraphSample(crew->graph, order,
+													 job->nstarts);
 	uint32		chunk;
 
-	begin_visits(linker);
 	while (VhnswCrewNext(crew, &chunk))
 	{
 		uint32		first = job->first + chunk * SEARCHED_AT_ONCE;
@@ -259,7 +231,7 @@ VhnswSearchJob(VhnswCrew *crew, const void *arg)
 		for (uint32 i = first; i < end; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			link_element(linker, order[i], order, job->nstarts);
+			link_element(linker, order[i], order, start_codes, job->nstarts);
 		}
 	}
 }
@@ -322,7 +294,6 @@ VhnswTopUpJob(VhnswCrew *crew, const void *arg)
 	const uint8 *counts = VhnswCrewAddress(crew, &job->counts);
 	uint32		chunk;
 
-	begin_visits(linker);
 	while (VhnswCrewNext(crew, &chunk))
 	{
 		uint32		first = chunk * FINISHED_AT_ONCE;
@@ -343,118 +314,27 @@ VhnswTopUpJob(VhnswCrew *crew, const void *arg)
 
 /* Link an element to what a search for it finds. */
 static void
-link_element(Linker *linker, uint32 id, const uint32 *order, uint32 nstarts)
+link_element(Linker *linker, uint32 id, const uint32 *starts,
+			 const VhnswCode **start_codes, uint32 nstarts)
 {
 	const VhnswLayout *layout = linker->layout;
-	const Pool *pool = &linker->pool;
+	const VhnswBeam *beam = linker->beam;
 	VhnswLink	links[VHNSW_MAX_M];
 	int			n;
 
-	search(linker, id, order, nstarts);
-	for (int i = 0; i < pool->count; i++)
+	VhnswBeamSearch(linker->beam, VhnswGraphGetCode(linker->graph, id), starts,
+					start_codes, nstarts);
+	for (int i = 0; i < beam->count; i++)
 	{
 		VhnswLink  *link = &linker->candidates[i];
 
-		link->distance = pool->entries[i].distance;
-		link->id = pool->entries[i].id;
+		link->distance = beam->entries[i].distance;
+		link->id = beam->entries[i].id;
 		link->code = VhnswGraphGetCode(linker->graph, link->id);
 	}
-	n = VhnswSelectLinks(layout, linker->candidates, pool->count, layout->m,
+	n = VhnswSelectLinks(layout, linker->candidates, beam->count, layout->m,
 						 layout->m, links);
 	set_list(linker, id, links, n);
-}
-
-/*
- * Beam search for the neighborhood of an element, from the first of the order.
- * The pool holds the ef_construction nearest, nearest first.
- */
-static void
-search(Linker *linker, uint32 id, const uint32 *order, uint32 nstarts)
-{
-	const VhnswGraph *graph = linker->graph;
-	const VhnswLayout *layout = linker->layout;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
-	Pool	   *pool = &linker->pool;
-	uint32	   *visited = linker->visited;
-	uint32		mark = ++linker->visit_mark;
-	int			next = 0;
-	int			position;
-
-	pool->count = 0;
-	for (uint32 i = 0; i < nstarts; i++)
-	{
-		uint32		start = order[i];
-
-		visited[start] = mark;
-		pool_add(pool, VhnswCodeDistance(layout, code,
-										 VhnswGraphGetCode(graph, start)),
-				 start, &position);
-	}
-
-	while (next < pool->count)
-	{
-		PoolEntry  *entry = &pool->entries[next];
-		const uint32 *ids;
-		int			n;
-		int			nearest = next + 1;
-
-		if (entry->expanded)
-		{
-			next++;
-			continue;
-		}
-		entry->expanded = true;
-		ids = VhnswGraphGetIds(graph, entry->id);
-		n = graph->list_counts[entry->id];
-		for (int i = 0; i < n; i++)
-		{
-			if (i + 1 < n)
-				__builtin_prefetch(VhnswGraphGetCode(graph, ids[i + 1]));
-			if (visited[ids[i]] == mark)
-				continue;
-			visited[ids[i]] = mark;
-			if (pool_add(pool,
-						 VhnswCodeDistance(layout, code,
-										   VhnswGraphGetCode(graph, ids[i])),
-						 ids[i], &position))
-				nearest = Min(nearest, position);
-		}
-		next = Min(next + 1, nearest);
-	}
-}
-
-/*
- * Insert into the sorted pool, unless it is full of nearer elements.
- * *position becomes the place it took.
- */
-static bool
-pool_add(Pool *pool, float distance, uint32 id, int *position)
-{
-	int			low = 0;
-	int			high = pool->count;
-
-	if (pool->count == pool->capacity &&
-		distance >= pool->entries[pool->count - 1].distance)
-		return false;
-
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-
-		if (pool->entries[middle].distance <= distance)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (pool->count < pool->capacity)
-		pool->count++;
-	memmove(&pool->entries[low + 1], &pool->entries[low],
-			(pool->count - 1 - low) * sizeof(PoolEntry));
-	pool->entries[low].distance = distance;
-	pool->entries[low].id = id;
-	pool->entries[low].expanded = false;
-	*position = low;
-	return true;
 }
 
 static void
@@ -517,14 +397,14 @@ top_up_list(Linker *linker, uint32 id, const uint8 *counts)
 	const VhnswLayout *layout = linker->layout;
 	const VhnswCode *code = VhnswGraphGetCode(graph, id);
 	uint32	   *ids = VhnswGraphGetIds(graph, id);
-	uint32	   *visited = linker->visited;
-	uint32		mark = ++linker->visit_mark;
+	VhnswBeam  *beam = linker->beam;
 	int			count = counts[id];
 	int			n = 0;
 
-	visited[id] = mark;
+	VhnswBeamReset(beam);
+	VhnswBeamSee(beam, id);
 	for (int i = 0; i < count; i++)
-		visited[ids[i]] = mark;
+		VhnswBeamSee(beam, ids[i]);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -534,9 +414,8 @@ top_up_list(Linker *linker, uint32 id, const uint8 *counts)
 		{
 			VhnswLink  *link = &linker->candidates[n];
 
-			if (visited[next_ids[j]] == mark)
+			if (!VhnswBeamSee(beam, next_ids[j]))
 				continue;
-			visited[next_ids[j]] = mark;
 			link->id = next_ids[j];
 			link->code = VhnswGraphGetCode(graph, link->id);
 			link->distance = VhnswCodeDistance(layout, code, link->code);

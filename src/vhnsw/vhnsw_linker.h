@@ -12,7 +12,7 @@
 
 #include "vhnsw/vhnsw_graph.h"
 
-extern Size VhnswLinkerElementBytes(const VhnswLayout *layout, int workers);
+extern Size VhnswLinkerElementBytes(const VhnswLayout *layout);
 extern void VhnswLinkBySearch(VhnswGraph *graph);
 extern void VhnswSearchJob(VhnswCrew *crew, const void *arg);
 extern void VhnswLinkBackJob(VhnswCrew *crew, const void *arg);
