@@ -41,7 +41,7 @@
 #define FIRST_SLACK 1.44f
 #define SECOND_SLACK 1.21f
 
-/* Likewise for inner products: see choose(). */
+/* Likewise for inner products: see is_elsewhere(). */
 #define FIRST_PRODUCT_SLACK 1.21f
 #define SECOND_PRODUCT_SLACK 1.1f
 
@@ -60,6 +60,9 @@
 
 /* Of the 2 m places of a list, links chosen before those of the others come. */
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
+
+/* Of these, links to the farthest candidates, if the nearest leave no places. */
+#define FarLinks(layout) (FirstLinks(layout) / 8)
 
 /* Incoming links that are chosen among; see nearest_incoming(). */
 #define MAX_INCOMING 256
@@ -109,7 +112,10 @@ static Chooser *begin_chooser(VhnswCrew *crew, const ChooseJob *job);
 static const VhnswCode *keep_code(Chooser *chooser, int place, uint32 id);
 static int	links_of_keys(Chooser *chooser, int n);
 static int	choose(Chooser *chooser, const VhnswCode *base, int n, int max,
-				   float slack);
+				   int nfar, float slack);
+static bool is_elsewhere(const Chooser *chooser, const VhnswCode *base,
+						 const VhnswLink *link, const VhnswLink *chosen,
+						 int count, float slack);
 static void choose_first(Chooser *chooser, uint32 id);
 static void link_back(VhnswCrew *crew, ChooseJob *job);
 static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
@@ -439,41 +445,71 @@ links_of_keys(Chooser *chooser, int n)
 }
 
 /*
- * Put those of the chooser's n links first that point in different directions:
- * not nearer to one chosen before than to the base.  The others follow; both
- * by distance.  Returns how many are chosen, at most 'max'.
+ * Put those of the chooser's n links first that point in different directions,
+ * at most 'max': from the nearest on and, if that gives max - nfar of them,
+ * from the farthest on.  The others follow, by distance.  Returns how many are
+ * chosen.
+ */
+static int
+choose(Chooser *chooser, const VhnswCode *base, int n, int max, int nfar,
+	   float slack)
+{
+	VhnswLink  *links = chooser->links;
+	VhnswLink	chosen[VHNSW_MAX_KEY_PLACES];
+	bool		taken[VHNSW_MAX_KEY_PLACES + MAX_INCOMING] = {0};
+	int			count = 0;
+	int			end = n;
+
+	for (int i = 0; i < n && count < max - nfar; i++)
+	{
+		taken[i] = is_elsewhere(chooser, base, &links[i], chosen, count, slack);
+		if (taken[i])
+			chosen[count++] = links[i];
+	}
+	if (count < max - nfar)
+		max = count;
+	for (int i = n - 1; i >= 0 && count < max; i--)
+	{
+		if (!taken[i] &&
+			is_elsewhere(chooser, base, &links[i], chosen, count, slack))
+		{
+			taken[i] = true;
+			chosen[count++] = links[i];
+		}
+	}
+
+	/* From the end on, nothing is overwritten that is still to be moved. */
+	for (int i = n - 1; i >= 0; i--)
+	{
+		if (!taken[i])
+			links[--end] = links[i];
+	}
+	memcpy(links, chosen, count * sizeof(VhnswLink));
+	return count;
+}
+
+/*
+ * Is a link of the base not much nearer to any of those chosen?
  *
  * Negative products become comparable to squared distances by adding the
  * square of a length: that of the base or of the candidate, the smaller one.
  */
-static int
-choose(Chooser *chooser, const VhnswCode *base, int n, int max, float slack)
+static bool
+is_elsewhere(const Chooser *chooser, const VhnswCode *base,
+			 const VhnswLink *link, const VhnswLink *chosen, int count,
+			 float slack)
 {
-	const VhnswLayout *layout = &chooser->graph->layout;
-	VhnswLink  *links = chooser->links;
-	VhnswLink	rejected[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
-	int			nrejected = 0;
-	int			count = 0;
+	float		length = Min(link->code->norm, base->norm);
+	float		origin = chooser->by_product ? length * length : 0;
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < count; i++)
 	{
-		const VhnswCode *code = links[i].code;
-		float		length = Min(code->norm, base->norm);
-		float		origin = chooser->by_product ? length * length : 0;
-		bool		taken = count < max;
-
-		for (int j = 0; taken && j < count; j++)
-			taken = slack * (origin + VhnswCodeDistance(layout, code,
-														links[j].code)) >=
-				origin + links[i].distance;
-		if (taken)
-			links[count++] = links[i];
-		else
-			rejected[nrejected++] = links[i];
+		if (slack * (origin + VhnswCodeDistance(&chooser->graph->layout,
+												link->code, chosen[i].code)) <
+			origin + link->distance)
+			return false;
 	}
-	for (int i = 0; i < nrejected; i++)
-		links[count + i] = rejected[i];
-	return count;
+	return true;
 }
 
 /*
@@ -509,8 +545,8 @@ choose_first(Chooser *chooser, uint32 id)
 						 other);
 	}
 	n = links_of_keys(chooser, n);
-	chosen = choose(chooser, code, n, FirstLinks(layout), chooser->by_product ?
-					FIRST_PRODUCT_SLACK : FIRST_SLACK);
+	chosen = choose(chooser, code, n, FirstLinks(layout), FarLinks(layout),
+					chooser->by_product ? FIRST_PRODUCT_SLACK : FIRST_SLACK);
 	for (int i = 0; i < n; i++)
 		keys[i] = VhnswMakeKey(links[i].distance, links[i].id);
 
@@ -697,8 +733,8 @@ choose_again(Chooser *chooser, uint32 id)
 	n += nearest_incoming(chooser, id, chooser->keys + n);
 	n = links_of_keys(chooser, n);
 	chosen = chooser->by_product ?
-		choose(chooser, code, n, degree * 3 / 4, SECOND_PRODUCT_SLACK) :
-		choose(chooser, code, n, degree, SECOND_SLACK);
+		choose(chooser, code, n, degree * 3 / 4, 0, SECOND_PRODUCT_SLACK) :
+		choose(chooser, code, n, degree, 0, SECOND_SLACK);
 	count = Min(chosen, degree);
 	for (int i = 0; i < count; i++)
 		selected[i] = links[i].id;

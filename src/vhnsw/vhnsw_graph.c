@@ -26,6 +26,7 @@
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_probe.h"
 #include "vhnsw/vhnsw_span.h"
 
 /* Fewer elements are linked by search. */
@@ -38,6 +39,7 @@
 #define MAX_HOSTED 8
 
 static bool wants_blocks(const VhnswGraph *graph);
+static void connect_clusters(VhnswGraph *graph);
 static void shuffle(VhnswGraph *graph);
 static void attach_unreached(VhnswGraph *graph);
 
@@ -65,13 +67,26 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 		done ? VHNSW_BUILT_BLOCKED : VHNSW_BUILT_BY_SEARCH;
 	if (!done)
 		VhnswLinkBySearch(graph);
-	else if (VhnswMetricIsSquared(graph->layout.metric))
-		VhnswSpanClusters(graph);
+	else
+		connect_clusters(graph);
 	attach_unreached(graph);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 graph->count);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
 								 graph->count);
+}
+
+/* After a blocked build, link clusters with each other. */
+static void
+connect_clusters(VhnswGraph *graph)
+{
+	uint8	   *added = palloc_extended(graph->count, MCXT_ALLOC_HUGE |
+										MCXT_ALLOC_ZERO);
+
+	if (VhnswMetricIsSquared(graph->layout.metric))
+		VhnswSpanClusters(graph, added);
+	VhnswProbeGraph(graph, added);
+	pfree(added);
 }
 
 /* In a small table a search costs little. */

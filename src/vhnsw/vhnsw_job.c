@@ -14,6 +14,7 @@
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_load.h"
+#include "vhnsw/vhnsw_probe.h"
 #include "vhnsw/vhnsw_write.h"
 
 VhnswJobFunction
@@ -45,6 +46,8 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswPruneJob;
 		case VHNSW_JOB_TOP_UP:
 			return VhnswTopUpJob;
+		case VHNSW_JOB_PROBE:
+			return VhnswProbeJob;
 		case VHNSW_JOB_PROJECT:
 			return VhnswProjectJob;
 		case VHNSW_JOB_WRITE:

@@ -31,20 +31,22 @@ static void span_sample(VhnswGraph *graph, const VhnswCode **codes,
 						uint32 count, uint8 *added);
 static int	find_nearest(VhnswGraph *graph, const VhnswCode **codes,
 						 uint32 which, uint32 count, VhnswLink *nearest);
-static void add_link(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added);
 
-/* All elements have their lists, and graph->order is made. */
+/*
+ * VhnswSpanClusters
+ *		Link a sample of the elements among themselves.
+ *
+ * All elements have their lists, and graph->order is made.  added[] counts for
+ * each element the links that took places of its fill.
+ */
 void
-VhnswSpanClusters(VhnswGraph *graph)
+VhnswSpanClusters(VhnswGraph *graph, uint8 *added)
 {
 	uint32		count = Min(graph->count / SAMPLE_STRIDE, LARGEST_SAMPLE);
-	uint8	   *added = palloc_extended(Max(graph->count, 1),
-										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	const VhnswCode **codes = VhnswGraphSample(graph, graph->order, count);
 
 	for (; count > 4 * SPANNING_LINKS; count /= 4)
 		span_sample(graph, codes, count, added);
-	pfree(added);
 }
 
 /* Link the first 'count' of the order among themselves. */
@@ -64,8 +66,8 @@ span_sample(VhnswGraph *graph, const VhnswCode **codes, uint32 count,
 							 SPANNING_LINKS, links);
 		for (int j = 0; j < n; j++)
 		{
-			add_link(graph, id, links[j].id, added);
-			add_link(graph, links[j].id, id, added);
+			(void) VhnswSpanLink(graph, id, links[j].id, added);
+			(void) VhnswSpanLink(graph, links[j].id, id, added);
 		}
 	}
 }
@@ -101,11 +103,15 @@ find_nearest(VhnswGraph *graph, const VhnswCode **codes, uint32 which,
 }
 
 /*
- * Let 'from' list 'to', in a free place or in place of one of the last, which
- * are the fill of a list.  added[] counts these links of each element.
+ * VhnswSpanLink
+ *		Let 'from' list 'to', in a free place or in place of one of the last,
+ *		which are the fill of a list.
+ *
+ * added[] counts these links of each element.  Returns false if that is half
+ * of its list already.
  */
-static void
-add_link(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added)
+bool
+VhnswSpanLink(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added)
 {
 	uint32	   *ids = VhnswGraphChangeIds(graph, from);
 	int			degree = graph->layout.degree;
@@ -113,13 +119,14 @@ add_link(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added)
 	for (int i = 0; i < graph->list_counts[from]; i++)
 	{
 		if (ids[i] == to)
-			return;
+			return true;
 	}
 	if (added[from] >= degree / 2)
-		return;
+		return false;
 	added[from]++;
 	if (graph->list_counts[from] < degree)
 		ids[graph->list_counts[from]++] = to;
 	else
 		ids[degree - added[from]] = to;
+	return true;
 }

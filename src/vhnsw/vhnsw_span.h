@@ -10,6 +10,8 @@
 
 #include "vhnsw/vhnsw_graph.h"
 
-extern void VhnswSpanClusters(VhnswGraph *graph);
+extern void VhnswSpanClusters(VhnswGraph *graph, uint8 *added);
+extern bool VhnswSpanLink(VhnswGraph *graph, uint32 from, uint32 to,
+						  uint8 *added);
 
 #endif							/* VHNSW_SPAN_H */
