@@ -209,7 +209,9 @@ DistConnGet(Oid serverid, Oid userid, DistTarget target)
 	if (conn == NULL)
 		conn = make_connection(serverid, userid, target);
 
-	DistConnEnsureOpen(conn);
+	/* One that is ready is looked at when it is used. */
+	if (conn->state != DIST_CONN_IDLE)
+		DistConnEnsureOpen(conn);
 	return conn;
 }
 

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/reloptions.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
@@ -33,6 +34,8 @@
 
 #define FDW_NAME "vecdist_fdw"
 
+static bool find_worker(DistPartition *place, bool details);
+static void take_names(DistPartition *place, List *options);
 static List *collect_leaves(Oid relid, LOCKMODE lockmode, List *leaves);
 static int	compare_servers_by_name(const ListCell *a, const ListCell *b);
 
@@ -45,22 +48,64 @@ DistFdwOid(void)
 bool
 DistIsForeignPartition(Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(FOREIGNTABLEREL, ObjectIdGetDatum(relid));
-	Oid			server;
-	Oid			fdwid = InvalidOid;
+	DistPartition place = {.relid = relid};
 
-	if (!HeapTupleIsValid(tuple))
+	return find_worker(&place, false);
+}
+
+/*
+ * Fill in the worker that a partition lives on, and what it is called there if
+ * it has another name.  With 'details' false, only say whether there is one.
+ * Looks into the caches itself: a search does this for each partition.
+ */
+static bool
+find_worker(DistPartition *place, bool details)
+{
+	HeapTuple	table = SearchSysCache1(FOREIGNTABLEREL,
+										ObjectIdGetDatum(place->relid));
+	HeapTuple	server;
+	Form_pg_foreign_server form;
+	bool		found;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(table))
 		return false;
-	server = ((Form_pg_foreign_table) GETSTRUCT(tuple))->ftserver;
-	ReleaseSysCache(tuple);
-
-	tuple = SearchSysCache1(FOREIGNSERVEROID, ObjectIdGetDatum(server));
-	if (HeapTupleIsValid(tuple))
+	server = SearchSysCache1(FOREIGNSERVEROID,
+							 ObjectIdGetDatum(((Form_pg_foreign_table) GETSTRUCT(table))->ftserver));
+	if (!HeapTupleIsValid(server))
 	{
-		fdwid = ((Form_pg_foreign_server) GETSTRUCT(tuple))->srvfdw;
-		ReleaseSysCache(tuple);
+		ReleaseSysCache(table);
+		return false;
 	}
-	return OidIsValid(fdwid) && fdwid == DistFdwOid();
+	form = (Form_pg_foreign_server) GETSTRUCT(server);
+	found = form->srvfdw == DistFdwOid();
+	if (found && details)
+	{
+		Datum		options = SysCacheGetAttr(FOREIGNTABLEREL, table,
+											  Anum_pg_foreign_table_ftoptions,
+											  &isnull);
+
+		place->serverid = form->oid;
+		place->worker = pstrdup(NameStr(form->srvname));
+		if (!isnull)
+			take_names(place, untransformRelOptions(options));
+	}
+	ReleaseSysCache(server);
+	ReleaseSysCache(table);
+	return found;
+}
+
+/* The names that options give to the table on its worker. */
+static void
+take_names(DistPartition *place, List *options)
+{
+	char	   *schema = DistGetOption(options, "schema_name");
+	char	   *name = DistGetOption(options, "table_name");
+
+	if (schema != NULL)
+		place->remote_schema = schema;
+	if (name != NULL)
+		place->remote_name = name;
 }
 
 bool
@@ -135,19 +180,7 @@ DistGetPartition(Oid relid)
 				errcode(ERRCODE_UNDEFINED_TABLE),
 				errmsg("relation with OID %u does not exist", relid));
 
-	if (DistIsForeignPartition(relid))
-	{
-		ForeignTable *table = GetForeignTable(relid);
-		char	   *schema = DistGetOption(table->options, "schema_name");
-		char	   *name = DistGetOption(table->options, "table_name");
-
-		result->serverid = table->serverid;
-		result->worker = GetForeignServer(table->serverid)->servername;
-		if (schema != NULL)
-			result->remote_schema = schema;
-		if (name != NULL)
-			result->remote_name = name;
-	}
+	(void) find_worker(result, true);
 	return result;
 }
 
