@@ -65,13 +65,13 @@ VhnswHubsBytes(void)
  * VhnswFindHubs
  *		Find those elements that join each of k leaves.
  *
- * 'chosen' tells the leaves that an element is in anyway, 'overlap' for each.
+ * 'choices' tells the leaves that an element is in anyway.
  * 'centroids' is a block of k directions.  The caller frees the hubs' memory.
  */
 void
 VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
-			  const VhnswMemory *centroids, uint32 k, const uint32 *chosen,
-			  int overlap, VhnswHubs *hubs)
+			  const VhnswMemory *centroids, uint32 k,
+			  const VhnswChoices *choices, VhnswHubs *hubs)
 {
 	HubsJob		job = {.n = n,.members = members,.k = k,.centroids = *centroids};
 
@@ -91,10 +91,10 @@ VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
 		hubs->counts[leaf] = 0;
 		for (int i = 0; i < found; i++)
 		{
-			const uint32 *choice = chosen + (Size) elements[i] * overlap;
+			const uint32 *choice = VhnswChoicesOf(choices, elements[i]);
 			bool		is_new = true;
 
-			for (int j = 0; j < overlap; j++)
+			for (int j = 0; j < choices->overlap; j++)
 				is_new = is_new && choice[j] != leaf;
 			if (is_new)
 				elements[hubs->counts[leaf]++] = elements[i];

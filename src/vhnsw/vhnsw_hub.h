@@ -30,7 +30,7 @@ typedef struct VhnswHubs
 extern Size VhnswHubsBytes(void);
 extern void VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
 						  const VhnswMemory *centroids, uint32 k,
-						  const uint32 *chosen, int overlap, VhnswHubs *hubs);
+						  const VhnswChoices *choices, VhnswHubs *hubs);
 extern void VhnswHubsJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_HUB_H */

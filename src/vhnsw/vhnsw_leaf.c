@@ -65,14 +65,15 @@ typedef struct AssignJob
 	uint32		k;
 	VhnswMemory centroids;
 	VhnswMemory chosen;			/* 'overlap' for each element */
+	VhnswSpill *spilled;		/* in place of chosen, if not NULL */
 } AssignJob;
 
 static VhnswBlockKind centroid_kind(const VhnswGraph *graph);
 static VhnswMemory find_centroids(VhnswCrew *crew, const uint32 *members,
 								  uint32 n, uint32 k, uint64 seed);
-static void fill_parts(VhnswPartition *partition, const uint32 *chosen,
-					   int overlap, const VhnswHubs *hubs,
-					   const uint32 *members, uint32 n);
+static bool choices_in_file(const VhnswLayout *layout, bool in_file);
+static void fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
+					   const VhnswHubs *hubs, const uint32 *members, uint32 n);
 static void move_centroids(const VhnswGraph *graph, const uint32 *sample,
 						   uint32 n, const uint32 *assigned, uint32 k,
 						   float *sums, VhnswBlock *centroids,
@@ -97,27 +98,33 @@ VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 	VhnswPartition *partition = palloc_object(VhnswPartition);
 	AssignJob	job = {.n = n,.members = members};
 	VhnswHubs  *hubs = NULL;
-	const uint32 *chosen;
+	VhnswChoices choices;
 
 	job.k = (uint32) Max(((uint64) n * overlap + VHNSW_LEAF_SIZE - 1) /
 						 VHNSW_LEAF_SIZE, 1);
 	job.k = Min(job.k, n);
 	job.overlap = Min(overlap, (int) job.k);
 	job.centroids = find_centroids(crew, members, n, job.k, seed);
-	job.chosen = VhnswCrewAlloc(crew, (Size) n * job.overlap * sizeof(uint32));
+	if (members == NULL &&
+		choices_in_file(&crew->graph->layout, crew->graph->codes != NULL))
+		job.spilled = VhnswSpillCreate(job.overlap * sizeof(uint32), 0);
+	else
+		job.chosen = VhnswCrewAlloc(crew, (Size) n * job.overlap * sizeof(uint32));
 	VhnswCrewRun(crew, VHNSW_JOB_ASSIGN, &job, sizeof(job),
 				 (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
-	chosen = job.chosen.address;
+	choices = (VhnswChoices)
+	{
+		job.overlap, job.chosen.address, job.spilled
+	};
 	if (crew->graph->layout.metric == VHNSW_INNER_PRODUCT)
 	{
 		hubs = palloc_object(VhnswHubs);
-		VhnswFindHubs(crew, members, n, &job.centroids, job.k, chosen,
-					  job.overlap, hubs);
+		VhnswFindHubs(crew, members, n, &job.centroids, job.k, &choices, hubs);
 	}
 	VhnswCrewFree(crew, &job.centroids);
 
 	for (uint32 i = 0; nearest && i < n; i++)
-		nearest[i] = chosen[(Size) i * job.overlap];
+		nearest[i] = VhnswChoicesOf(&choices, i)[0];
 
 	partition->nparts = job.k;
 	partition->nmembers = (uint64) n * job.overlap;
@@ -126,14 +133,27 @@ VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 	partition->memory =
 		VhnswCrewAlloc(crew, (partition->nmembers + job.k + 2) * sizeof(uint32));
 	VhnswAttachPartition(crew, partition);
-	fill_parts(partition, chosen, job.overlap, hubs, members, n);
-	VhnswCrewFree(crew, &job.chosen);
+	fill_parts(partition, &choices, hubs, members, n);
+	if (job.spilled)
+		VhnswSpillFree(job.spilled);
+	else
+		VhnswCrewFree(crew, &job.chosen);
 	if (hubs)
 	{
 		VhnswCrewFree(crew, &hubs->memory);
 		pfree(hubs);
 	}
 	return partition;
+}
+
+/*
+ * If codes are in a file, so are choices, which are written and read in order;
+ * but those of hubs are not.
+ */
+static bool
+choices_in_file(const VhnswLayout *layout, bool in_file)
+{
+	return in_file && layout->metric != VHNSW_INNER_PRODUCT;
 }
 
 /* Products are compared among vectors of similar direction. */
@@ -172,10 +192,11 @@ VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap,
 	DISTANCE_PANEL;
 	Size		of_sample = 2 * sizeof(uint32) + (in_file ? 0 : of_vector);
 	Size		of_centroid = of_vector + dims * sizeof(float);
+	Size		of_choice = choices_in_file(layout, in_file) ? 0 : sizeof(uint32);
 
 	if (layout->metric == VHNSW_INNER_PRODUCT)
 		of_centroid += 2 * VhnswHubsBytes();
-	return overlap * (2 * sizeof(uint32) +
+	return overlap * (sizeof(uint32) + of_choice +
 					  (of_sample * SAMPLE_PER_CENTROID + of_centroid) /
 					  VHNSW_LEAF_SIZE);
 }
@@ -187,7 +208,8 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 	const AssignJob *job = arg;
 	const VhnswGraph *graph = crew->graph;
 	int			dims = graph->layout.dims;
-	uint32	   *chosen = VhnswCrewAddress(crew, &job->chosen);
+	uint32	   *chosen = job->spilled ? NULL :
+	VhnswCrewAddress(crew, &job->chosen);
 	VhnswBlock *rows = VhnswBlockCreate(centroid_kind(graph), dims, ROWS_AT_ONCE);
 	VhnswBlock	centroids;
 	uint32		chunk;
@@ -216,7 +238,8 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 		{
 			if (i % DISTANCE_ROWS == 0)
 				find_nearest(rows, i, &centroids, job->overlap, &found);
-			memcpy(chosen + (Size) (first + i) * job->overlap,
+			memcpy(job->spilled ? VhnswSpillChange(job->spilled, first + i) :
+				   chosen + (Size) (first + i) * job->overlap,
 				   found.centroids[i % DISTANCE_ROWS],
 				   job->overlap * sizeof(uint32));
 		}
@@ -225,24 +248,30 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 
 /* Sort elements by the parts they are in. */
 static void
-fill_parts(VhnswPartition *partition, const uint32 *chosen, int overlap,
+fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 		   const VhnswHubs *hubs, const uint32 *members, uint32 n)
 {
 	/* Counted two places on, starts move into place as parts are filled. */
 	uint32	   *next = partition->starts + 1;
 
 	memset(partition->starts, 0, (partition->nparts + 2) * sizeof(uint32));
-	for (uint64 i = 0; i < (uint64) n * overlap; i++)
-		next[chosen[i] + 1]++;
+	for (uint32 i = 0; i < n; i++)
+	{
+		const uint32 *parts = VhnswChoicesOf(choices, i);
+
+		for (int j = 0; j < choices->overlap; j++)
+			next[parts[j] + 1]++;
+	}
 	for (uint32 i = 0; hubs && i < partition->nparts; i++)
 		next[i + 1] += hubs->counts[i];
 	for (uint32 i = 1; i <= partition->nparts; i++)
 		next[i] += next[i - 1];
 	for (uint32 i = 0; i < n; i++)
 	{
-		for (int j = 0; j < overlap; j++)
-			partition->members[next[chosen[(Size) i * overlap + j]]++] =
-				members ? members[i] : i;
+		const uint32 *parts = VhnswChoicesOf(choices, i);
+
+		for (int j = 0; j < choices->overlap; j++)
+			partition->members[next[parts[j]]++] = members ? members[i] : i;
 	}
 	for (uint32 i = 0; hubs && i < partition->nparts; i++)
 	{

@@ -26,6 +26,21 @@ typedef struct VhnswPartition
 	VhnswMemory memory;			/* members, then starts */
 } VhnswPartition;
 
+/* The parts that elements are in, nearest first: of each 'overlap'. */
+typedef struct VhnswChoices
+{
+	int			overlap;
+	uint32	   *parts;
+	VhnswSpill *spilled;		/* in place of parts, if not NULL */
+} VhnswChoices;
+
+static inline const uint32 *
+VhnswChoicesOf(const VhnswChoices *choices, uint32 i)
+{
+	return choices->spilled ? VhnswSpillGet(choices->spilled, i) :
+		choices->parts + (Size) i * choices->overlap;
+}
+
 /* Told each leaf; may change the order of its members. */
 typedef void (*VhnswLeafCallback) (uint32 *members, uint32 n, void *arg);
 

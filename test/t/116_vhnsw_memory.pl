@@ -109,6 +109,22 @@ SQL
 	}
 }
 
+# Forty bytes for each row beside what a build takes anyway, some 4,200 kB, are
+# enough for files.  (What malloc keeps of freed leaves counts in the peak.)
+$server->safe_psql('postgres', <<'SQL');
+CREATE TABLE small (v vector(8));
+INSERT INTO small SELECT (SELECT array_agg((hashint8extended(i, n % 90) & 255)::float4 + (hashint8extended(i, n) & 63)::float4 ORDER BY i)::vector
+    FROM generate_series(1, 8) i) FROM generate_series(1, 40000) n;
+SQL
+my $small = 'CREATE INDEX items_v ON small USING vhnsw (v vector_l2_ops)';
+my $in_memory = (build('200MB', $small))[2];
+my ($said, $grown, $in_files) = build('6MB', $small);
+like($said, qr/planned for 4\d{4} rows.*, in temporary files/, 'short rows: the plan');
+unlike($said, qr/ERROR|exceeds/, 'short rows: there is memory enough');
+is($server->safe_psql('postgres', $record), 'blocked in files|0|6144|0', 'short rows: vhnsw_info');
+is($in_files, $in_memory, 'short rows: the same index');
+cmp_ok($grown, '<', 6144 + 5000, "short rows: memory grew by $grown kB");
+
 # ----------------------------------------------------------------------
 # Builds that end early
 # ----------------------------------------------------------------------
