@@ -41,6 +41,7 @@ CREATE INDEX ON items USING vhnsw (v vector_l2_ops) WITH (ef_construction = 1001
 CREATE INDEX ON items USING vhnsw (v vector_l2_ops) WITH (m = 16, ef_construction = 31);
 \echo :LAST_ERROR_SQLSTATE
 CREATE INDEX ON items USING vhnsw (v vector_l2_ops) WITH (lists = 5);
+CREATE INDEX ON items USING vhnsw (v vector_l2_ops) WITH (code_bits = 5);
 SET vhnsw.ef_search = 0;
 SET vhnsw.ef_search = 1001;
 SET vhnsw.iterative_scan = never;
@@ -70,6 +71,38 @@ CREATE INDEX long_v ON long USING vhnsw (v vector_l2_ops);
 INSERT INTO long SELECT random_vector(8056, i) FROM generate_series(1, 3) i;
 SELECT dimensions, bits_per_dimension, degree, elements FROM vhnsw_info('long_v');
 DROP TABLE long;
+
+-- bits of codes: by storage, or as the option says where it makes a difference
+CREATE TABLE lengths (v8 vector(8), v9 halfvec(9), v64 vector(64), v65 vector(65), v9000 vector(9000), b bit(64));
+CREATE INDEX ON lengths USING vhnsw (b bit_hamming_ops) WITH (code_bits = 8);
+\echo :LAST_ERROR_SQLSTATE
+CREATE INDEX ON lengths USING vhnsw (v9000 vector_l2_ops) WITH (code_bits = 8);
+CREATE FUNCTION bits(attribute text, class text, options text) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    result integer;
+BEGIN
+    EXECUTE format('CREATE INDEX lengths_i ON lengths USING vhnsw (%I %I) WITH (%s)', attribute, class, options);
+    SELECT bits_per_dimension INTO result FROM vhnsw_info('lengths_i');
+    DROP INDEX lengths_i;
+    RETURN result;
+END
+$$;
+SELECT attribute, class, options, bits(attribute, class, options)
+FROM (VALUES
+    ('v64', 'vector_l2_ops', 'storage = compact'),
+    ('v65', 'vector_l2_ops', 'storage = auto'),
+    ('v65', 'vector_l2_ops', 'storage = fast'),
+    ('v65', 'vector_l2_ops', 'storage = compact'),
+    ('v65', 'vector_ip_ops', 'storage = compact'),
+    ('v65', 'vector_cosine_ops', 'storage = tiny'),
+    ('v65', 'vector_l1_ops', 'storage = tiny'),
+    ('v65', 'vector_l1_ops', 'code_bits = 4'),
+    ('v65', 'vector_l2_ops', 'storage = compact, code_bits = 8'),
+    ('v8', 'vector_l2_ops', 'code_bits = 4'),
+    ('v9', 'halfvec_l2_ops', 'code_bits = 4'),
+    ('v9000', 'vector_l2_ops', 'storage = fast'),
+    ('b', 'bit_hamming_ops', 'storage = compact')) t (attribute, class, options);
+DROP TABLE lengths;
 
 -- operator classes
 SELECT opcname, amvalidate(c.oid)

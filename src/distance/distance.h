@@ -89,10 +89,12 @@ typedef struct DistanceKernels
 	double		(*dot_float_int8) (const float *a, const int8_t *b, int dim);
 
 	/*
-	 * Numbers of 4 bits in two's complement, packed: with h = (dim + 1) / 2,
-	 * byte i has element i in its lower half and element h + i in its upper.
+	 * Indexes of 4 bits into a table of 16 numbers, packed: with h = (dim +
+	 * 1) / 2, byte i has element i in its lower half and element h + i in its
+	 * upper.
 	 */
-	void		(*unpack_int4) (const uint8_t *packed, int8_t *result, int dim);
+	void		(*unpack_nibbles) (const uint8_t *packed, const int8_t *table,
+								   int8_t *result, int dim);
 
 	/* Exact for dim <= 131,071. */
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
@@ -201,9 +203,10 @@ DistanceDotFloatInt8(const float *a, const int8_t *b, int dim)
 }
 
 static inline void
-DistanceUnpackInt4(const uint8_t *packed, int8_t *result, int dim)
+DistanceUnpackNibbles(const uint8_t *packed, const int8_t *table,
+					  int8_t *result, int dim)
 {
-	distance_kernels->unpack_int4(packed, result, dim);
+	distance_kernels->unpack_nibbles(packed, table, result, dim);
 }
 
 static inline int32_t

@@ -380,10 +380,11 @@ avx2_float_to_half(const float *a, Half *result, int dim)
 }
 
 AVX2 void
-DistanceUnpackInt4Avx2(const uint8_t *packed, int8_t *result, int dim)
+DistanceUnpackNibblesAvx2(const uint8_t *packed, const int8_t *table,
+						  int8_t *result, int dim)
 {
 	__m256i		low_half = _mm256_set1_epi8(0xF);
-	__m256i		sign = _mm256_set1_epi8(8);
+	__m256i		numbers = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) table));
 	int			half = (dim + 1) / 2;
 	int			i;
 
@@ -394,16 +395,16 @@ DistanceUnpackInt4Avx2(const uint8_t *packed, int8_t *result, int dim)
 		__m256i		high = _mm256_and_si256(_mm256_srli_epi16(both, 4),
 											low_half);
 
-		low = _mm256_sub_epi8(_mm256_xor_si256(low, sign), sign);
-		high = _mm256_sub_epi8(_mm256_xor_si256(high, sign), sign);
-		_mm256_storeu_si256((__m256i *) (result + i), low);
-		_mm256_storeu_si256((__m256i *) (result + half + i), high);
+		_mm256_storeu_si256((__m256i *) (result + i),
+							_mm256_shuffle_epi8(numbers, low));
+		_mm256_storeu_si256((__m256i *) (result + half + i),
+							_mm256_shuffle_epi8(numbers, high));
 	}
 	for (; i < half; i++)
 	{
-		result[i] = (int8_t) (((packed[i] & 0xF) ^ 8) - 8);
+		result[i] = table[packed[i] & 0xF];
 		if (half + i < dim)
-			result[half + i] = (int8_t) (((packed[i] >> 4) ^ 8) - 8);
+			result[half + i] = table[packed[i] >> 4];
 	}
 }
 
@@ -607,7 +608,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.half_to_float = avx2_half_to_float,
 	.float_to_half = avx2_float_to_half,
 	.dot_float_int8 = lanes_dot_float_int8,
-	.unpack_int4 = DistanceUnpackInt4Avx2,
+	.unpack_nibbles = DistanceUnpackNibblesAvx2,
 	.dot_int8 = avx2_dot_int8,
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,

@@ -378,7 +378,7 @@ avx512_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	.half_to_float = avx512_half_to_float, \
 	.float_to_half = avx512_float_to_half, \
 	.dot_float_int8 = lanes_dot_float_int8, \
-	.unpack_int4 = DistanceUnpackInt4Avx2, \
+	.unpack_nibbles = DistanceUnpackNibblesAvx2, \
 	.dot_int8 = avx512_dot_int8, \
 	.l1_float_int8 = lanes_l1_float_int8, \
 	.l1_int8 = lanes_l1_int8, \

@@ -19,7 +19,8 @@ extern const DistanceKernels distance_avx2_kernels;
 extern double DistanceHalfL2SquaredAvx2(const Half *a, const Half *b, int dim);
 extern double DistanceHalfInnerProductAvx2(const Half *a, const Half *b, int dim);
 extern double DistanceHalfL1Avx2(const Half *a, const Half *b, int dim);
-extern void DistanceUnpackInt4Avx2(const uint8_t *packed, int8_t *result, int dim);
+extern void DistanceUnpackNibblesAvx2(const uint8_t *packed, const int8_t *table,
+									  int8_t *result, int dim);
 
 #define DISTANCE_HAVE_AVX512 1
 extern const DistanceKernels distance_avx512_kernels;

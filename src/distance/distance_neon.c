@@ -349,25 +349,26 @@ neon_float_to_half(const float *a, Half *result, int dim)
 		result[i] = HalfFromFloat(a[i]);
 }
 
-/* Shifts to the right repeat the sign. */
 static void
-neon_unpack_int4(const uint8_t *packed, int8_t *result, int dim)
+neon_unpack_nibbles(const uint8_t *packed, const int8_t *table,
+					int8_t *result, int dim)
 {
+	int8x16_t	numbers = vld1q_s8(table);
 	int			half = (dim + 1) / 2;
 	int			i;
 
 	for (i = 0; i + 16 <= dim - half; i += 16)
 	{
-		int8x16_t	both = vreinterpretq_s8_u8(vld1q_u8(packed + i));
+		uint8x16_t	both = vld1q_u8(packed + i);
 
-		vst1q_s8(result + i, vshrq_n_s8(vshlq_n_s8(both, 4), 4));
-		vst1q_s8(result + half + i, vshrq_n_s8(both, 4));
+		vst1q_s8(result + i, vqtbl1q_s8(numbers, vandq_u8(both, vdupq_n_u8(0xF))));
+		vst1q_s8(result + half + i, vqtbl1q_s8(numbers, vshrq_n_u8(both, 4)));
 	}
 	for (; i < half; i++)
 	{
-		result[i] = (int8_t) (((packed[i] & 0xF) ^ 8) - 8);
+		result[i] = table[packed[i] & 0xF];
 		if (half + i < dim)
-			result[half + i] = (int8_t) (((packed[i] >> 4) ^ 8) - 8);
+			result[half + i] = table[packed[i] >> 4];
 	}
 }
 
@@ -458,7 +459,7 @@ const DistanceKernels distance_neon_kernels = {
 	.half_to_float = neon_half_to_float,
 	.float_to_half = neon_float_to_half,
 	.dot_float_int8 = lanes_dot_float_int8,
-	.unpack_int4 = neon_unpack_int4,
+	.unpack_nibbles = neon_unpack_nibbles,
 	.dot_int8 = neon_dot_int8,
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,

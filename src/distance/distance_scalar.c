@@ -325,15 +325,15 @@ scalar_l1_int8(const int8_t *a, float scale_a, const int8_t *b, float scale_b,
 }
 
 static void
-scalar_unpack_int4(const uint8_t *packed, int8_t *result, int dim)
+scalar_unpack_nibbles(const uint8_t *packed, const int8_t *table,
+					  int8_t *result, int dim)
 {
 	int			half = (dim + 1) / 2;
 
-	/* 0 to 7 stay, 8 to 15 become -8 to -1 */
 	for (int i = 0; i < half; i++)
-		result[i] = (int8_t) (((packed[i] & 0xF) ^ 8) - 8);
+		result[i] = table[packed[i] & 0xF];
 	for (int i = half; i < dim; i++)
-		result[i] = (int8_t) (((packed[i - half] >> 4) ^ 8) - 8);
+		result[i] = table[packed[i - half] >> 4];
 }
 
 /* Exact, so the order is free; lanes let a compiler vectorize it. */
@@ -416,7 +416,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.half_to_float = scalar_half_to_float,
 	.float_to_half = scalar_float_to_half,
 	.dot_float_int8 = scalar_dot_float_int8,
-	.unpack_int4 = scalar_unpack_int4,
+	.unpack_nibbles = scalar_unpack_nibbles,
 	.dot_int8 = scalar_dot_int8,
 	.l1_float_int8 = scalar_l1_float_int8,
 	.l1_int8 = scalar_l1_int8,

@@ -71,6 +71,13 @@ static relopt_enum_elt_def storage_values[] = {
 	{NULL, 0}
 };
 
+static relopt_enum_elt_def code_bits_values[] = {
+	{"auto", 0},
+	{"4", 4},
+	{"8", 8},
+	{NULL, 0}
+};
+
 static relopt_kind option_kind;
 
 static const struct config_enum_entry iterative_scan_values[] = {
@@ -117,6 +124,11 @@ VhnswInit(void)
 					   "Size of sketches and lists",
 					   storage_values, VHNSW_STORAGE_AUTO,
 					   "Valid values are \"auto\", \"fast\", \"compact\" and \"tiny\".",
+					   AccessExclusiveLock);
+	add_enum_reloption(option_kind, "code_bits",
+					   "Bits that an element keeps of each dimension of its vector",
+					   code_bits_values, 0,
+					   "Valid values are \"auto\", \"4\" and \"8\".",
 					   AccessExclusiveLock);
 
 	DefineCustomIntVariable("vhnsw.ef_search",
@@ -372,6 +384,7 @@ vhnswoptions(Datum reloptions, bool validate)
 		{"ef_construction", RELOPT_TYPE_INT,
 		offsetof(VhnswOptions, ef_construction)},
 		{"storage", RELOPT_TYPE_ENUM, offsetof(VhnswOptions, storage)},
+		{"code_bits", RELOPT_TYPE_ENUM, offsetof(VhnswOptions, code_bits)},
 	};
 
 	return (bytea *) build_reloptions(reloptions, validate, option_kind,

@@ -49,6 +49,7 @@ typedef struct VhnswOptions
 	int			m;
 	int			ef_construction;
 	VhnswStorage storage;
+	int			code_bits;		/* 4, 8, or 0: as storage calls for */
 } VhnswOptions;
 
 typedef enum VhnswIterativeScan

@@ -3,9 +3,10 @@
  * vhnsw_block.c
  *	  Codes of many elements, packed to compare all with all.
  *
- * The 8 bits of a code become 7 (distance_block.h says why), with a scale of
- * their own by least squares.  Lists found with them are as good: what they
- * hold is ordered again by the 8-bit codes before neighbors are chosen.
+ * The 8 bits of a code, or of the levels that 4 bits stand for, become 7
+ * (distance_block.h says why), with a scale of their own by least squares.
+ * Lists found with them are as good: what they hold is ordered again by the
+ * codes themselves before neighbors are chosen.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +17,7 @@
 #include "utils/float.h"
 
 #include "vhnsw/vhnsw_block.h"
+#include "vhnsw/vhnsw_nibbles.h"
 
 static void put_codes(VhnswBlock *block, const int8 *codes, float scale,
 					  float norm);
@@ -80,20 +82,23 @@ VhnswBlockReset(VhnswBlock *block)
 
 /* Add a code of vhnsw_rotated.c. */
 void
-VhnswBlockAdd(VhnswBlock *block, const VhnswCode *code)
+VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,
+			  const VhnswCode *code)
 {
+	VhnswUnpacked room;
 	int			dims = block->dims;
+	const int8 *u = VhnswRotatedNumbers(code, layout->is_direct, dims, &room);
 	int8		codes[VHNSW_MAX_BLOCK_DIMS];
 	int32		square;
 	float		scale = 0;
 
 	/* 127 becomes 63, and nothing rounds beyond. */
 	for (int i = 0; i < dims; i++)
-		codes[i] = (int8) ((code->code[i] * 127 + 128) >> 8);
+		codes[i] = (int8) ((u[i] * 127 + 128) >> 8);
 	square = DistanceDotInt8(codes, codes, dims);
 	if (square > 0)
 		scale = code->scale *
-			(float) DistanceDotInt8(code->code, codes, dims) / (float) square;
+			(float) DistanceDotInt8(u, codes, dims) / (float) square;
 	put_codes(block, codes, scale, code->norm);
 }
 

@@ -39,8 +39,8 @@ typedef struct VhnswBlock
 	int32	   *sums;
 } VhnswBlock;
 
-/* Longer codes do not fit a page. */
-#define VHNSW_MAX_BLOCK_DIMS BLCKSZ
+/* Longer codes do not fit a page, with 4 bits for each dimension. */
+#define VHNSW_MAX_BLOCK_DIMS (2 * BLCKSZ)
 
 /* How many places 'count' vectors take. */
 #define VhnswBlockPlaces(count) TYPEALIGN(DISTANCE_PANEL, count)
@@ -52,7 +52,8 @@ extern VhnswBlock *VhnswBlockCreate(VhnswBlockKind kind, int dims,
 									uint32 capacity);
 extern void VhnswBlockFree(VhnswBlock *block);
 extern void VhnswBlockReset(VhnswBlock *block);
-extern void VhnswBlockAdd(VhnswBlock *block, const VhnswCode *code);
+extern void VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,
+						  const VhnswCode *code);
 extern void VhnswBlockAddFloats(VhnswBlock *block, const float *x);
 extern void VhnswBlockFinish(VhnswBlock *block);
 

@@ -128,7 +128,7 @@ static void choose_again(Chooser *chooser, uint32 id);
 bool
 VhnswMayHaveBlocks(const VhnswLayout *layout)
 {
-	return layout->is_direct &&
+	return layout->is_rotated &&
 		vhnsw_build_method != VHNSW_BUILD_SEARCH;
 }
 

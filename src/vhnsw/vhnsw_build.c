@@ -181,7 +181,9 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	VHNSW_DEFAULT_EF_CONSTRUCTION;
 	VhnswMetric metric = VhnswGetMetric(index);
 	VhnswValueType type = VhnswGetValueType(index);
-	const VhnswCoder *coder = VhnswChooseCoder(metric, type, dims, m);
+	VhnswStorage storage = options ? options->storage : VHNSW_STORAGE_AUTO;
+	const VhnswCoder *coder = VhnswChooseCoder(metric, type, dims, m, storage,
+											   options ? options->code_bits : 0);
 	int			max_dims;
 	MemoryContext old_context;
 
@@ -203,6 +205,13 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 				errdetail("With m = %d an element of %d dimensions does not fit a page.",
 						  m, dims),
 				errhint("Index fewer dimensions, or set a smaller m."));
+	if (options && options->code_bits != 0 &&
+		VhnswOwnBits(type) != vhnsw_rotated_coder.own_bits)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("option \"code_bits\" is not for columns of type %s",
+					   VhnswValueTypeName(type)),
+				errdetail("It says what is kept of each dimension of a vector or halfvec."));
 	if (efc < 2 * m)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -227,7 +236,7 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	state->layout.dims = dims;
 	state->layout.m = m;
 	state->layout.ef_construction = efc;
-	state->layout.storage = options ? options->storage : VHNSW_STORAGE_AUTO;
+	state->layout.storage = storage;
 	VhnswLayoutDerive(&state->layout);
 
 	old_context = MemoryContextSwitchTo(state->context);

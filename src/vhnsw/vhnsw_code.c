@@ -16,6 +16,9 @@
 #include "vhnsw/vhnsw_code.h"
 #include "vhnsw/vhnsw_nibbles.h"
 
+/* Small storage has codes of 4 bits for vectors of more dimensions. */
+#define MANY_DIMS 64
+
 /*
  * VhnswGetCoder
  *		The coder of codes with so many bits for a dimension.
@@ -51,22 +54,56 @@ VhnswGetCoder(VhnswMetric metric, int own_bits)
 }
 
 /*
+ * VhnswCoderIsPossible
+ *		May an index have codes with so many bits for a dimension?
+ *
+ * Four bits instead of eight only where they make codes shorter.  So the size
+ * of slots tells if one is taken for the other.
+ */
+bool
+VhnswCoderIsPossible(VhnswMetric metric, VhnswValueType type, int dims,
+					 int own_bits)
+{
+	if (VhnswGetCoder(metric, own_bits) == NULL)
+		return false;
+	if (own_bits == VhnswOwnBits(type))
+		return true;
+	return own_bits == VHNSW_NIBBLE_BITS &&
+		VhnswOwnBits(type) == vhnsw_rotated_coder.own_bits &&
+		TYPEALIGN(8, VhnswNibbleForEach(dims)) <
+		TYPEALIGN(8, VhnswByteForEach(dims));
+}
+
+/*
  * VhnswChooseCoder
- *		The coder of an index: of those whose codes fit a page the one with most
- *		bits, or the one with fewest if none does.
+ *		The coder of a new index.
+ *
+ * 'own_bits' is what its option says, 0 if nothing.  Codes of 4 bits are for
+ * storage that is to be small, and where 8 bits do not fit a page.  Not under
+ * L1, where there are no sketches that could do with less exact codes; and not
+ * of few dimensions, which are small beside their links.
  *
  * Returns NULL if the metric is not for the type.
  */
 const VhnswCoder *
-VhnswChooseCoder(VhnswMetric metric, VhnswValueType type, int dims, int m)
+VhnswChooseCoder(VhnswMetric metric, VhnswValueType type, int dims, int m,
+				 VhnswStorage storage, int own_bits)
 {
 	const VhnswCoder *coder = VhnswGetCoder(metric, VhnswOwnBits(type));
-	const VhnswCoder *shorter;
+	bool		is_small = storage == VHNSW_STORAGE_COMPACT ||
+	storage == VHNSW_STORAGE_TINY;
 
-	if (coder == NULL || dims <= VhnswMaxDims(coder, m))
+	if (coder == NULL ||
+		!VhnswCoderIsPossible(metric, type, dims, VHNSW_NIBBLE_BITS))
 		return coder;
-	shorter = VhnswGetCoder(metric, VHNSW_NIBBLE_BITS);
-	return shorter ? shorter : coder;
+	if (own_bits == 0)
+	{
+		own_bits = coder->own_bits;
+		if (dims > VhnswMaxDims(coder, m) ||
+			(is_small && coder->is_rotated && dims > MANY_DIMS))
+			own_bits = VHNSW_NIBBLE_BITS;
+	}
+	return VhnswGetCoder(metric, own_bits);
 }
 
 /* The most dimensions whose code fits a page with lists of m places. */
@@ -117,10 +154,24 @@ VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 	query->metric = space->metric;
 	query->coder = space->coder;
 	query->is_direct = space->coder->is_direct;
+	query->likely = false;
 	query->dims = space->dims;
 	query->vector_class = space->coder->classify(space->metric, value);
 	if (query->vector_class == VHNSW_VECTOR_NORMAL)
 		space->coder->prepare(query, space, value);
+}
+
+/*
+ * VhnswQueryWantLikely
+ *		Let bounds be likely where what is proven is far lower.
+ *
+ * For callers to whom a bound that is too high is no error.  Afterwards
+ * query->likely says whether bounds may be.
+ */
+void
+VhnswQueryWantLikely(VhnswQuery *query)
+{
+	query->likely = query->coder->has_likely_bounds;
 }
 
 /*

@@ -65,6 +65,7 @@ typedef struct VhnswQuery
 	VhnswMetric metric;			/* of all */
 	const struct VhnswCoder *coder; /* of all */
 	bool		is_direct;		/* of all */
+	bool		likely;			/* of all; see VhnswQueryWantLikely() */
 	int			dims;			/* of all */
 	VhnswVectorClass vector_class;	/* of all; the rest is valid if NORMAL */
 	float	   *rotated;		/* q', palloc'd; of L1, centred only */
@@ -86,6 +87,7 @@ typedef struct VhnswCoder
 	bool		is_rotated;		/* of vhnsw_rotated.c: values are rotated */
 	bool		is_direct;
 	bool		has_mean;		/* but for the inner product */
+	bool		has_likely_bounds;
 	int			own_bits;		/* as the metapage says */
 
 	/* Length of a code, which rises with the dimensions; NULL if it is free. */
@@ -146,11 +148,15 @@ extern int	VhnswSparseCodeBytes(int dims, int count);
 extern int	VhnswByteForEach(int dims);
 extern bool VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view);
 extern const VhnswCoder *VhnswGetCoder(VhnswMetric metric, int own_bits);
+extern bool VhnswCoderIsPossible(VhnswMetric metric, VhnswValueType type,
+								 int dims, int own_bits);
 extern const VhnswCoder *VhnswChooseCoder(VhnswMetric metric,
-										  VhnswValueType type, int dims, int m);
+										  VhnswValueType type, int dims, int m,
+										  VhnswStorage storage, int own_bits);
 extern int	VhnswMaxDims(const VhnswCoder *coder, int m);
 extern void VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 						   const VhnswValue *value);
+extern void VhnswQueryWantLikely(VhnswQuery *query);
 extern void VhnswEncode(const VhnswLayout *layout, const VhnswQuery *query,
 						VhnswCode *code);
 
@@ -187,7 +193,8 @@ VhnswEntryView(const VhnswEntryData *entry)
 
 /*
  * VhnswBound
- *		A value that the SQL operator cannot fall below.
+ *		A value that the SQL operator cannot fall below, or if query->likely is
+ *		set, hardly ever does.
  *
  * Also sets *estimate to what VhnswEstimate() returns.
  */

@@ -95,7 +95,7 @@ vhnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	VhnswGetIndexSize(path->indexinfo->indexoid, path->indexinfo->pages,
 					  path->indexinfo->tuples, &index);
 	rows = wanted_rows(root, path);
-	ef = VhnswEfFor(root->limit_tuples);
+	ef = VhnswEfFor(&index.layout, root->limit_tuples);
 	*startup_cost = VhnswSearchCost(&index, rows, ef, false);
 	*total_cost = *startup_cost +
 		Max(VhnswSearchCost(&index, index.elements, ef, false) - *startup_cost, 0) +
@@ -115,18 +115,25 @@ vhnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
  * with 100 rows and ef = 100, 120, 130, 150: 1561, 900, 556, 521 and 1158,
  * 512, 546, 639.
  *
+ * Bounds of 4-bit codes are lower, and twice as many elements have to be looked
+ * at (vhnsw_rotated.c).
+ *
  * A search that ends after ef rows (iterative_scan = off) has no second phase,
  * and proves by its end.  Who asks for it may have a faster and coarser answer.
  */
 int64
-VhnswEfFor(double rows)
+VhnswEfFor(const VhnswLayout *layout, double rows)
 {
 	double		ef = VhnswEfSearch();
 
 	if (rows > 0)
 	{
 		if (VhnswIterativeScanMode() != VHNSW_ITERATIVE_OFF)
+		{
 			rows += 3 * sqrt(rows);
+			if (layout->coder->has_likely_bounds)
+				rows *= 2;
+		}
 		ef = Max(ef, ceil(rows));
 	}
 	return (int64) Min(ef, (double) (PG_INT64_MAX / 2));

@@ -22,7 +22,7 @@ typedef struct VhnswIndexSize
 	VhnswLayout layout;
 } VhnswIndexSize;
 
-extern int64 VhnswEfFor(double rows);
+extern int64 VhnswEfFor(const VhnswLayout *layout, double rows);
 
 /*
  * How many elements must be settled before number 'number' is reported: ef for

@@ -355,12 +355,15 @@ begin_stream(VhnswCustomState *state, Datum query, bool isnull)
 	VhnswStream *stream = VhnswStreamBegin(state->index, query, isnull,
 										   state->context);
 
+	/* The nearest rows are sorted here, whatever bounds say. */
+	if (stream->search)
+		VhnswQueryWantLikely(&stream->query);
 	state->stream = stream;
 	state->size.elements = Max(stream->elements, 1);
 	state->size.pages = RelationGetNumberOfBlocks(state->index);
 	state->size.layout = stream->layout;
 
-	stream->ef = VhnswEfFor(VhnswDemandRows(state->demand));
+	stream->ef = VhnswEfFor(&stream->layout, VhnswDemandRows(state->demand));
 	if (VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF)
 		stream->max_elements = stream->ef;
 	if (VhnswDemandIsAll(state->demand))
@@ -792,8 +795,9 @@ consider_row(VhnswCustomState *state, TupleTableSlot *slot,
 									  &distance.isnull);
 	distance.value = distance.isnull ? 0 : DatumGetFloat8(value);
 
-	/* A bound is proven from what is stored, unless that is damaged. */
-	if (VhnswCompareDistances(distance, bound) < 0)
+	/* A proven bound follows from what is stored, unless that is damaged. */
+	if (VhnswCompareDistances(distance, bound) < 0 &&
+		!state->stream->query.likely)
 		ereport(ERROR,
 				errcode(ERRCODE_INDEX_CORRUPTED),
 				errmsg("index \"%s\" has a code that is not of its row",

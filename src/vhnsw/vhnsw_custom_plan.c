@@ -287,13 +287,14 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	double		passing;
 	bool		filtered = rel->baserestrictinfo != NIL;
 	double		wanted = root->limit_tuples > 0 ? root->limit_tuples : SOME_ROWS;
-	double		ef = VhnswEfFor(root->limit_tuples);
+	double		ef;
 	double		taken;
 	Cost		distances;
 	Cost		startup;
 	Cost		all;
 
 	VhnswGetIndexSize(index->indexoid, index->pages, index->tuples, &size);
+	ef = VhnswEfFor(&size.layout, root->limit_tuples);
 	passing = Min(rows / size.elements, 1);
 	wanted = Min(wanted, rows);
 	taken = wanted / passing;

@@ -38,6 +38,7 @@
 #include <math.h>
 
 #include "vhnsw/vhnsw_edge.h"
+#include "vhnsw/vhnsw_nibbles.h"
 
 /* The largest factor, below HALF_MAX by what rounding may add. */
 #define LARGEST_FACTOR 60000.0f
@@ -77,6 +78,7 @@ VhnswEdgeSpaceInit(VhnswEdgeSpace *space, const VhnswLayout *layout,
 	space->source_dims = layout->dims;
 	space->dims = layout->edge_dims;
 	space->bits = layout->edge_bits;
+	space->is_direct = layout->is_direct;
 	space->matrix = matrix;
 }
 
@@ -138,20 +140,24 @@ void
 VhnswEdgeProjectCode(const VhnswEdgeSpace *space, const VhnswCode *code,
 					 float *z)
 {
+	VhnswUnpacked room;
+	const int8 *u = VhnswRotatedNumbers(code, space->is_direct,
+										space->source_dims, &room);
+
 	if (space->matrix)
 	{
 		for (int i = 0; i < space->dims; i++)
 			z[i] = code->scale * (float)
 				DistanceDotFloatInt8(space->matrix +
 									 (Size) i * space->source_dims,
-									 code->code, space->source_dims);
+									 u, space->source_dims);
 	}
 	else
 	{
 		int			n = Min(space->dims, space->source_dims);
 
 		for (int i = 0; i < n; i++)
-			z[i] = code->scale * code->code[i];
+			z[i] = code->scale * u[i];
 		memset(z + n, 0, (space->dims - n) * sizeof(float));
 	}
 }

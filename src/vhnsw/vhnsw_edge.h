@@ -24,6 +24,7 @@ typedef struct VhnswEdgeSpace
 	int			source_dims;	/* of codes and rotated vectors */
 	int			dims;			/* of sketches; 0 = none */
 	int			bits;			/* for each dimension: 1 or 2 */
+	bool		is_direct;		/* of codes, as in VhnswLayout */
 	const float *matrix;		/* dims rows of source_dims, or NULL for the
 								 * first dimensions as they are */
 } VhnswEdgeSpace;

@@ -6,7 +6,8 @@
  * The number of elements on a page is chosen first, then sketches fill it:
  * README, section "Edges", has the sizes.  How good they are is measured, as
  * the share of the neighbors' squared distances that the projection keeps
- * ("edge energy"); where it is low, more bytes are spent.
+ * ("edge energy"); where it is low, bits are spent on more dimensions, and only
+ * then more bytes.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,15 +18,15 @@
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_edge_build.h"
+#include "vhnsw/vhnsw_nibbles.h"
 #include "vhnsw/vhnsw_pca.h"
 
 /*
- * Expansions at recall 0.99, compared with exact distances, were 1.1 to 1.2
- * times as many with an energy of 0.75, 1.6 with 0.6 to 0.7, 3 to 4 with 0.5,
- * and with 0.25 the recall was not reached.
+ * With less energy twice as many dimensions of 1 bit are better than 2 bits;
+ * with less of these, more bytes.  README, section "Edges", has measurements.
  */
 #define GOOD_ENERGY 0.65
-#define USELESS_ENERGY 0.4
+#define USELESS_ENERGY 0.3
 
 /* The sample has as many elements as memory allows, but not more. */
 #define SAMPLE_ELEMENTS 6000
@@ -40,11 +41,13 @@
 /* Elements projected at a time. */
 #define PROJECTED_AT_ONCE 128
 
-/* What is tried, in this order. */
+/* What is tried, in this order; begins with the usual ones or the large ones. */
 typedef enum SketchSize
 {
-	SKETCH_DEFAULT,
+	SKETCH_DEFAULT,				/* 2 bits for each dimension */
+	SKETCH_ONE_BIT,				/* as many bytes, twice the dimensions */
 	SKETCH_LARGE,				/* one element less on a page */
+	SKETCH_LARGE_ONE_BIT,
 	SKETCH_FULL,				/* one bit of every dimension */
 	SKETCH_NONE
 } SketchSize;
@@ -74,14 +77,11 @@ set_edges(VhnswLayout *layout, int edge_dims, int edge_bits)
 	VhnswLayoutDerive(layout);
 }
 
-/*
- * Sketches estimate products, which are all that rotated codes are about; where
- * these have 4 bits there is no room left.
- */
+/* Sketches estimate products, which are all that rotated codes are about. */
 static bool
 may_have_sketches(const VhnswLayout *layout)
 {
-	return layout->is_direct && layout->storage != VHNSW_STORAGE_TINY;
+	return layout->is_rotated && layout->storage != VHNSW_STORAGE_TINY;
 }
 
 /* The largest sketch that leaves room for so many elements on a page. */
@@ -101,14 +101,16 @@ dims_that_fit(const VhnswLayout *layout, int slots_per_page, int bits)
 }
 
 /*
- * Choose the number of dimensions.  Two bits for each: they need half the
- * projection of one bit, and are better as long as all dimensions fit.
+ * Choose the number of dimensions.  How many elements a page has follows from
+ * what is wanted with two bits: they need half the projection of one bit, and
+ * are better as long as they keep most of the energy.
  */
 static void
 choose_dims(SketchSize size, VhnswLayout *layout)
 {
 	int			full = TYPEALIGN(DistanceEdgeChunkDims(2), layout->dims);
 	int			wanted = VHNSW_FULL_SKETCH_DIMS;
+	int			bits = size == SKETCH_DEFAULT || size == SKETCH_LARGE ? 2 : 1;
 	int			slots_per_page;
 	int			dims = 0;
 
@@ -128,7 +130,8 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 		return;
 	}
 
-	if (layout->dims > 192 && layout->storage != VHNSW_STORAGE_COMPACT)
+	if (layout->dims > 192 && !(layout->storage == VHNSW_STORAGE_COMPACT &&
+								layout->is_direct))
 		wanted = layout->dims <= 2500 ? 96 : 80;
 	wanted = Min(wanted, full);
 	for (slots_per_page = VHNSW_PAGE_CAPACITY / offsetof(VhnswSlotData, neighbors);
@@ -138,7 +141,7 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 		if (dims >= wanted)
 			break;
 	}
-	if (slots_per_page > 1 && size == SKETCH_LARGE)
+	if (slots_per_page > 1 && size >= SKETCH_LARGE)
 	{
 		int			usual = dims;
 
@@ -149,7 +152,12 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 			   dims <= usual && slots_per_page > 1)
 			dims = dims_that_fit(layout, --slots_per_page, 2);
 	}
-	set_edges(layout, Min(dims, full), dims > 0 ? 2 : 0);
+	if (bits == 1 && slots_per_page > 0)
+	{
+		dims = dims_that_fit(layout, slots_per_page, 1);
+		full = TYPEALIGN(DistanceEdgeChunkDims(1), layout->dims);
+	}
+	set_edges(layout, Min(dims, full), dims > 0 ? bits : 0);
 }
 
 /*
@@ -191,6 +199,7 @@ train(const VhnswGraph *graph, int ncomponents)
 							  SAMPLE_BYTES / (sizeof(float) * dims));
 	float	   *columns;
 	VhnswMemory matrix;
+	VhnswUnpacked room;
 
 	/* There are two copies while the basis is computed. */
 	if (graph->codes)
@@ -205,9 +214,11 @@ train(const VhnswGraph *graph, int ncomponents)
 	{
 		const VhnswCode *code =
 		VhnswGraphGetCode(graph, (uint64) graph->count * i / n);
+		const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
+											dims, &room);
 
 		for (int j = 0; j < dims; j++)
-			columns[(Size) j * n + i] = code->scale * code->code[j];
+			columns[(Size) j * n + i] = code->scale * u[j];
 	}
 	VhnswPca(columns, n, dims, ncomponents, matrix.address);
 	pfree(columns);
@@ -282,6 +293,9 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 
 	for (;; size++)
 	{
+		/* Where the usual ones were not enough, 2 bits will not be either. */
+		if (size == SKETCH_LARGE && energies[SKETCH_ONE_BIT] > 0)
+			size++;
 		*layout = graph->layout;
 		choose_dims(size, layout);
 		sketches->trained = layout->edge_dims > 0 &&
@@ -304,28 +318,27 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 			break;
 
 		energies[size] = sketches->energy;
-		if (sketches->energy >= (size == SKETCH_DEFAULT &&
-								 layout->storage == VHNSW_STORAGE_AUTO ?
+		if (sketches->energy >= (layout->edge_bits == 2 ?
 								 GOOD_ENERGY : USELESS_ENERGY))
 			break;
 		VhnswCrewFree(graph->crew, &sketches->matrix);
 	}
 
-	if (size == SKETCH_LARGE && energies[SKETCH_DEFAULT] > 0)
+	if (size == SKETCH_LARGE_ONE_BIT && energies[SKETCH_ONE_BIT] > 0)
 		ereport(NOTICE,
 				errmsg("index \"%s\" uses larger sketches of neighbors than usual",
 					   index_name),
 				errdetail("The usual ones would keep %.0f %% of the distances between neighbors, these keep %.0f %%.",
-						  100 * energies[SKETCH_DEFAULT],
-						  100 * energies[SKETCH_LARGE]));
-	if (size >= SKETCH_FULL && energies[SKETCH_LARGE] > 0)
+						  100 * energies[SKETCH_ONE_BIT],
+						  100 * sketches->energy));
+	if (size >= SKETCH_FULL && energies[SKETCH_LARGE_ONE_BIT] > 0)
 		ereport(NOTICE,
 				errmsg("index \"%s\" uses %s", index_name,
 					   layout->edge_dims > 0 ?
 					   "sketches of all dimensions" :
 					   "no sketches of neighbors"),
 				errdetail("The vectors vary in so many directions that smaller sketches would keep only %.0f %% of the distances between neighbors.",
-						  100 * energies[SKETCH_LARGE]));
+						  100 * energies[SKETCH_LARGE_ONE_BIT]));
 
 	if (sketches->trained)
 	{

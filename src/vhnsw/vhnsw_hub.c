@@ -171,8 +171,8 @@ meet(const HubsJob *job, const VhnswGraph *graph, const VhnswBlock *centroids,
 		VD_DEBUG_POINT("vhnsw-build-hubs");
 		VhnswBlockReset(rows);
 		for (uint32 i = first; i < Min(first + ROWS_AT_ONCE, job->n); i++)
-			VhnswBlockAdd(rows, VhnswGraphGetCode(graph, job->members ?
-												  job->members[i] : i));
+			VhnswBlockAdd(rows, &graph->layout, VhnswGraphGetCode(graph, job->members ?
+																  job->members[i] : i));
 		VhnswBlockFinish(rows);
 		compare_rows(rows, first, centroids, first_leaf, num_leaves, meetings,
 					 limits);

@@ -240,7 +240,7 @@ VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
 	{
 		const float *limits = join->limits + 2 * (Size) members[i];
 
-		VhnswBlockAdd(block, VhnswGraphGetCode(graph, members[i]));
+		VhnswBlockAdd(block, &graph->layout, VhnswGraphGetCode(graph, members[i]));
 		begin_list(&near[i], room, join->near_places, &near_limits[i], NULL);
 		lower_limit(&near[i], limits[0]);
 		room += 2 * join->near_places;
@@ -568,7 +568,7 @@ compare_far(const VhnswGraph *graph, const uint32 *members, uint32 n,
 	for (int i = 0; i < DISTANCE_PANEL; i++)
 		no_limits[i] = -get_float4_infinity();
 	for (uint32 i = 0; i < n; i++)
-		VhnswBlockAdd(block, VhnswGraphGetCode(graph, members[i]));
+		VhnswBlockAdd(block, &graph->layout, VhnswGraphGetCode(graph, members[i]));
 	VhnswBlockFinish(block);
 
 	for (uint32 column = 0; column < num_far; column += DISTANCE_PANEL)
@@ -622,7 +622,7 @@ VhnswJoinRecall(const VhnswJoin *join)
 	for (uint32 i = 0; i < nchecked; i++)
 	{
 		ids[i] = (uint32) ((uint64) graph->count * i / nchecked);
-		VhnswBlockAdd(rows, VhnswGraphGetCode(graph, ids[i]));
+		VhnswBlockAdd(rows, &graph->layout, VhnswGraphGetCode(graph, ids[i]));
 		begin_list(&lists[i], palloc_array(VhnswKey, 2 * CHECKED_NEIGHBORS),
 				   CHECKED_NEIGHBORS, &limits[i], NULL);
 	}
@@ -633,7 +633,7 @@ VhnswJoinRecall(const VhnswJoin *join)
 		CHECK_FOR_INTERRUPTS();
 		VhnswBlockReset(columns);
 		for (uint32 i = first; i < Min(first + DISTANCE_PANEL, graph->count); i++)
-			VhnswBlockAdd(columns, VhnswGraphGetCode(graph, i));
+			VhnswBlockAdd(columns, &graph->layout, VhnswGraphGetCode(graph, i));
 		VhnswBlockFinish(columns);
 		for (uint32 row = 0; row < nchecked; row += DISTANCE_ROWS)
 		{

@@ -20,6 +20,14 @@
 /* More than what sums of numbers below the normal ones can lose. */
 #define TINY 1e-39
 
+/* Codes of 4 bits are numbers in two's complement, of which -8 is not used. */
+#define LARGEST_NIBBLE 7
+#define UNUSED_NIBBLE 8
+
+static const int8 nibble_levels[16] = {
+	0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1
+};
+
 static VhnswVectorClass
 l1_classify(VhnswMetric metric, const VhnswValue *value)
 {
@@ -87,6 +95,15 @@ l1_encode(const VhnswLayout *layout, const VhnswQuery *query, VhnswCode *code)
 	set_norms(query, rest(query, code->code, code->scale), code);
 }
 
+/* x / step, rounded and cut off */
+static inline int8
+nibble(double x, double step)
+{
+	double		u = rint(x / step);
+
+	return (int8) Max(-LARGEST_NIBBLE, Min(LARGEST_NIBBLE, u));
+}
+
 /* Of some steps, which cut off less or more, the best. */
 static void
 nibble_encode(const VhnswLayout *layout, const VhnswQuery *query,
@@ -99,11 +116,11 @@ nibble_encode(const VhnswLayout *layout, const VhnswQuery *query,
 
 	for (int i = 0; i < lengthof(shares) && largest >= VHNSW_SMALLEST_NORM; i++)
 	{
-		float		scale = largest * shares[i] / VHNSW_LARGEST_NIBBLE;
+		float		scale = largest * shares[i] / LARGEST_NIBBLE;
 		double		residual;
 
 		for (int j = 0; j < query->dims; j++)
-			room.u[j] = VhnswNibble(query->rotated[j], scale);
+			room.u[j] = nibble(query->rotated[j], scale);
 		residual = rest(query, room.u, scale);
 		if (residual >= least)
 			continue;
@@ -127,7 +144,8 @@ nibble_known(const VhnswQuery *query, VhnswCodeView view)
 	VhnswUnpacked room;
 
 	return DistanceL1FloatInt8(query->rotated,
-							   VhnswUnpackNibbles(view.code, query->dims, &room),
+							   VhnswUnpackNibbles(view.code, nibble_levels,
+												  query->dims, &room),
 							   view.scale, query->dims);
 }
 
@@ -196,9 +214,11 @@ nibble_distance(const VhnswLayout *layout, const VhnswCode *a,
 	VhnswUnpacked room_b;
 	int			dims = layout->dims;
 
-	return (float) DistanceL1Int8(VhnswUnpackNibbles(a->code, dims, &room_a),
+	return (float) DistanceL1Int8(VhnswUnpackNibbles(a->code, nibble_levels,
+													 dims, &room_a),
 								  a->scale,
-								  VhnswUnpackNibbles(b->code, dims, &room_b),
+								  VhnswUnpackNibbles(b->code, nibble_levels,
+													 dims, &room_b),
 								  b->scale, dims);
 }
 
@@ -206,6 +226,20 @@ static double
 l1_operator(VhnswMetric metric, const VhnswValue *a, const VhnswValue *b)
 {
 	return DistanceL1(a->x, b->x, a->dims);
+}
+
+static bool
+nibbles_are_sane(const VhnswLayout *layout, VhnswCodeView view)
+{
+	int			used = VhnswNibbleForEach(layout->dims);
+
+	for (int i = 0; i < used; i++)
+	{
+		if ((view.code[i] & 0x0F) == UNUSED_NIBBLE ||
+			(view.code[i] & 0xF0) == UNUSED_NIBBLE << 4)
+			return false;
+	}
+	return VhnswNibblesAreSane(layout, view);
 }
 
 const VhnswCoder vhnsw_l1_coder = {
@@ -233,5 +267,5 @@ const VhnswCoder vhnsw_l1_nibble_coder = {
 	.bound = nibble_bound,
 	.distance = nibble_distance,
 	.operator = l1_operator,
-	.is_sane = VhnswNibblesAreSane,
+	.is_sane = nibbles_are_sane,
 };

@@ -23,6 +23,7 @@
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_nibbles.h"
 
 #define SAMPLE_PER_CENTROID 40
 #define KMEANS_ROUNDS 6
@@ -231,8 +232,8 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 		}
 		VhnswBlockReset(rows);
 		for (uint32 i = first; i < first + count; i++)
-			VhnswBlockAdd(rows, VhnswGraphGetCode(graph, job->members ?
-												  job->members[i] : i));
+			VhnswBlockAdd(rows, &graph->layout, VhnswGraphGetCode(graph, job->members ?
+																  job->members[i] : i));
 		VhnswBlockFinish(rows);
 		for (uint32 i = 0; i < count; i++)
 		{
@@ -367,7 +368,7 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 	}
 
 	for (uint32 i = 0; i < k; i++)
-		VhnswBlockAdd(&centroids, VhnswGraphGetCode(graph, sample[i]));
+		VhnswBlockAdd(&centroids, &graph->layout, VhnswGraphGetCode(graph, sample[i]));
 	VhnswBlockFinish(&centroids);
 
 	for (int round = 0; k > 1 && round < KMEANS_ROUNDS; round++)
@@ -379,7 +380,7 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 			{
 				VhnswBlockReset(&rows);
 				for (uint32 i = job.first; i < job.first + job.count; i++)
-					VhnswBlockAdd(&rows, VhnswGraphGetCode(graph, sample[i]));
+					VhnswBlockAdd(&rows, &graph->layout, VhnswGraphGetCode(graph, sample[i]));
 				VhnswBlockFinish(&rows);
 			}
 			VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
@@ -437,15 +438,18 @@ move_centroids(const VhnswGraph *graph, const uint32 *sample, uint32 n,
 {
 	int			dims = graph->layout.dims;
 	uint32	   *counts = palloc0_array(uint32, k);
+	VhnswUnpacked room;
 
 	memset(sums, 0, (Size) k * dims * sizeof(float));
 	for (uint32 i = 0; i < n; i++)
 	{
 		const VhnswCode *code = VhnswGraphGetCode(graph, sample[i]);
+		const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
+											dims, &room);
 		float	   *sum = sums + (Size) assigned[i] * dims;
 
 		for (int j = 0; j < dims; j++)
-			sum[j] += code->scale * code->code[j];
+			sum[j] += code->scale * u[j];
 		counts[assigned[i]]++;
 	}
 
@@ -459,7 +463,7 @@ move_centroids(const VhnswGraph *graph, const uint32 *sample, uint32 n,
 			/* Nobody's: it tries another place. */
 			uint32		other = sample[pg_prng_uint64_range(prng, 0, n - 1)];
 
-			VhnswBlockAdd(centroids, VhnswGraphGetCode(graph, other));
+			VhnswBlockAdd(centroids, &graph->layout, VhnswGraphGetCode(graph, other));
 			continue;
 		}
 		for (int j = 0; j < dims; j++)

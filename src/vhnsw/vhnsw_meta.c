@@ -55,7 +55,7 @@ edges_are_possible(const VhnswMetaPageData *meta)
 {
 	if (meta->edge_dims == 0)
 		return meta->edge_bits == 0;
-	return get_coder(meta)->is_direct &&
+	return get_coder(meta)->is_rotated &&
 		(meta->edge_bits == 1 || meta->edge_bits == 2) &&
 		meta->edge_dims % DistanceEdgeChunkDims(meta->edge_bits) == 0 &&
 		(Size) meta->edge_dims * meta->edge_bits * meta->degree / 8 <
@@ -165,9 +165,8 @@ load_cache(Relation index, const VhnswMetaPageData *meta,
 
 	/* Or values would be taken for what they are not. */
 	if (meta->metric != VhnswGetMetric(index) ||
-		get_coder(meta) != VhnswChooseCoder(meta->metric,
-											VhnswGetValueType(index),
-											VhnswMetaGetDims(meta), meta->m))
+		!VhnswCoderIsPossible(meta->metric, VhnswGetValueType(index),
+							  VhnswMetaGetDims(meta), meta->own_bits))
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage names another metric or type than the operator class.");
 

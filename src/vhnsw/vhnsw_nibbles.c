@@ -19,31 +19,26 @@ VhnswNibbleForEach(int dims)
 	return (dims + 1) / 2;
 }
 
-/* The inverse of DistanceUnpackInt4(); numbers are between -7 and 7. */
+/* The inverse of unpacking; of each number the lower four bits count. */
 void
-VhnswPackNibbles(const int8 *u, int dims, int8 *packed)
+VhnswPackNibbles(const int8 *nibbles, int dims, int8 *packed)
 {
 	int			half = (dims + 1) / 2;
 
 	for (int i = 0; i < half; i++)
 	{
-		int			high = half + i < dims ? u[half + i] : 0;
+		int			high = half + i < dims ? nibbles[half + i] : 0;
 
-		packed[i] = (int8) ((high & 0xF) << 4 | (u[i] & 0xF));
+		packed[i] = (int8) ((high & 0xF) << 4 | (nibbles[i] & 0xF));
 	}
 }
 
-/* Is -8 nowhere, and zero what is not used? */
+/* Is zero what is not used? */
 bool
 VhnswNibblesAreSane(const VhnswLayout *layout, VhnswCodeView view)
 {
 	int			used = VhnswNibbleForEach(layout->dims);
 
-	for (int i = 0; i < used; i++)
-	{
-		if ((view.code[i] & 0x0F) == 0x08 || (view.code[i] & 0xF0) == 0x80)
-			return false;
-	}
 	if (layout->dims % 2 != 0 && (view.code[used - 1] & 0xF0) != 0)
 		return false;
 	for (int i = used; i < layout->code_bytes; i++)

@@ -13,7 +13,6 @@
 #include "vhnsw/vhnsw_code.h"
 
 #define VHNSW_NIBBLE_BITS 4
-#define VHNSW_LARGEST_NIBBLE 7
 
 /* Room for a code as bytes; packed, it fits a page. */
 typedef struct VhnswUnpacked
@@ -22,24 +21,29 @@ typedef struct VhnswUnpacked
 } VhnswUnpacked;
 
 extern int	VhnswNibbleForEach(int dims);
-extern void VhnswPackNibbles(const int8 *u, int dims, int8 *packed);
+extern void VhnswPackNibbles(const int8 *nibbles, int dims, int8 *packed);
 extern bool VhnswNibblesAreSane(const VhnswLayout *layout, VhnswCodeView view);
 
-/* x / step, rounded and cut off */
-static inline int8
-VhnswNibble(double x, double step)
-{
-	double		u = rint(x / step);
-
-	return (int8) Max(-VHNSW_LARGEST_NIBBLE, Min(VHNSW_LARGEST_NIBBLE, u));
-}
+/* What the 16 nibbles of rotated vectors stand for: vhnsw_rotated.c */
+extern const int8 vhnsw_rotated_levels[16];
 
 /* A packed code as bytes, in 'room'. */
 static inline const int8 *
-VhnswUnpackNibbles(const int8 *packed, int dims, VhnswUnpacked *room)
+VhnswUnpackNibbles(const int8 *packed, const int8 *levels, int dims,
+				   VhnswUnpacked *room)
 {
-	DistanceUnpackInt4((const uint8 *) packed, room->u, dims);
+	DistanceUnpackNibbles((const uint8 *) packed, levels, room->u, dims);
 	return room->u;
+}
+
+/* The coordinates of a rotated vector's code, in 'room' if they are packed. */
+static inline const int8 *
+VhnswRotatedNumbers(const VhnswCode *code, bool is_direct, int dims,
+					VhnswUnpacked *room)
+{
+	if (is_direct)
+		return code->code;
+	return VhnswUnpackNibbles(code->code, vhnsw_rotated_levels, dims, room);
 }
 
 #endif							/* VHNSW_NIBBLES_H */

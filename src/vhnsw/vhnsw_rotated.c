@@ -24,10 +24,20 @@
 #define SMALLEST_DIRECTION 1e-15f
 
 /*
- * Step of codes of 4 bits, by the root mean square of coordinates: what leaves
- * least of normally distributed ones.
+ * What codes of 4 bits stand for, and what the largest is in units of the root
+ * mean square of coordinates: levels that leave least of normal deviates (Max,
+ * "Quantizing for Minimum Distortion", IRE Transactions on Information Theory,
+ * 1960), as 8-bit numbers.
  */
-#define NIBBLE_STEP 0.355
+const int8	vhnsw_rotated_levels[16] = {
+	6, 18, 30, 44, 58, 75, 96, 127, -6, -18, -30, -44, -58, -75, -96, -127
+};
+
+#define LARGEST_LEVEL 2.733
+#define NEGATIVE_LEVEL 8
+
+/* How many deviations of its error a likely bound is lower than an estimate. */
+#define DEVIATIONS 5
 
 /* A smaller L2 distance may be zero in the operator's arithmetic. */
 #define SMALLEST_DISTANCE 1e-17
@@ -46,6 +56,10 @@ static double rotated_bound(const VhnswQuery *query, VhnswCodeView view,
 							float *estimate);
 static double lower_bound(const VhnswQuery *query, double scale, double norm,
 						  double residual, double dot);
+static double likely_bound(const VhnswQuery *query, VhnswCodeView view,
+						   double dot);
+static double bound_of_product(const VhnswQuery *query, double norm,
+							   double residual, double product);
 
 /*
  * VhnswRotationSigns
@@ -212,20 +226,50 @@ rotated_encode(const VhnswLayout *layout, const VhnswQuery *query,
 	fit_scale(query, code->code, code);
 }
 
+/* The level that is nearest to a number. */
+static inline int8
+nearest_level(float x)
+{
+	float		magnitude = fabsf(x);
+	int			level = (magnitude > 12) + (magnitude > 24) + (magnitude > 37) +
+	(magnitude > 51) + (magnitude > 66.5f) + (magnitude > 85.5f) +
+	(magnitude > 111.5f);
+
+	return (int8) (x < 0 ? level + NEGATIVE_LEVEL : level);
+}
+
+/* Of some units for the levels the one that leaves least. */
 static void
 nibble_encode(const VhnswLayout *layout, const VhnswQuery *query,
 			  VhnswCode *code)
 {
+	static const double shares[] = {1, 0.85, 0.92, 1.08, 1.16};
+	int			dims = query->dims;
+	double		best = 0;
+	VhnswUnpacked nibbles;
 	VhnswUnpacked room;
-	double		step = NIBBLE_STEP * query->norm / sqrt((double) query->dims);
 
-	if (query->norm >= VHNSW_SMALLEST_NORM)
+	for (int i = 0; i < lengthof(shares) && query->norm >= VHNSW_SMALLEST_NORM; i++)
 	{
-		for (int i = 0; i < query->dims; i++)
-			room.u[i] = VhnswNibble(query->rotated[i], step);
-		VhnswPackNibbles(room.u, query->dims, code->code);
+		float		unit = (float) (127 * sqrt((double) dims) /
+									(LARGEST_LEVEL * shares[i] * query->norm));
+		double		product;
+		double		kept;
+
+		for (int j = 0; j < dims; j++)
+		{
+			nibbles.u[j] = nearest_level(query->rotated[j] * unit);
+			room.u[j] = vhnsw_rotated_levels[nibbles.u[j]];
+		}
+		product = DistanceDotFloatInt8(query->rotated, room.u, dims) /
+			query->norm;
+		kept = product * product / DistanceDotInt8(room.u, room.u, dims);
+		if (kept <= best)
+			continue;
+		best = kept;
+		VhnswPackNibbles(nibbles.u, dims, code->code);
 	}
-	fit_scale(query, room.u, code);
+	fit_scale(query, VhnswRotatedNumbers(code, false, dims, &room), code);
 }
 
 /*
@@ -279,23 +323,49 @@ nibble_dot(const VhnswQuery *query, VhnswCodeView view)
 	VhnswUnpacked room;
 
 	return DistanceDotFloatInt8(query->rotated,
-								VhnswUnpackNibbles(view.code, query->dims, &room),
+								VhnswUnpackNibbles(view.code,
+												   vhnsw_rotated_levels,
+												   query->dims, &room),
 								query->dims);
+}
+
+/*
+ * The scale for estimates.  What is left of a vector beside its code is not at
+ * a right angle to the vector, so the products of near vectors with s u are too
+ * small, by that part of them which the code has lost.  This is the s with which
+ * it is.
+ */
+static inline float
+unbiased_scale(float scale, float norm, float residual)
+{
+	float		norm_squared = norm * norm;
+	float		known_squared = norm_squared - residual * residual;
+
+	return known_squared > 0 ? scale * (norm_squared / known_squared) : scale;
+}
+
+static float
+estimate_of_dot(const VhnswQuery *query, VhnswCodeView view, double dot)
+{
+	view.scale = unbiased_scale(view.scale, view.norm, view.residual);
+	return VhnswEstimateOfDot(query, view, dot);
 }
 
 static float
 nibble_estimate(const VhnswQuery *query, VhnswCodeView view)
 {
-	return VhnswEstimateOfDot(query, view, nibble_dot(query, view));
+	return estimate_of_dot(query, view, nibble_dot(query, view));
 }
 
 static double
 nibble_bound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
 {
 	double		dot = nibble_dot(query, view);
+	double		bound = lower_bound(query, view.scale, view.norm,
+									view.residual, dot);
 
-	*estimate = VhnswEstimateOfDot(query, view, dot);
-	return lower_bound(query, view.scale, view.norm, view.residual, dot);
+	*estimate = estimate_of_dot(query, view, dot);
+	return query->likely ? Max(bound, likely_bound(query, view, dot)) : bound;
 }
 
 static float
@@ -305,13 +375,16 @@ nibble_distance(const VhnswLayout *layout, const VhnswCode *a,
 	VhnswUnpacked room_a;
 	VhnswUnpacked room_b;
 	int			dims = layout->dims;
+	int32		dot = DistanceDotInt8(VhnswRotatedNumbers(a, false, dims, &room_a),
+									  VhnswRotatedNumbers(b, false, dims, &room_b),
+									  dims);
+	float		product = unbiased_scale(a->scale, a->norm, a->residual) *
+	unbiased_scale(b->scale, b->norm, b->residual) * (float) dot;
 
-	return VhnswDistanceOfDot(layout, a, b,
-							  DistanceDotInt8(VhnswUnpackNibbles(a->code, dims,
-																 &room_a),
-											  VhnswUnpackNibbles(b->code, dims,
-																 &room_b),
-											  dims));
+	/* Of vectors nearer than codes can tell it may come out below zero. */
+	if (layout->metric == VHNSW_INNER_PRODUCT)
+		return -product;
+	return Max(a->norm * a->norm + b->norm * b->norm - 2.0f * product, 0);
 }
 
 /*
@@ -359,6 +432,48 @@ lower_bound(const VhnswQuery *query, double scale, double norm,
 	product = scale * dot + dot_error +
 		stored * length * known +
 		residual * sqrt(Max(across_squared, 0));
+
+	return bound_of_product(query, norm, residual, product);
+}
+
+/*
+ * A bound that holds but for one pair in some millions.  With s so that e =
+ * x' - s u is at a right angle to x' (unbiased_scale()),
+ *
+ *	<q',x'> = s<q',u> + <q',e>
+ *
+ * and only the part of q' orthogonal to x' counts in the second term.  Beside
+ * the rotation its direction is as good as random, so that the product with e
+ * has a standard deviation of both lengths / sqrt(dims).
+ */
+static double
+likely_bound(const VhnswQuery *query, VhnswCodeView view, double dot)
+{
+	double		norm = view.norm;
+	double		known_squared = norm * norm - (double) view.residual * view.residual;
+	double		share = Min(DEVIATIONS / sqrt((double) query->dims), 1);
+	double		product;
+	double		lost;			/* |e| */
+	double		across_squared;
+
+	if (known_squared <= 0)
+		return -INFINITY;
+	product = unbiased_scale(view.scale, view.norm, view.residual) * dot;
+	lost = norm * view.residual / sqrt(known_squared);
+	across_squared = query->norm_squared - product / norm * (product / norm);
+	product += share * lost * sqrt(Max(across_squared, 0)) +
+		2 * DISTANCE_RELATIVE_ERROR * query->norm * norm;
+	return bound_of_product(query, norm, view.residual, product);
+}
+
+/* The lower bound that follows from an upper one of <q',x'>. */
+static double
+bound_of_product(const VhnswQuery *query, double norm, double residual,
+				 double product)
+{
+	const double stored = 4 * UNIT; /* as in lower_bound() */
+	double		length = query->norm + VHNSW_SMALLEST_NORM;
+	double		norm_squared = norm * norm;
 
 	if (query->metric == VHNSW_INNER_PRODUCT)
 	{
@@ -429,6 +544,7 @@ const VhnswCoder vhnsw_rotated_coder = {
 const VhnswCoder vhnsw_rotated_nibble_coder = {
 	.is_rotated = true,
 	.has_mean = true,
+	.has_likely_bounds = true,
 	.own_bits = VHNSW_NIBBLE_BITS,
 	.code_bytes = VhnswNibbleForEach,
 	.classify = rotated_classify,

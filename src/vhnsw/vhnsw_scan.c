@@ -152,7 +152,7 @@ start_scan(IndexScanDesc scan)
 							  isnull ? (Datum) 0 : scan->orderByData[0].sk_argument,
 							  isnull, state->context);
 	state->stream = stream;
-	stream->ef = VhnswEfFor(VhnswDemandRows(state->demand));
+	stream->ef = VhnswEfFor(&stream->layout, VhnswDemandRows(state->demand));
 	stream->expected_rows = expected_rows(state);
 	if (VhnswDemandFiltered(state->demand) < 0 && stream->expected_rows == 0)
 		stream->rows_wanted = Max(VhnswDemandRows(state->demand), 0);

@@ -4,9 +4,11 @@
 # learned, for each storage mode and metric, and for vector and halfvec: recall
 # stays above floors when the index was built, and (vector, l2 or storage auto)
 # after a third of the rows was deleted, vacuumed and inserted again;
-# vhnsw_check() proves each time that all sketches are those of their neighbors.
-# Modes differ in size as they say.  Data that vary alike in
-# all directions get sketches of all dimensions, with a NOTICE, and an index on
+# vhnsw_check() proves each time that all sketches are those of their neighbors,
+# and with a large ef answers are exact.  Modes differ in size as they say, and
+# compact and tiny have codes of 4 bits (not under l1) unless they are told to
+# have 8, as they had once.  Data that vary alike in all directions get sketches
+# of 1 bit, and where these keep little, larger ones, with a NOTICE.  An index on
 # an empty table gets sketches without a basis, and advice.
 
 use strict;
@@ -88,12 +90,16 @@ sub check_mode
 {
 	my ($type, $storage, $metric) = @_;
 	my $name = "$type, $storage, $metric";
+	my $bits = $storage =~ /^compact$|^tiny$/ && $metric ne 'l1' ? 4 : 8;
 
 	$server->safe_psql('postgres', <<"SQL");
 DROP INDEX IF EXISTS items_v;
 CREATE INDEX items_v ON items USING vhnsw (v ${type}_${metric}_ops) WITH (storage = $storage);
 SQL
 	check("$name, built", $operators{$metric}, %{ $floors{$metric} });
+	is($server->safe_psql('postgres', q{SELECT bits_per_dimension FROM vhnsw_info('items_v')}),
+		$bits, "$name: $bits bits");
+	cmp_ok(recall($operators{$metric}, 600), '>=', 0.9999, "$name: exact with a large ef");
 	$bytes{$type}{$storage} //=
 	  $server->safe_psql('postgres', q{SELECT bytes_per_row FROM vhnsw_info('items_v')});
 
@@ -113,14 +119,16 @@ DROP INDEX IF EXISTS items_v;
 ALTER TABLE items ALTER v TYPE $type(160) USING v::$type(160);
 ALTER TABLE queries ALTER v TYPE $type USING v::$type;
 SQL
-	foreach my $storage (qw(auto fast compact tiny))
+	foreach my $storage ('auto', 'fast', 'compact', 'compact, code_bits = 8', 'tiny')
 	{
 		check_mode($type, $storage, $_) foreach qw(l2 cosine ip l1);
 	}
 }
 is_deeply($bytes{halfvec}, $bytes{vector}, 'halfvec takes as much as vector');
 cmp_ok($bytes{vector}{fast},    '>', $bytes{vector}{auto},    'fast is larger than auto');
-cmp_ok($bytes{vector}{compact}, '<', $bytes{vector}{auto},    'compact is smaller');
+cmp_ok($bytes{vector}{compact}, '<', $bytes{vector}{'compact, code_bits = 8'},
+	'compact is smaller than with 8 bits');
+cmp_ok($bytes{vector}{'compact, code_bits = 8'}, '<', $bytes{vector}{auto}, '... which is smaller than auto');
 cmp_ok($bytes{vector}{tiny},    '<', $bytes{vector}{compact}, 'tiny is smaller still');
 is($server->safe_psql('postgres',
 		q{SELECT storage, sketch_dimensions, sketch_bits FROM vhnsw_info('items_v')}),
@@ -143,18 +151,37 @@ $server->psql('postgres',
 like($stderr, qr/invalid value for enum option "storage": small.*auto.*tiny/s,
 	'another storage is refused');
 
-# All directions alike: nothing can be left out
+# All directions alike: nothing can be left out, and bits matter less
 $server->safe_psql('postgres', <<'SQL');
 DROP INDEX items_v;
 TRUNCATE items, queries;
 INSERT INTO items SELECT i, vec(i, 1e9) FROM generate_series(1, 2000) i;
 INSERT INTO queries SELECT i, vec(100000 + i, 1e9) FROM generate_series(1, 60) i;
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
 SQL
-$server->psql('postgres', 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)',
-	stderr => \$stderr);
-like($stderr, qr/NOTICE:.*items_v.* uses (larger sketches|sketches of all dimensions)/,
-	'a flat spectrum is noticed');
+is($server->safe_psql('postgres', q{SELECT sketch_dimensions, sketch_bits FROM vhnsw_info('items_v')}),
+	'128|1', 'a flat spectrum gets sketches of 1 bit');
 check('flat', '<->', 300 => 0.9);
+
+# Of 1,600 such dimensions, ten rows one after the other
+$server->safe_psql('postgres', <<'SQL');
+CREATE TABLE wide AS
+SELECT n AS id, a.v || b.v || c.v || d.v || e.v || f.v || g.v || h.v || i.v || j.v AS v
+FROM generate_series(1, 2300) n
+JOIN items a ON a.id = 1 + n % 2000 JOIN items b ON b.id = 1 + n * 3 % 1999
+JOIN items c ON c.id = 1 + n * 5 % 1997 JOIN items d ON d.id = 1 + n * 7 % 1993
+JOIN items e ON e.id = 1 + n * 11 % 1987 JOIN items f ON f.id = 1 + n * 13 % 1979
+JOIN items g ON g.id = 1 + n * 17 % 1973 JOIN items h ON h.id = 1 + n * 19 % 1951
+JOIN items i ON i.id = 1 + n * 23 % 1949 JOIN items j ON j.id = 1 + n * 29 % 1933;
+ALTER TABLE wide ALTER v TYPE vector(1600);
+SQL
+$server->psql('postgres', 'CREATE INDEX wide_v ON wide USING vhnsw (v vector_l2_ops)',
+	stderr => \$stderr);
+like($stderr, qr/NOTICE:.*wide_v.* uses larger sketches.*The usual ones would keep/s,
+	'wide and flat: a NOTICE');
+is($server->safe_psql('postgres',
+		q{SELECT sketch_dimensions, sketch_bits FROM vhnsw_info('wide_v')}),
+	'544|1', '... and more dimensions');
 
 # An index that starts empty
 $server->safe_psql('postgres', <<'SQL');
