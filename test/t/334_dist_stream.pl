@@ -214,6 +214,27 @@ same('items', "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id, cat FROM TABLE W
 	'a cursor that outlives its transaction');
 same('ties', "BEGIN; DECLARE c CURSOR FOR SELECT id FROM TABLE WHERE random() >= 0 ORDER BY $d, id;
     $fetches FETCH ALL FROM c; COMMIT;", 'a cursor read to the end');
+
+# What is kept of a holdable cursor, 8 MB here, goes to a file beyond work_mem.
+# Returns kilobytes that the session's own memory has grown by.
+sub kept_in_memory
+{
+	my ($work_mem) = @_;
+	my $memory = q{SELECT (regexp_match(pg_read_file('/proc/self/status'), 'RssAnon:\s+(\d+)'))[1]};
+	my (undef, $before, $after) = split /\n/, $coordinator->safe_psql('postgres', <<"SQL");
+SET work_mem = '$work_mem';
+SELECT count(*) >= 0 FROM (SELECT id FROM items WHERE random() >= 0 ORDER BY $d, id OFFSET 0) s;
+$memory;
+BEGIN;
+DECLARE c CURSOR WITH HOLD FOR SELECT id, repeat(chr((97 + id % 26)::int), 1000) FROM items
+    WHERE random() >= 0 ORDER BY $d, id;
+COMMIT;
+$memory;
+SQL
+	return $after - $before;
+}
+cmp_ok(kept_in_memory('256kB'), '<', 4096, 'a holdable cursor keeps little in memory');
+cmp_ok(kept_in_memory('64MB'), '>', 8000, 'which would be seen if it kept all');
 same('items', <<"SQL", 'two cursors and searches take turns on the same connections', $exact);
 BEGIN;
 DECLARE a CURSOR FOR SELECT id FROM TABLE ORDER BY $d;
