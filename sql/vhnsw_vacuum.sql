@@ -96,6 +96,15 @@ VACUUM (INDEX_CLEANUP ON) temporary_items;
 SELECT * FROM vhnsw_check('temporary_index', true);
 SELECT metric, rows, tombstones FROM vhnsw_info('temporary_index');
 
+-- Entries on several pages, more of them than elements that are left
+CREATE TABLE few_items (id integer, v vector(600));
+INSERT INTO few_items SELECT i, random_vector(600, i) FROM generate_series(1, 100) i;
+CREATE INDEX few_index ON few_items USING vhnsw (v vector_l2_ops);
+DELETE FROM few_items WHERE id % 9 > 0;
+VACUUM (INDEX_CLEANUP ON) few_items;
+SELECT * FROM vhnsw_check('few_index', true);
+SELECT rows, tombstones FROM vhnsw_info('few_index');
+
 -- Whom the functions are for, and of what
 \set VERBOSITY sqlstate
 SELECT vhnsw_info('items_pkey');
@@ -115,5 +124,5 @@ SELECT metric FROM vhnsw_info('items_v_idx');
 RESET ROLE;
 \set VERBOSITY default
 DROP ROLE regress_vhnsw_other;
-DROP TABLE items, unlogged_items, parted CASCADE;
+DROP TABLE items, unlogged_items, few_items, parted CASCADE;
 DROP FUNCTION random_vector, fill_items;

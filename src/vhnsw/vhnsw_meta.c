@@ -565,10 +565,12 @@ VhnswRemoveEntry(Relation index, const VhnswLayout *layout, uint32 number,
 		VhnswReleasePage(meta_buffer);
 		return;
 	}
-	buffer = lock_entry_page(index, meta, number / per_page, NULL);
-	last_buffer = buffer;
+
+	/* The later page first: on the way to it the other must not be locked. */
+	last_buffer = lock_entry_page(index, meta, last / per_page, NULL);
+	buffer = last_buffer;
 	if (last / per_page != number / per_page)
-		last_buffer = lock_entry_page(index, meta, last / per_page, NULL);
+		buffer = lock_entry_page(index, meta, number / per_page, NULL);
 
 	if (VhnswPageGetEntry(layout, BufferGetPage(buffer),
 						  number % per_page)->element == old)
