@@ -47,6 +47,16 @@
 #define RelationGetLocator(relation) ((relation)->rd_node)
 #endif
 
+/*
+ * A snapshot for reading a TOAST table (access/toast_internals.h).  Before 18
+ * it is made in room of the caller, who makes it anew for each value.
+ */
+#if PG_VERSION_NUM >= 180000
+#define VecdistToastSnapshot(room) ((void) (room), get_toast_snapshot())
+#else
+#define VecdistToastSnapshot(room) (init_toast_snapshot(room), (room))
+#endif
+
 /* 18 has pg_noreturn instead, which stands in front of a declaration. */
 #if PG_VERSION_NUM >= 180000
 #define pg_attribute_noreturn() __attribute__((noreturn))

@@ -20,6 +20,7 @@
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_stream.h"
 #include "vhnsw/vhnsw_tidset.h"
+#include "vhnsw/vhnsw_toast.h"
 
 #define VHNSW_CUSTOM_NAME "Vhnsw Scan"
 
@@ -68,7 +69,11 @@ typedef struct VhnswCustomState
 	ExprState  *quals;			/* here, so that ExecScan() does not see them */
 	ExprState  *distance;
 	ExprState  *query;
+	AttrNumber	vector_column;	/* stored out of line, perhaps; 0 = none */
+	bool		returns_distance;	/* the target list has it */
+	TupleTableSlot *known;		/* query and distance, for expressions */
 	IndexFetchTableData *fetch;
+	VhnswToastReader toast;		/* of vectors out of line */
 	PlanState  *bitmap;			/* makes a TIDBitmap, or NULL */
 	VhnswCustomCosts costs;
 	MemoryContext context;		/* of a scan; reset at rescan */
@@ -77,6 +82,7 @@ typedef struct VhnswCustomState
 	VhnswFilterStrategy last_strategy;
 
 	/* For one scan */
+	bool		query_known;	/* in 'known', its memory in 'context' */
 	bool		started;
 	bool		exhausted;		/* the source has no more */
 	VhnswFilterStrategy strategy;
@@ -105,6 +111,16 @@ extern void VhnswCustomInit(void);
 /* vhnsw_custom_exec.c */
 extern Node *VhnswCustomCreateState(CustomScan *plan);
 extern bool VhnswIsCustomScan(PlanState *state);
+
+/* vhnsw_custom_expr.c */
+extern void VhnswCustomInitExprs(VhnswCustomState *state, EState *estate);
+extern void VhnswCustomKnowQuery(VhnswCustomState *state);
+extern Datum VhnswCustomQuery(const VhnswCustomState *state, bool *isnull);
+extern void VhnswCustomForgetQuery(VhnswCustomState *state);
+extern VhnswDistance VhnswCustomDistance(VhnswCustomState *state,
+										 TupleTableSlot *slot);
+extern void VhnswCustomKnowDistance(VhnswCustomState *state,
+									VhnswDistance distance);
 
 /* vhnsw_custom_explain.c */
 extern void VhnswCustomExplain(CustomScanState *css, List *ancestors,

@@ -49,7 +49,6 @@
 #define SHARE_TO_CHANGE 4
 
 static void begin_scan(CustomScanState *css, EState *estate, int eflags);
-static void init_expressions(VhnswCustomState *state, EState *estate);
 static void read_costs(VhnswCustomState *state, List *costs);
 static TupleTableSlot *exec_scan(CustomScanState *css);
 static TupleTableSlot *next_row(ScanState *ss);
@@ -60,7 +59,7 @@ static void end_search(VhnswCustomState *state);
 static void count_strategy(VhnswCustomState *state);
 static void end_stream(VhnswCustomState *state);
 static void start_search(VhnswCustomState *state);
-static void begin_stream(VhnswCustomState *state, Datum query, bool isnull);
+static void begin_stream(VhnswCustomState *state);
 static double wanted_rows(const VhnswCustomState *state);
 static VhnswFilterStrategy choose_strategy(VhnswCustomState *state);
 static VhnswFilterStrategy choose_with_matches(VhnswCustomState *state);
@@ -123,7 +122,7 @@ begin_scan(CustomScanState *css, EState *estate, int eflags)
 	Oid			index_oid = linitial_oid(list_nth(plan->custom_private,
 												  VHNSW_CUSTOM_INDEX));
 
-	init_expressions(state, estate);
+	VhnswCustomInitExprs(state, estate);
 	read_costs(state, list_nth(plan->custom_private, VHNSW_CUSTOM_COSTS));
 	if (plan->custom_plans != NIL)
 	{
@@ -140,31 +139,6 @@ begin_scan(CustomScanState *css, EState *estate, int eflags)
 	state->fetch = table_index_fetch_begin(css->ss.ss_currentRelation);
 	state->context = AllocSetContextCreate(CurrentMemoryContext, VHNSW_CUSTOM_NAME,
 										   ALLOCSET_SMALL_SIZES);
-}
-
-/*
- * Core has prepared a slot and expressions for tuples that are not stored;
- * ours are rows of the table, with system columns.  So they are made again.
- */
-static void
-init_expressions(VhnswCustomState *state, EState *estate)
-{
-	ScanState  *ss = &state->css.ss;
-	CustomScan *plan = castNode(CustomScan, ss->ps.plan);
-
-	ss->ps.subPlan = NIL;
-	ExecInitScanTupleSlot(estate, ss,
-						  RelationGetDescr(ss->ss_currentRelation),
-						  table_slot_callbacks(ss->ss_currentRelation));
-	ExecAssignScanProjectionInfo(ss);
-
-	/* ExecScan() would check them again. */
-	ss->ps.qual = NULL;
-	state->quals = ExecInitQual(plan->scan.plan.qual, &ss->ps);
-	state->distance = ExecInitExpr(list_nth(plan->custom_exprs,
-											VHNSW_CUSTOM_DISTANCE), &ss->ps);
-	state->query = ExecInitExpr(list_nth(plan->custom_exprs,
-										 VHNSW_CUSTOM_QUERY), &ss->ps);
 }
 
 static void
@@ -225,12 +199,16 @@ next_row(ScanState *ss)
 	if (!table_tuple_fetch_row_version(ss->ss_currentRelation, &tid,
 									   ss->ps.state->es_snapshot, slot))
 		elog(ERROR, "could not fetch a row again");
+	VhnswCustomKnowDistance(state, distance);
 	state->emitted++;
 	pgstat_count_index_tuples(state->index, 1);
 	return slot;
 }
 
-/* Does the new version of a row meet the conditions? */
+/*
+ * Does the new version of a row meet the conditions?  Its distance is another
+ * one, too.
+ */
 static bool
 recheck_row(ScanState *ss, TupleTableSlot *slot)
 {
@@ -238,7 +216,15 @@ recheck_row(ScanState *ss, TupleTableSlot *slot)
 	ExprContext *econtext = ss->ps.ps_ExprContext;
 
 	econtext->ecxt_scantuple = slot;
-	return ExecQual(state->quals, econtext);
+	if (!ExecQual(state->quals, econtext))
+		return false;
+	if (state->returns_distance)
+	{
+		if (!state->query_known)
+			VhnswCustomKnowQuery(state);
+		VhnswCustomKnowDistance(state, VhnswCustomDistance(state, slot));
+	}
+	return true;
 }
 
 /* ReScanCustomScan: the next row begins a new search. */
@@ -265,6 +251,7 @@ end_scan(CustomScanState *css)
 	VhnswCustomState *state = (VhnswCustomState *) css;
 
 	end_search(state);
+	VhnswToastEnd(&state->toast);
 	if (state->fetch)
 		table_index_fetch_end(state->fetch);
 	if (state->index)
@@ -277,8 +264,13 @@ end_scan(CustomScanState *css)
 static void
 end_search(VhnswCustomState *state)
 {
+	VhnswCustomForgetQuery(state);
 	if (!state->started)
+	{
+		if (state->context)
+			MemoryContextReset(state->context);
 		return;
+	}
 	end_stream(state);
 	count_strategy(state);
 	VhnswCountsAdd(&state->counts, &state->search_counts);
@@ -324,10 +316,7 @@ static void
 start_search(VhnswCustomState *state)
 {
 	ScanState  *ss = &state->css.ss;
-	ExprContext *econtext = ss->ps.ps_ExprContext;
 	Snapshot	snapshot = ss->ps.state->es_snapshot;
-	Datum		query;
-	bool		isnull;
 
 	if (!IsMVCCSnapshot(snapshot))
 		elog(ERROR, "vhnsw indexes can only be scanned with MVCC snapshots");
@@ -344,14 +333,16 @@ start_search(VhnswCustomState *state)
 	VhnswAnswerInit(&state->answer, state->context);
 	state->started = true;
 
-	query = ExecEvalExprSwitchContext(state->query, econtext, &isnull);
-	begin_stream(state, query, isnull);
+	VhnswCustomKnowQuery(state);
+	begin_stream(state);
 	change_strategy(state, choose_strategy(state));
 }
 
 static void
-begin_stream(VhnswCustomState *state, Datum query, bool isnull)
+begin_stream(VhnswCustomState *state)
 {
+	bool		isnull;
+	Datum		query = VhnswCustomQuery(state, &isnull);
 	VhnswStream *stream = VhnswStreamBegin(state->index, query, isnull,
 										   state->context);
 
@@ -780,7 +771,6 @@ consider_row(VhnswCustomState *state, TupleTableSlot *slot,
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	VhnswDistance distance;
-	Datum		value;
 
 	VD_DEBUG_POINT("vhnsw-scan-row");
 	ResetExprContext(econtext);
@@ -791,9 +781,7 @@ consider_row(VhnswCustomState *state, TupleTableSlot *slot,
 		InstrCountFiltered1(state, 1);
 		return;
 	}
-	value = ExecEvalExprSwitchContext(state->distance, econtext,
-									  &distance.isnull);
-	distance.value = distance.isnull ? 0 : DatumGetFloat8(value);
+	distance = VhnswCustomDistance(state, slot);
 
 	/* A proven bound follows from what is stored, unless that is damaged. */
 	if (VhnswCompareDistances(distance, bound) < 0 &&
