@@ -19,8 +19,13 @@
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_nibbles.h"
 
+/* Loops over so many values are done by vector instructions. */
+#define STRIDE 16
+
+static void shorten(const int8 *code, int dims, int8 *codes);
 static void put_codes(VhnswBlock *block, const int8 *codes, float scale,
 					  float norm);
+static void put_panel(VhnswBlock *block, uint32 number, const int8 *codes);
 
 /* Memory that a block takes. */
 Size
@@ -28,6 +33,14 @@ VhnswBlockBytes(int dims, uint32 capacity)
 {
 	return VhnswBlockPlaces((Size) capacity) *
 		(2 * DistanceRowBytes(dims) + 2 * sizeof(float) + sizeof(int32));
+}
+
+/* Likewise, of rows only. */
+Size
+VhnswBlockRowsBytes(int dims, uint32 capacity)
+{
+	return VhnswBlockPlaces((Size) capacity) *
+		(DistanceRowBytes(dims) + 2 * sizeof(float));
 }
 
 /*
@@ -43,16 +56,28 @@ VhnswBlockInit(VhnswBlock *block, VhnswBlockKind kind, int dims,
 {
 	Size		places = VhnswBlockPlaces((Size) capacity);
 
+	VhnswBlockInitRows(block, kind, dims, capacity, memory);
+	block->panels = (int8 *) memory + VhnswBlockRowsBytes(dims, capacity);
+	block->sums = (int32 *) (block->panels + places * block->row_bytes);
+}
+
+/* Likewise a block of rows only, of VhnswBlockRowsBytes() of memory. */
+void
+VhnswBlockInitRows(VhnswBlock *block, VhnswBlockKind kind, int dims,
+				   uint32 capacity, void *memory)
+{
+	Size		places = VhnswBlockPlaces((Size) capacity);
+
 	block->kind = kind;
 	block->dims = dims;
 	block->row_bytes = DistanceRowBytes(dims);
 	block->capacity = capacity;
 	block->count = 0;
 	block->rows = memory;
-	block->panels = (int8 *) (block->rows + places * block->row_bytes);
-	block->addends = (float *) (block->panels + places * block->row_bytes);
+	block->addends = (float *) (block->rows + places * block->row_bytes);
 	block->factors = block->addends + places;
-	block->sums = (int32 *) (block->factors + places);
+	block->panels = NULL;
+	block->sums = NULL;
 }
 
 /* An empty block in the current memory context. */
@@ -64,6 +89,17 @@ VhnswBlockCreate(VhnswBlockKind kind, int dims, uint32 capacity)
 	VhnswBlockInit(block, kind, dims, capacity,
 				   palloc_extended(VhnswBlockBytes(dims, capacity),
 								   MCXT_ALLOC_HUGE));
+	return block;
+}
+
+VhnswBlock *
+VhnswBlockCreateRows(VhnswBlockKind kind, int dims, uint32 capacity)
+{
+	VhnswBlock *block = palloc_object(VhnswBlock);
+
+	VhnswBlockInitRows(block, kind, dims, capacity,
+					   palloc_extended(VhnswBlockRowsBytes(dims, capacity),
+									   MCXT_ALLOC_HUGE));
 	return block;
 }
 
@@ -92,14 +128,27 @@ VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,
 	int32		square;
 	float		scale = 0;
 
-	/* 127 becomes 63, and nothing rounds beyond. */
-	for (int i = 0; i < dims; i++)
-		codes[i] = (int8) ((u[i] * 127 + 128) >> 8);
+	shorten(u, dims, codes);
 	square = DistanceDotInt8(codes, codes, dims);
 	if (square > 0)
 		scale = code->scale *
 			(float) DistanceDotInt8(u, codes, dims) / (float) square;
 	put_codes(block, codes, scale, code->norm);
+}
+
+/* Make 7 bits of 8: 127 becomes 63, and nothing rounds beyond. */
+static void
+shorten(const int8 *code, int dims, int8 *codes)
+{
+	int			i = 0;
+
+	for (; i + STRIDE <= dims; i += STRIDE)
+	{
+		for (int j = 0; j < STRIDE; j++)
+			codes[i + j] = (int8) ((int16) (code[i + j] * 127 + 128) >> 8);
+	}
+	for (; i < dims; i++)
+		codes[i] = (int8) ((code[i] * 127 + 128) >> 8);
 }
 
 /* Add any vector. */
@@ -130,31 +179,20 @@ put_codes(VhnswBlock *block, const int8 *codes, float scale, float norm)
 {
 	uint32		number = block->count++;
 	uint8	   *row = block->rows + (Size) number * block->row_bytes;
-	int8	   *panel = block->panels +
-	(Size) (number / DISTANCE_PANEL * DISTANCE_PANEL) * block->row_bytes +
-	DistancePanelByte(number % DISTANCE_PANEL, 0);
-	int8		chunk[8];
-	int32		sum = 0;
+	int			i = 0;
 
 	Assert(number < VhnswBlockPlaces(block->capacity));
-	for (int i = 0; i < block->dims; i++)
+	for (; i + STRIDE <= block->dims; i += STRIDE)
 	{
+		for (int j = 0; j < STRIDE; j++)
+			row[i + j] = (uint8) (codes[i + j] + DISTANCE_ROW_OFFSET);
+	}
+	for (; i < block->dims; i++)
 		row[i] = (uint8) (codes[i] + DISTANCE_ROW_OFFSET);
-		sum += codes[i];
-	}
-	for (int i = block->dims; i < block->row_bytes; i++)
+	for (; i < block->row_bytes; i++)
 		row[i] = DISTANCE_ROW_OFFSET;
-	for (int i = 0; i < block->row_bytes; i += 4)
-	{
-		if (i + 4 <= block->dims)
-			memcpy(panel + i * DISTANCE_PANEL, codes + i, 4);
-		else
-		{
-			memset(chunk, 0, sizeof(chunk));
-			memcpy(chunk, codes + i, Max(block->dims - i, 0));
-			memcpy(panel + i * DISTANCE_PANEL, chunk, 4);
-		}
-	}
+	if (block->panels)
+		put_panel(block, number, codes);
 
 	switch (block->kind)
 	{
@@ -171,6 +209,31 @@ put_codes(VhnswBlock *block, const int8 *codes, float scale, float norm)
 			block->factors[number] = norm > 0 ?
 				(float) M_SQRT2 * scale / norm : 0;
 			break;
+	}
+}
+
+/* Put the other form into its place. */
+static void
+put_panel(VhnswBlock *block, uint32 number, const int8 *codes)
+{
+	int8	   *panel = block->panels +
+	(Size) (number / DISTANCE_PANEL * DISTANCE_PANEL) * block->row_bytes +
+	DistancePanelByte(number % DISTANCE_PANEL, 0);
+	int8		chunk[8];
+	int32		sum = 0;
+
+	for (int i = 0; i < block->dims; i++)
+		sum += codes[i];
+	for (int i = 0; i < block->row_bytes; i += 4)
+	{
+		if (i + 4 <= block->dims)
+			memcpy(panel + i * DISTANCE_PANEL, codes + i, 4);
+		else
+		{
+			memset(chunk, 0, sizeof(chunk));
+			memcpy(chunk, codes + i, Max(block->dims - i, 0));
+			memcpy(panel + i * DISTANCE_PANEL, chunk, 4);
+		}
 	}
 	block->sums[number] = sum;
 }

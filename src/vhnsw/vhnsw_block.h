@@ -23,7 +23,8 @@ typedef enum VhnswBlockKind
 
 /*
  * Vectors 0 .. count - 1 in both forms of distance_block.h.  Beyond them, to a
- * multiple of DISTANCE_PANEL, stand vectors at an infinite distance.
+ * multiple of DISTANCE_PANEL, stand vectors at an infinite distance.  A block of
+ * rows only has one of the forms, in half of the memory and of the time.
  */
 typedef struct VhnswBlock
 {
@@ -33,10 +34,10 @@ typedef struct VhnswBlock
 	uint32		capacity;
 	uint32		count;
 	uint8	   *rows;			/* begin of the memory */
-	int8	   *panels;
 	float	   *addends;
 	float	   *factors;
-	int32	   *sums;
+	int8	   *panels;			/* NULL in a block of rows only */
+	int32	   *sums;			/* likewise */
 } VhnswBlock;
 
 /* Longer codes do not fit a page, with 4 bits for each dimension. */
@@ -46,10 +47,15 @@ typedef struct VhnswBlock
 #define VhnswBlockPlaces(count) TYPEALIGN(DISTANCE_PANEL, count)
 
 extern Size VhnswBlockBytes(int dims, uint32 capacity);
+extern Size VhnswBlockRowsBytes(int dims, uint32 capacity);
 extern void VhnswBlockInit(VhnswBlock *block, VhnswBlockKind kind, int dims,
 						   uint32 capacity, void *memory);
+extern void VhnswBlockInitRows(VhnswBlock *block, VhnswBlockKind kind,
+							   int dims, uint32 capacity, void *memory);
 extern VhnswBlock *VhnswBlockCreate(VhnswBlockKind kind, int dims,
 									uint32 capacity);
+extern VhnswBlock *VhnswBlockCreateRows(VhnswBlockKind kind, int dims,
+										uint32 capacity);
 extern void VhnswBlockFree(VhnswBlock *block);
 extern void VhnswBlockReset(VhnswBlock *block);
 extern void VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,

@@ -31,7 +31,7 @@
 #define PARTITION_SEED UINT64CONST(0x766C656166)
 
 /* Leaves that an element is in. */
-#define OVERLAP 6
+#define OVERLAP 12
 
 /*
  * How much nearer to a chosen link than to the base a candidate must be to be
@@ -142,8 +142,7 @@ VhnswBlockedElementBytes(const VhnswLayout *layout)
 	Size		partition = VhnswPartitionElementBytes(layout, OVERLAP, false) +
 	sizeof(uint32) + sizeof(bool);
 	Size		join = VhnswJoinElementBytes(layout->degree);
-	Size		members = OVERLAP * sizeof(uint32) *
-	(layout->metric == VHNSW_INNER_PRODUCT ? 2 : 1);
+	Size		members = VhnswMemberBytes(layout, OVERLAP);
 	Size		incoming = (FirstLinks(layout) + 1) * sizeof(uint32);
 	Size		later = VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
 
@@ -165,10 +164,7 @@ VhnswBlockedResidentBytes(const VhnswLayout *layout)
 Size
 VhnswBlockedJoinBytes(const VhnswLayout *layout)
 {
-	Size		members = OVERLAP * sizeof(uint32) *
-	(layout->metric == VHNSW_INNER_PRODUCT ? 2 : 1);
-
-	return members + sizeof(uint8) + VhnswJoinRestBytes;
+	return VhnswMemberBytes(layout, OVERLAP) + sizeof(uint8) + VhnswJoinRestBytes;
 }
 
 /*
@@ -186,6 +182,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	uint32	   *nearest = palloc_extended((Size) graph->count * sizeof(uint32),
 										  MCXT_ALLOC_HUGE);
 	VhnswPartition *partition;
+	VhnswLeaf	whole = {NULL, graph->count, graph->count};
 	ChooseJob	job;
 	double		first_recall;
 	double		recall;
@@ -196,8 +193,8 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		VhnswSpillResize(graph->codes,
 						 VhnswGraphCacheBytes(graph,
 											  VhnswBlockedResidentBytes(&graph->layout)));
-	partition = VhnswMakePartition(crew, NULL, graph->count, OVERLAP,
-								   PARTITION_SEED, nearest);
+	partition = VhnswMakePartition(crew, &whole, OVERLAP, PARTITION_SEED,
+								   nearest);
 	renumber(graph, partition, nearest);
 	pfree(nearest);
 
@@ -210,8 +207,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		uint64		seed = PARTITION_SEED + ++rounds;
 
 		VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
-		partition = VhnswMakePartition(crew, NULL, graph->count, OVERLAP,
-									   seed, NULL);
+		partition = VhnswMakePartition(crew, &whole, OVERLAP, seed, NULL);
 		join_parts(crew, join, partition, seed);
 		VhnswFreePartition(crew, partition);
 		recall = VhnswJoinRecall(join);
@@ -332,6 +328,8 @@ join_parts(VhnswCrew *crew, const VhnswJoin *join,
 
 	VhnswCrewPhase(VHNSW_PHASE_JOIN, partition->nmembers);
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
+	job.join.with_guests = true;
+	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
 }
 
 void
@@ -344,13 +342,15 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 	VhnswAttachPartition(crew, &job.partition);
 	while (VhnswCrewNext(crew, &part))
 	{
-		uint32		start = job.partition.starts[part];
+		VhnswLeaf	leaf = VhnswPartitionLeaf(&job.partition, part);
 
-		VhnswCrewReport(crew, start);
+		if (!job.join.with_guests)
+			leaf.n = leaf.nresidents;
+		else
+			VhnswCrewReport(crew, job.partition.starts[part]);
 		VD_DEBUG_POINT("vhnsw-build-join");
-		VhnswVisitLeaves(crew->graph, job.partition.members + start,
-						 job.partition.starts[part + 1] - start, job.seed,
-						 VhnswJoinLeaf, &job.join);
+		VhnswVisitLeaves(crew->graph, &leaf, job.seed, VhnswJoinLeaf,
+						 &job.join);
 	}
 }
 

@@ -162,8 +162,8 @@ static void
 meet(const HubsJob *job, const VhnswGraph *graph, const VhnswBlock *centroids,
 	 uint32 first_leaf, uint32 num_leaves, Meeting *meetings, float *limits)
 {
-	VhnswBlock *rows = VhnswBlockCreate(VHNSW_BLOCK_PRODUCT,
-										graph->layout.dims, ROWS_AT_ONCE);
+	VhnswBlock *rows = VhnswBlockCreateRows(VHNSW_BLOCK_PRODUCT,
+											graph->layout.dims, ROWS_AT_ONCE);
 
 	for (uint32 first = 0; first < job->n; first += ROWS_AT_ONCE)
 	{

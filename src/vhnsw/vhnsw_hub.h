@@ -14,7 +14,7 @@
 #include "vhnsw/vhnsw_leaf.h"
 
 /* How many a leaf gets, at most. */
-#define VHNSW_HUBS_OF_LEAF (VHNSW_LEAF_SIZE / 2)
+#define VHNSW_HUBS_OF_LEAF 750
 
 /* For each of k leaves a few elements, by their place among those divided. */
 typedef struct VhnswHubs

@@ -23,6 +23,12 @@
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_leaf.h"
 
+/* So many new keys are put into a list one by one. */
+#define FEW_KEYS 6
+
+/* Guests of a leaf packed at a time. */
+#define GUESTS_AT_ONCE 16
+
 /* One element of so many is a far candidate. */
 #define FAR_SHARE 8
 
@@ -60,7 +66,36 @@ typedef struct SharedList
 	slock_t    *lock;			/* NULL if there are no workers */
 } SharedList;
 
+/*
+ * Elements that are compared, and what they meet.  Where far lists are not
+ * wanted there are no far candidates; where near ones are not, their limits are
+ * below all distances.
+ */
+typedef struct Side
+{
+	const VhnswJoin *join;
+	bool		wants_near;
+	bool		wants_far;
+	VhnswBlock *block;
+	const uint32 *members;
+	uint32		num_far;		/* how many of them, the first, are far
+								 * candidates */
+	WorkList   *near;			/* of each */
+	WorkList   *far;
+	float	   *near_limits;
+	float	   *far_limits;
+	VhnswKey   *room;
+} Side;
+
 static VhnswBlockKind near_kind(const VhnswGraph *graph);
+static void join_lists(const VhnswJoin *join, const VhnswLeaf *leaf,
+					   VhnswBlockKind kind, bool near, bool far);
+static void begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind,
+					   bool near, bool far, uint32 capacity, bool rows_only);
+static void end_side(Side *side);
+static void fill_side(Side *side, const uint32 *members, uint32 n,
+					  uint32 num_far);
+static void merge_side(Side *side);
 static bool is_far_candidate(uint32 id);
 static int	far_candidates_first(uint32 *members, uint32 n);
 static SharedList near_list(const VhnswJoin *join, uint32 id);
@@ -69,8 +104,6 @@ static int	copy_list(const SharedList *shared, VhnswKey *keys);
 static bool replace_list(const SharedList *shared,
 						 const VhnswKey *old, int old_count,
 						 const VhnswKey *keys, int count);
-static void begin_list(WorkList *list, VhnswKey *room, int places,
-					   float *limit, const float *least_limit);
 static void lower_limit(WorkList *list, float limit);
 static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
@@ -78,13 +111,9 @@ static void prefetch_lists(const VhnswJoin *join, uint32 id);
 static void merge_list(WorkList *list, const SharedList *shared);
 static int	merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 					   VhnswKey *all);
-static void compare_leaf(const VhnswBlock *block, const uint32 *members,
-						 uint32 num_far, WorkList *near, WorkList *far,
-						 float *near_limits, float *far_limits);
-
-static void compare_far(const VhnswGraph *graph, const uint32 *members,
-						uint32 n, uint32 num_far, WorkList *far,
-						const float *far_limits);
+static int	add_keys(const WorkList *list, const VhnswKey *keys, int count,
+					 VhnswKey *all);
+static void compare_sides(Side *rows, Side *columns);
 
 #define ST_SORT sort_keys
 #define ST_ELEMENT_TYPE VhnswKey
@@ -112,10 +141,9 @@ VhnswSortKeys(VhnswKey *keys, int n)
 Size
 VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count)
 {
-	Size		n = Min(count, VHNSW_LEAF_LIMIT);
+	Size		n = Min(count, VHNSW_LEAF_LIMIT) + GUESTS_AT_ONCE;
 
-	return VhnswBlockBytes(layout->dims, n) *
-		(layout->metric == VHNSW_INNER_PRODUCT ? 2 : 1) +
+	return VhnswBlockBytes(layout->dims, n) +
 		n * (2 * VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey) +
 			 2 * sizeof(WorkList) + 2 * sizeof(float));
 }
@@ -130,6 +158,7 @@ VhnswJoinCreate(VhnswCrew *crew)
 	join->near_places = VhnswNearPlaces(graph->layout.degree);
 	join->far_places = VhnswFarPlaces(graph->layout.degree);
 	join->key_places = join->near_places + join->far_places;
+	join->with_guests = false;
 	join->spilled = NULL;
 	if (graph->codes)
 	{
@@ -217,64 +246,164 @@ far_candidates_first(uint32 *members, uint32 n)
 
 /*
  * VhnswJoinLeaf
- *		Compare all pairs of a leaf and improve the lists of its members.
+ *		Compare the residents of a leaf, with each other or with its guests, and
+ *		improve the lists of both.
+ *
+ * Under inner product, what has a large product with everybody is in near
+ * lists; what is near leads to short elements, which have it with nobody.
  */
 void
-VhnswJoinLeaf(uint32 *members, uint32 n, void *arg)
+VhnswJoinLeaf(const VhnswLeaf *leaf, void *arg)
 {
-	VhnswJoin  *join = arg;
-	const VhnswGraph *graph = join->graph;
-	bool		by_product = graph->layout.metric == VHNSW_INNER_PRODUCT;
-	VhnswBlock *block = VhnswBlockCreate(near_kind(graph), graph->layout.dims,
-										 n);
-	uint32		places = VhnswBlockPlaces(n);
-	VhnswKey   *room = palloc_extended((Size) n * 2 * join->key_places *
-									   sizeof(VhnswKey), MCXT_ALLOC_HUGE);
-	WorkList   *near = palloc_array(WorkList, n);
-	WorkList   *far = palloc_array(WorkList, n);
-	float	   *near_limits = palloc_array(float, places);
-	float	   *far_limits = palloc_array(float, places);
-	uint32		num_far = far_candidates_first(members, n);
+	const VhnswJoin *join = arg;
 
+	if (join->graph->layout.metric == VHNSW_INNER_PRODUCT)
+	{
+		join_lists(join, leaf, VHNSW_BLOCK_PRODUCT, true, false);
+		join_lists(join, leaf, VHNSW_BLOCK_SQUARED, false, true);
+	}
+	else
+		join_lists(join, leaf, VHNSW_BLOCK_SQUARED, true, true);
+}
+
+/* Do so for the near lists or for the far ones, or for both. */
+static void
+join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
+		   bool near, bool far)
+{
+	uint32		num_guests = leaf->n - leaf->nresidents;
+	uint32	   *guest_ids = leaf->members + leaf->nresidents;
+	uint32		num_far = far_candidates_first(leaf->members, leaf->nresidents);
+	Side		residents;
+	Side		guests;
+
+	if (join->with_guests && num_guests == 0)
+		return;
+	begin_side(&residents, join, kind, near, far, leaf->nresidents,
+			   false);
+	fill_side(&residents, leaf->members, leaf->nresidents, num_far);
+	if (!join->with_guests)
+		compare_sides(&residents, &residents);
+	else
+	{
+		begin_side(&guests, join, kind, near, far, GUESTS_AT_ONCE, true);
+		num_far = far_candidates_first(guest_ids, num_guests);
+		for (uint32 first = 0; first < num_guests; first += GUESTS_AT_ONCE)
+		{
+			fill_side(&guests, guest_ids + first,
+					  Min(num_guests - first, GUESTS_AT_ONCE),
+					  num_far > first ? num_far - first : 0);
+			compare_sides(&guests, &residents);
+			merge_side(&guests);
+		}
+		end_side(&guests);
+	}
+	merge_side(&residents);
+	end_side(&residents);
+}
+
+/* Prepare for at most 'capacity' elements at a time. */
+static void
+begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind, bool near,
+		   bool far, uint32 capacity, bool rows_only)
+{
+	Size		places = VhnswBlockPlaces((Size) capacity);
+	VhnswKey   *room = palloc_extended((Size) capacity * 2 * join->key_places *
+									   sizeof(VhnswKey), MCXT_ALLOC_HUGE);
+
+	side->join = join;
+	side->wants_near = near;
+	side->wants_far = far;
+	side->block = rows_only ?
+		VhnswBlockCreateRows(kind, join->graph->layout.dims, capacity) :
+		VhnswBlockCreate(kind, join->graph->layout.dims, capacity);
+	side->near = palloc_array(WorkList, capacity);
+	side->far = palloc_array(WorkList, capacity);
+	side->near_limits = palloc_array(float, places);
+	side->far_limits = palloc_array(float, places);
+	side->room = room;
+	for (uint32 i = 0; i < capacity; i++)
+	{
+		side->near[i] = (WorkList)
+		{
+			room, 0, join->near_places, &side->near_limits[i],
+		};
+		room += 2 * join->near_places;
+		side->far[i] = (WorkList)
+		{
+			room, 0, join->far_places, &side->far_limits[i],
+				near ? &side->near_limits[i] : NULL
+		};
+		room += 2 * join->far_places;
+	}
+}
+
+static void
+end_side(Side *side)
+{
+	pfree(side->room);
+	pfree(side->near);
+	pfree(side->far);
+	pfree(side->near_limits);
+	pfree(side->far_limits);
+	VhnswBlockFree(side->block);
+}
+
+/* Take these elements, of which the first are far candidates. */
+static void
+fill_side(Side *side, const uint32 *members, uint32 n, uint32 num_far)
+{
+	const VhnswJoin *join = side->join;
+	uint32		places = VhnswBlockPlaces(n);
+
+	side->members = members;
+	side->num_far = side->wants_far ? Min(num_far, n) : 0;
+	VhnswBlockReset(side->block);
 	for (uint32 i = 0; i < n; i++)
 	{
 		const float *limits = join->limits + 2 * (Size) members[i];
 
-		VhnswBlockAdd(block, &graph->layout, VhnswGraphGetCode(graph, members[i]));
-		begin_list(&near[i], room, join->near_places, &near_limits[i], NULL);
-		lower_limit(&near[i], limits[0]);
-		room += 2 * join->near_places;
-		begin_list(&far[i], room, join->far_places, &far_limits[i],
-				   by_product ? NULL : &near_limits[i]);
-		lower_limit(&far[i], limits[1]);
-		room += 2 * join->far_places;
+		VhnswBlockAdd(side->block, &join->graph->layout,
+					  VhnswGraphGetCode(join->graph, members[i]));
+		side->near[i].count = side->far[i].count = 0;
+		side->near_limits[i] = side->far_limits[i] = -get_float4_infinity();
+		if (side->wants_near)
+			lower_limit(&side->near[i], limits[0]);
+		if (side->wants_far)
+			lower_limit(&side->far[i], limits[1]);
 	}
-	VhnswBlockFinish(block);
+	VhnswBlockFinish(side->block);
 	for (uint32 i = n; i < places; i++)
-		near_limits[i] = far_limits[i] = -get_float4_infinity();
+		side->near_limits[i] = side->far_limits[i] = -get_float4_infinity();
+}
 
-	compare_leaf(block, members, by_product ? 0 : num_far, near, far,
-				 near_limits, far_limits);
-	if (by_product)
-		compare_far(graph, members, n, num_far, far, far_limits);
+/* Merge what elements have met into the lists that all leaves share. */
+static void
+merge_side(Side *side)
+{
+	const VhnswJoin *join = side->join;
+	uint32		n = side->block->count;
 
 	for (uint32 i = 0; i < n; i++)
 	{
-		SharedList	shared = near_list(join, members[i]);
+		uint32		id = side->members[i];
 
-		if (i + 2 < n && join->spilled == NULL)
-			prefetch_lists(join, members[i + 2]);
-		merge_list(&near[i], &shared);
-		shared = far_list(join, members[i]);
-		merge_list(&far[i], &shared);
+		if (i + 2 < n && join->spilled == NULL &&
+			side->near[i + 2].count + side->far[i + 2].count > 0)
+			prefetch_lists(join, side->members[i + 2]);
+		if (side->near[i].count > 0)
+		{
+			SharedList	shared = near_list(join, id);
+
+			merge_list(&side->near[i], &shared);
+		}
+		if (side->far[i].count > 0)
+		{
+			SharedList	shared = far_list(join, id);
+
+			merge_list(&side->far[i], &shared);
+		}
 	}
-
-	pfree(near[0].keys);
-	pfree(near);
-	pfree(far);
-	pfree(near_limits);
-	pfree(far_limits);
-	VhnswBlockFree(block);
 }
 
 static SharedList
@@ -340,18 +469,6 @@ replace_list(const SharedList *shared, const VhnswKey *old, int old_count,
 	if (shared->lock)
 		SpinLockRelease(shared->lock);
 	return unchanged;
-}
-
-static void
-begin_list(WorkList *list, VhnswKey *room, int places, float *limit,
-		   const float *least_limit)
-{
-	list->keys = room;
-	list->count = 0;
-	list->places = places;
-	list->limit = limit;
-	list->least_limit = least_limit;
-	*limit = FLT_MAX;
 }
 
 /*
@@ -429,6 +546,8 @@ merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 	uint32		mask = pg_nextpower2_32(2 * Max(count, 1)) - 1;
 	int			n = count;
 
+	if (list->count <= FEW_KEYS)
+		return add_keys(list, keys, count, all);
 	memset(known, 0xFF, (mask + 1) * sizeof(uint32));
 	for (int i = 0; i < count; i++)
 	{
@@ -455,6 +574,34 @@ merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 		n = list->places;
 	}
 	return n;
+}
+
+/* Likewise, if the list is short: one key after the other. */
+static int
+add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
+{
+	memcpy(all, keys, count * sizeof(VhnswKey));
+	for (int i = 0; i < list->count; i++)
+	{
+		VhnswKey	key = list->keys[i];
+		bool		is_known = false;
+		int			last = 0;
+
+		/* A pair has the same distance wherever it is compared. */
+		for (int j = 0; j < count; j++)
+			is_known |= all[j] == key;
+		if (is_known)
+			continue;
+		if (count < list->places)
+		{
+			all[count++] = key;
+			continue;
+		}
+		for (int j = 1; j < count; j++)
+			last = all[j] > all[last] ? j : last;
+		all[last] = Min(all[last], key);
+	}
+	return count;
 }
 
 VhnswKey
@@ -508,91 +655,59 @@ VhnswSelectKeys(VhnswKey *keys, int n, int k)
 	}
 }
 
-/* Each pair once; what one learns of it, the other learns too. */
+/*
+ * Compare those of one side with those of another, or of the same.  What one
+ * element of a pair learns, the other learns too.
+ */
 static void
-compare_leaf(const VhnswBlock *block, const uint32 *members, uint32 num_far,
-			 WorkList *near, WorkList *far,
-			 float *near_limits, float *far_limits)
+compare_sides(Side *rows, Side *columns)
 {
 	float		distances[DISTANCE_ROWS * DISTANCE_PANEL];
+	uint32		num_columns = columns->block->count;
+	bool		same = rows == columns;
 
-	for (uint32 column = 0; column < block->count; column += DISTANCE_PANEL)
+	for (uint32 column = 0; column < num_columns; column += DISTANCE_PANEL)
 	{
+		bool		far_column = column < columns->num_far;
+		const float *row_limits = far_column ? rows->far_limits :
+		rows->near_limits;
+		uint32		end = rows->block->count;
+
 		CHECK_FOR_INTERRUPTS();
-		for (uint32 row = 0;
-			 row < Min(column + DISTANCE_PANEL, block->count);
-			 row += DISTANCE_ROWS)
+		if (same)
+			end = Min(end, column + DISTANCE_PANEL);
+		if (!far_column && !rows->wants_near)
+			end = Min(end, rows->num_far);
+		for (uint32 row = 0; row < end; row += DISTANCE_ROWS)
 		{
 			/* Limits of far lists are wider; they hold only where needed. */
 			uint64		bits =
-			VhnswBlockCompare(block, row, (column < num_far ?
-										   far_limits : near_limits) + row,
-							  block, column, (row < num_far ?
-											  far_limits : near_limits) + column,
-							  distances);
+			VhnswBlockCompare(rows->block, row, row_limits + row,
+							  columns->block, column,
+							  (row < rows->num_far ? columns->far_limits :
+							   columns->near_limits) + column, distances);
 
 			while (bits != 0)
 			{
 				int			bit = pg_rightmost_one_pos64(bits);
 				uint32		a = row + bit / DISTANCE_PANEL;
 				uint32		b = column + bit % DISTANCE_PANEL;
+				float		distance = distances[bit];
 
 				bits &= bits - 1;
-				if (a >= b || b >= block->count)
+				if (same && a >= b)
 					continue;
-				offer(&near[a], distances[bit], members[b]);
-				offer(&near[b], distances[bit], members[a]);
-				if (b < num_far)
-					offer(&far[a], distances[bit], members[b]);
-				if (a < num_far)
-					offer(&far[b], distances[bit], members[a]);
+				if (a >= rows->block->count || b >= num_columns)
+					continue;
+				offer(&rows->near[a], distance, columns->members[b]);
+				offer(&columns->near[b], distance, rows->members[a]);
+				if (b < columns->num_far)
+					offer(&rows->far[a], distance, columns->members[b]);
+				if (a < rows->num_far)
+					offer(&columns->far[b], distance, rows->members[a]);
 			}
 		}
 	}
-}
-
-/*
- * Under inner product, compare all members with the far candidates, by
- * distance.  What has a large product with everybody is in near lists; what is
- * near leads to short elements, which have it with nobody.
- */
-static void
-compare_far(const VhnswGraph *graph, const uint32 *members, uint32 n,
-			uint32 num_far, WorkList *far, const float *far_limits)
-{
-	VhnswBlock *block = VhnswBlockCreate(VHNSW_BLOCK_SQUARED,
-										 graph->layout.dims, n);
-	float		distances[DISTANCE_ROWS * DISTANCE_PANEL];
-	float		no_limits[DISTANCE_PANEL];
-
-	for (int i = 0; i < DISTANCE_PANEL; i++)
-		no_limits[i] = -get_float4_infinity();
-	for (uint32 i = 0; i < n; i++)
-		VhnswBlockAdd(block, &graph->layout, VhnswGraphGetCode(graph, members[i]));
-	VhnswBlockFinish(block);
-
-	for (uint32 column = 0; column < num_far; column += DISTANCE_PANEL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		for (uint32 row = 0; row < n; row += DISTANCE_ROWS)
-		{
-			uint64		bits = VhnswBlockCompare(block, row, far_limits + row,
-												 block, column, no_limits,
-												 distances);
-
-			while (bits != 0)
-			{
-				int			bit = pg_rightmost_one_pos64(bits);
-				uint32		a = row + bit / DISTANCE_PANEL;
-				uint32		b = column + bit % DISTANCE_PANEL;
-
-				bits &= bits - 1;
-				if (a != b && a < n && b < num_far)
-					offer(&far[a], distances[bit], members[b]);
-			}
-		}
-	}
-	VhnswBlockFree(block);
 }
 
 /*
@@ -605,8 +720,8 @@ VhnswJoinRecall(const VhnswJoin *join)
 {
 	const VhnswGraph *graph = join->graph;
 	uint32		nchecked = Min(graph->count, CHECKED_ELEMENTS);
-	VhnswBlock *rows = VhnswBlockCreate(near_kind(graph), graph->layout.dims,
-										nchecked);
+	VhnswBlock *rows = VhnswBlockCreateRows(near_kind(graph),
+											graph->layout.dims, nchecked);
 	VhnswBlock *columns = VhnswBlockCreate(near_kind(graph),
 										   graph->layout.dims, DISTANCE_PANEL);
 	float	   *limits = palloc_array(float, VhnswBlockPlaces(nchecked));
@@ -623,8 +738,12 @@ VhnswJoinRecall(const VhnswJoin *join)
 	{
 		ids[i] = (uint32) ((uint64) graph->count * i / nchecked);
 		VhnswBlockAdd(rows, &graph->layout, VhnswGraphGetCode(graph, ids[i]));
-		begin_list(&lists[i], palloc_array(VhnswKey, 2 * CHECKED_NEIGHBORS),
-				   CHECKED_NEIGHBORS, &limits[i], NULL);
+		lists[i] = (WorkList)
+		{
+			palloc_array(VhnswKey, 2 * CHECKED_NEIGHBORS), 0,
+				CHECKED_NEIGHBORS, &limits[i]
+		};
+		limits[i] = FLT_MAX;
 	}
 	VhnswBlockFinish(rows);
 

@@ -14,6 +14,7 @@
 #include "storage/spin.h"
 
 #include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_leaf.h"
 
 /*
  * Places for the nearest of all elements, and for those of the far candidates,
@@ -63,6 +64,8 @@ VhnswKeyDistance(VhnswKey key)
 typedef struct VhnswJoin
 {
 	VhnswGraph *graph;
+	bool		with_guests;	/* compare residents with guests of leaves;
+								 * before, with each other */
 	int			near_places;
 	int			far_places;
 	int			key_places;
@@ -108,7 +111,7 @@ extern Size VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count);
 extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew);
 extern void VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
-extern void VhnswJoinLeaf(uint32 *members, uint32 n, void *join);
+extern void VhnswJoinLeaf(const VhnswLeaf *leaf, void *join);
 extern void VhnswSelectKeys(VhnswKey *keys, int n, int k);
 extern VhnswKey VhnswLargestKey(const VhnswKey *keys, int n);
 extern int	VhnswSortKeys(VhnswKey *keys, int n);

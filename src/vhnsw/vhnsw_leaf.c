@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -29,8 +31,11 @@
 #define KMEANS_ROUNDS 6
 
 /* Nearest centroids that an element of a leaf divided again belongs to. */
-#define INNER_OVERLAP 2
-#define MAX_OVERLAP 8
+#define INNER_OVERLAP 4
+#define MAX_OVERLAP 32
+
+/* The size of leaves, by the root of the number of elements. */
+#define LEAF_SIZE_GROWTH 0.42
 
 /* Elements packed at a time to be assigned. */
 #define ROWS_AT_ONCE 64
@@ -72,9 +77,12 @@ typedef struct AssignJob
 static VhnswBlockKind centroid_kind(const VhnswGraph *graph);
 static VhnswMemory find_centroids(VhnswCrew *crew, const uint32 *members,
 								  uint32 n, uint32 k, uint64 seed);
+static uint32 number_of_parts(uint32 nresidents);
 static bool choices_in_file(const VhnswLayout *layout, bool in_file);
 static void fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
-					   const VhnswHubs *hubs, const uint32 *members, uint32 n);
+					   const VhnswHubs *hubs, const VhnswLeaf *whole);
+static void divide_anyhow(const VhnswLeaf *leaf, VhnswLeafCallback callback,
+						  void *arg);
 static void move_centroids(const VhnswGraph *graph, const uint32 *sample,
 						   uint32 n, const uint32 *assigned, uint32 k,
 						   float *sums, VhnswBlock *centroids,
@@ -85,28 +93,29 @@ static void find_nearest(const VhnswBlock *rows, uint32 row,
 
 /*
  * VhnswMakePartition
- *		Divide n elements by centroids; each is in 'overlap' of the parts, or
- *		in all if there are fewer.
+ *		Divide elements by centroids; each is in 'overlap' of the parts, or in
+ *		all if there are fewer.
  *
- * There are as many parts as would have VHNSW_LEAF_SIZE members.  'members'
- * may be NULL for elements 0 to n - 1, and must be if there are workers.  If
- * 'nearest' is not NULL, it gets the number of each element's nearest part.
+ * Residents of the whole become residents of one part each, and centroids are
+ * those of residents; its guests are guests everywhere.  Its members may be
+ * NULL for elements 0 to n - 1, and must be if there are workers.  If 'nearest'
+ * is not NULL, it gets the number of each element's nearest part.
  */
 VhnswPartition *
-VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
-				   int overlap, uint64 seed, uint32 *nearest)
+VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
+				   uint64 seed, uint32 *nearest)
 {
 	VhnswPartition *partition = palloc_object(VhnswPartition);
-	AssignJob	job = {.n = n,.members = members};
+	uint32		n = whole->n;
+	AssignJob	job = {.n = n,.members = whole->members};
 	VhnswHubs  *hubs = NULL;
 	VhnswChoices choices;
 
-	job.k = (uint32) Max(((uint64) n * overlap + VHNSW_LEAF_SIZE - 1) /
-						 VHNSW_LEAF_SIZE, 1);
-	job.k = Min(job.k, n);
+	job.k = number_of_parts(whole->nresidents);
 	job.overlap = Min(overlap, (int) job.k);
-	job.centroids = find_centroids(crew, members, n, job.k, seed);
-	if (members == NULL &&
+	job.centroids = find_centroids(crew, whole->members, whole->nresidents,
+								   job.k, seed);
+	if (whole->members == NULL &&
 		choices_in_file(&crew->graph->layout, crew->graph->codes != NULL))
 		job.spilled = VhnswSpillCreate(job.overlap * sizeof(uint32), 0);
 	else
@@ -120,7 +129,8 @@ VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 	if (crew->graph->layout.metric == VHNSW_INNER_PRODUCT)
 	{
 		hubs = palloc_object(VhnswHubs);
-		VhnswFindHubs(crew, members, n, &job.centroids, job.k, &choices, hubs);
+		VhnswFindHubs(crew, whole->members, n, &job.centroids, job.k, &choices,
+					  hubs);
 	}
 	VhnswCrewFree(crew, &job.centroids);
 
@@ -132,9 +142,10 @@ VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 	for (uint32 i = 0; hubs && i < job.k; i++)
 		partition->nmembers += hubs->counts[i];
 	partition->memory =
-		VhnswCrewAlloc(crew, (partition->nmembers + job.k + 2) * sizeof(uint32));
+		VhnswCrewAlloc(crew, (partition->nmembers + 2 * (Size) job.k + 2) *
+					   sizeof(uint32));
 	VhnswAttachPartition(crew, partition);
-	fill_parts(partition, &choices, hubs, members, n);
+	fill_parts(partition, &choices, hubs, whole);
 	if (job.spilled)
 		VhnswSpillFree(job.spilled);
 	else
@@ -145,6 +156,19 @@ VhnswMakePartition(VhnswCrew *crew, const uint32 *members, uint32 n,
 		pfree(hubs);
 	}
 	return partition;
+}
+
+/*
+ * With more elements parts become larger, because each element is compared with
+ * all centroids.
+ */
+static uint32
+number_of_parts(uint32 nresidents)
+{
+	double		size = Max(VHNSW_LEAF_SIZE,
+						   LEAF_SIZE_GROWTH * sqrt((double) nresidents));
+
+	return (uint32) Max(ceil(nresidents / size), 1);
 }
 
 /*
@@ -171,6 +195,7 @@ VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition)
 {
 	partition->members = VhnswCrewAddress(crew, &partition->memory);
 	partition->starts = partition->members + partition->nmembers;
+	partition->nresidents = partition->starts + partition->nparts + 2;
 }
 
 void
@@ -189,17 +214,27 @@ VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap,
 						   bool in_file)
 {
 	int			dims = layout->dims;
-	Size		of_vector = VhnswBlockBytes(dims, DISTANCE_PANEL) /
-	DISTANCE_PANEL;
-	Size		of_sample = 2 * sizeof(uint32) + (in_file ? 0 : of_vector);
-	Size		of_centroid = of_vector + dims * sizeof(float);
+	Size		of_sample = 2 * sizeof(uint32) +
+	(in_file ? 0 : VhnswBlockRowsBytes(dims, DISTANCE_PANEL) / DISTANCE_PANEL);
 	Size		of_choice = choices_in_file(layout, in_file) ? 0 : sizeof(uint32);
+	Size		of_centroid = VhnswBlockBytes(dims, DISTANCE_PANEL) /
+	DISTANCE_PANEL + dims * sizeof(float);
 
 	if (layout->metric == VHNSW_INNER_PRODUCT)
 		of_centroid += 2 * VhnswHubsBytes();
-	return overlap * (sizeof(uint32) + of_choice +
-					  (of_sample * SAMPLE_PER_CENTROID + of_centroid) /
-					  VHNSW_LEAF_SIZE);
+	return overlap * (sizeof(uint32) + of_choice) +
+		(of_sample * SAMPLE_PER_CENTROID + of_centroid) / VHNSW_LEAF_SIZE + 1;
+}
+
+/* Of that, what stays: its places in leaves, and a share of their hubs. */
+Size
+VhnswMemberBytes(const VhnswLayout *layout, int overlap)
+{
+	Size		bytes = overlap * sizeof(uint32) + 1;
+
+	if (layout->metric == VHNSW_INNER_PRODUCT)
+		bytes += VHNSW_HUBS_OF_LEAF * sizeof(uint32) / VHNSW_LEAF_SIZE;
+	return bytes;
 }
 
 /* Job: find the nearest centroids of elements. */
@@ -211,7 +246,8 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 	int			dims = graph->layout.dims;
 	uint32	   *chosen = job->spilled ? NULL :
 	VhnswCrewAddress(crew, &job->chosen);
-	VhnswBlock *rows = VhnswBlockCreate(centroid_kind(graph), dims, ROWS_AT_ONCE);
+	VhnswBlock *rows = VhnswBlockCreateRows(centroid_kind(graph), dims,
+											ROWS_AT_ONCE);
 	VhnswBlock	centroids;
 	uint32		chunk;
 
@@ -250,12 +286,16 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 /* Sort elements by the parts they are in. */
 static void
 fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
-		   const VhnswHubs *hubs, const uint32 *members, uint32 n)
+		   const VhnswHubs *hubs, const VhnswLeaf *whole)
 {
 	/* Counted two places on, starts move into place as parts are filled. */
 	uint32	   *next = partition->starts + 1;
+	uint32	   *nresidents = partition->nresidents;
+	const uint32 *members = whole->members;
+	uint32		n = whole->n;
 
 	memset(partition->starts, 0, (partition->nparts + 2) * sizeof(uint32));
+	memset(nresidents, 0, partition->nparts * sizeof(uint32));
 	for (uint32 i = 0; i < n; i++)
 	{
 		const uint32 *parts = VhnswChoicesOf(choices, i);
@@ -267,11 +307,18 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 		next[i + 1] += hubs->counts[i];
 	for (uint32 i = 1; i <= partition->nparts; i++)
 		next[i] += next[i - 1];
+	for (uint32 i = 0; i < whole->nresidents; i++)
+	{
+		uint32		part = VhnswChoicesOf(choices, i)[0];
+
+		nresidents[part]++;
+		partition->members[next[part]++] = members ? members[i] : i;
+	}
 	for (uint32 i = 0; i < n; i++)
 	{
 		const uint32 *parts = VhnswChoicesOf(choices, i);
 
-		for (int j = 0; j < choices->overlap; j++)
+		for (int j = i < whole->nresidents; j < choices->overlap; j++)
 			partition->members[next[parts[j]]++] = members ? members[i] : i;
 	}
 	for (uint32 i = 0; hubs && i < partition->nparts; i++)
@@ -284,43 +331,61 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 	}
 }
 
+VhnswLeaf
+VhnswPartitionLeaf(const VhnswPartition *partition, uint32 part)
+{
+	uint32		start = partition->starts[part];
+
+	return (VhnswLeaf)
+	{
+		partition->members + start, partition->nresidents[part],
+			partition->starts[part + 1] - start
+	};
+}
+
 /*
  * VhnswVisitLeaves
  *		Call back with a part as one leaf, or divide it if it is too large.
  */
 void
-VhnswVisitLeaves(VhnswGraph *graph, uint32 *members, uint32 n,
-				 uint64 seed, VhnswLeafCallback callback, void *arg)
+VhnswVisitLeaves(VhnswGraph *graph, const VhnswLeaf *part, uint64 seed,
+				 VhnswLeafCallback callback, void *arg)
 {
 	VhnswCrew	alone = {.graph = graph};
 	VhnswPartition *inner;
 
 	CHECK_FOR_INTERRUPTS();
-	if (n <= VHNSW_LEAF_LIMIT)
+	if (part->nresidents <= VHNSW_LEAF_LIMIT)
 	{
-		if (n > 0)
-			callback(members, n, arg);
+		if (part->nresidents > 0)
+			callback(part, arg);
 		return;
 	}
 
-	inner = VhnswMakePartition(&alone, members, n, INNER_OVERLAP, seed, NULL);
+	inner = VhnswMakePartition(&alone, part, INNER_OVERLAP, seed, NULL);
 	for (uint32 i = 0; i < inner->nparts; i++)
 	{
-		uint32		start = inner->starts[i];
-		uint32		size = inner->starts[i + 1] - start;
+		VhnswLeaf	leaf = VhnswPartitionLeaf(inner, i);
 
-		if (size < n / 4 * 3)
-			VhnswVisitLeaves(graph, inner->members + start, size, seed + 1,
-							 callback, arg);
+		if (leaf.nresidents < part->nresidents / 4 * 3)
+			VhnswVisitLeaves(graph, &leaf, seed + 1, callback, arg);
 		else
-		{
-			/* Nothing tells these elements apart; any division will do. */
-			for (uint32 done = 0; done < size; done += VHNSW_LEAF_SIZE)
-				callback(inner->members + start + done,
-						 Min(size - done, VHNSW_LEAF_SIZE), arg);
-		}
+			divide_anyhow(&leaf, callback, arg);
 	}
 	VhnswFreePartition(&alone, inner);
+}
+
+/* Nothing tells these elements apart; any division will do. */
+static void
+divide_anyhow(const VhnswLeaf *leaf, VhnswLeafCallback callback, void *arg)
+{
+	for (uint32 done = 0; done < leaf->nresidents; done += VHNSW_LEAF_LIMIT)
+	{
+		uint32		n = Min(leaf->nresidents - done, VHNSW_LEAF_LIMIT);
+		VhnswLeaf	piece = {leaf->members + done, n, n};
+
+		callback(&piece, arg);
+	}
 }
 
 /* k-means on a random sample of the members; returns a block of centroids. */
@@ -342,10 +407,11 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 									   MCXT_ALLOC_HUGE);
 	pg_prng_state prng;
 
-	job.rows = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, piece));
+	job.rows = VhnswCrewAlloc(crew, VhnswBlockRowsBytes(dims, piece));
 	job.centroids = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, k));
 	job.assigned = VhnswCrewAlloc(crew, (Size) nsample * sizeof(uint32));
-	VhnswBlockInit(&rows, centroid_kind(graph), dims, piece, job.rows.address);
+	VhnswBlockInitRows(&rows, centroid_kind(graph), dims, piece,
+					   job.rows.address);
 	VhnswBlockInit(&centroids, centroid_kind(graph), dims, k, job.centroids.address);
 
 	/* Of each part of equal length one, so that no list of places is needed. */
@@ -409,8 +475,8 @@ VhnswCentroidsJob(VhnswCrew *crew, const void *arg)
 	VhnswBlock	centroids;
 	uint32		chunk;
 
-	VhnswBlockInit(&rows, centroid_kind(crew->graph), dims, job->places,
-				   VhnswCrewAddress(crew, &job->rows));
+	VhnswBlockInitRows(&rows, centroid_kind(crew->graph), dims, job->places,
+					   VhnswCrewAddress(crew, &job->rows));
 	rows.count = job->count;
 	VhnswBlockInit(&centroids, centroid_kind(crew->graph), dims, job->k,
 				   VhnswCrewAddress(crew, &job->centroids));

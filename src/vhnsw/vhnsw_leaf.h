@@ -12,18 +12,23 @@
 
 #include "vhnsw/vhnsw_graph.h"
 
-/* Elements that a leaf has on average, and at most. */
-#define VHNSW_LEAF_SIZE 1500
-#define VHNSW_LEAF_LIMIT (2 * VHNSW_LEAF_SIZE)
+/* Residents that a leaf has on average, in all but large sets, and at most. */
+#define VHNSW_LEAF_SIZE 250
+#define VHNSW_LEAF_LIMIT 1000
 
-/* Sets of elements, as they are taken out of a larger one. */
+/*
+ * Sets of elements, as they are taken out of a larger one.  First in each come
+ * its residents, the elements that are nearest to its centroid; an element is
+ * resident in one part, and guest in some.
+ */
 typedef struct VhnswPartition
 {
 	uint32		nparts;
 	uint32	   *starts;			/* nparts + 1 places in members */
+	uint32	   *nresidents;		/* of each part */
 	uint32	   *members;
 	uint64		nmembers;
-	VhnswMemory memory;			/* members, then starts */
+	VhnswMemory memory;			/* members, then starts, then nresidents */
 } VhnswPartition;
 
 /* The parts that elements are in, nearest first: of each 'overlap'. */
@@ -41,21 +46,32 @@ VhnswChoicesOf(const VhnswChoices *choices, uint32 i)
 		choices->parts + (Size) i * choices->overlap;
 }
 
-/* Told each leaf; may change the order of its members. */
-typedef void (*VhnswLeafCallback) (uint32 *members, uint32 n, void *arg);
+/* Members of a leaf: residents first. */
+typedef struct VhnswLeaf
+{
+	uint32	   *members;		/* may be reordered, residents among
+								 * themselves and guests among themselves */
+	uint32		nresidents;
+	uint32		n;
+} VhnswLeaf;
+
+typedef void (*VhnswLeafCallback) (const VhnswLeaf *leaf, void *arg);
 
 extern Size VhnswPartitionElementBytes(const VhnswLayout *layout,
 									   int overlap, bool in_file);
+extern Size VhnswMemberBytes(const VhnswLayout *layout, int overlap);
 extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
-										  const uint32 *members, uint32 n,
+										  const VhnswLeaf *whole,
 										  int overlap, uint64 seed,
 										  uint32 *nearest);
 extern void VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition);
 extern void VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition);
 extern void VhnswCentroidsJob(VhnswCrew *crew, const void *arg);
 extern void VhnswAssignJob(VhnswCrew *crew, const void *arg);
-extern void VhnswVisitLeaves(VhnswGraph *graph, uint32 *members,
-							 uint32 n, uint64 seed,
-							 VhnswLeafCallback callback, void *arg);
+extern VhnswLeaf VhnswPartitionLeaf(const VhnswPartition *partition,
+									uint32 part);
+extern void VhnswVisitLeaves(VhnswGraph *graph, const VhnswLeaf *part,
+							 uint64 seed, VhnswLeafCallback callback,
+							 void *arg);
 
 #endif							/* VHNSW_LEAF_H */

@@ -73,8 +73,8 @@ SQL
 
 	# What the build said is what the index keeps.
 	my ($percent) = $notices =~ /lists of index "items_v" hold (\S+) % of the exact neighbors/;
-	is($server->safe_psql('postgres', q{SELECT round(100 * list_recall::numeric, 1) FROM vhnsw_info('items_v')}),
-		$percent, "$name: recall of lists");
+	is($server->safe_psql('postgres', qq{SELECT abs(100 * list_recall - $percent) < 0.051 FROM vhnsw_info('items_v')}),
+		't', "$name: recall of lists");
 	return $notices;
 }
 
