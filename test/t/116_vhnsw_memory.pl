@@ -109,7 +109,7 @@ SQL
 	}
 }
 
-# Forty bytes for each row beside what a build takes anyway, some 4,200 kB, are
+# Sixty bytes for each row beside what a build takes anyway, some 3,300 kB, are
 # enough for files.  (What malloc keeps of freed leaves counts in the peak.)
 $server->safe_psql('postgres', <<'SQL');
 CREATE TABLE small (v vector(8));
