@@ -326,7 +326,9 @@ join_parts(VhnswCrew *crew, const VhnswJoin *join,
 {
 	JoinJob		job = {*join, *partition, seed};
 
-	VhnswCrewPhase(VHNSW_PHASE_JOIN, partition->nmembers);
+	/* Residents, who are all elements, and then residents and guests */
+	VhnswCrewPhase(VHNSW_PHASE_JOIN,
+				   crew->graph->count + partition->nmembers);
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
 	job.join.with_guests = true;
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
@@ -336,6 +338,7 @@ void
 VhnswJoinJob(VhnswCrew *crew, const void *arg)
 {
 	JoinJob		job = *(const JoinJob *) arg;
+	uint64		count = crew->graph->count;
 	uint32		part;
 
 	VhnswAttachJoin(crew, &job.join);
@@ -343,11 +346,15 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 	while (VhnswCrewNext(crew, &part))
 	{
 		VhnswLeaf	leaf = VhnswPartitionLeaf(&job.partition, part);
+		uint64		before = job.partition.starts[part];
 
-		if (!job.join.with_guests)
-			leaf.n = leaf.nresidents;
+		if (job.join.with_guests)
+			VhnswCrewReport(crew, count + before);
 		else
-			VhnswCrewReport(crew, job.partition.starts[part]);
+		{
+			VhnswCrewReport(crew, before * count / job.partition.nmembers);
+			leaf.n = leaf.nresidents;
+		}
 		VD_DEBUG_POINT("vhnsw-build-join");
 		VhnswVisitLeaves(crew->graph, &leaf, job.seed, VhnswJoinLeaf,
 						 &job.join);

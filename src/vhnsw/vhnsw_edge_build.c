@@ -57,7 +57,9 @@ static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
 static bool may_have_sketches(const VhnswLayout *layout);
 static int	dims_that_fit(const VhnswLayout *layout, int slots_per_page,
 						  int bits);
-static VhnswMemory train(const VhnswGraph *graph, int ncomponents);
+static float *learn_covariance(const VhnswGraph *graph);
+static VhnswMemory train(const VhnswGraph *graph, const float *covariance,
+						 int ncomponents);
 static double measure_energy(VhnswSketches *sketches,
 							 const VhnswGraph *graph);
 static void load_projection(const VhnswSketches *sketches,
@@ -190,15 +192,15 @@ VhnswUntrainedSketches(VhnswLayout *layout)
  * ----------------------------------------------------------------------
  */
 
-/* A basis for 'ncomponents' dimensions, from elements spread evenly. */
-static VhnswMemory
-train(const VhnswGraph *graph, int ncomponents)
+/* How the vectors vary, by elements spread evenly. */
+static float *
+learn_covariance(const VhnswGraph *graph)
 {
 	int			dims = graph->layout.dims;
 	int			n = (int) Min(Min(graph->count, SAMPLE_ELEMENTS),
 							  SAMPLE_BYTES / (sizeof(float) * dims));
 	float	   *columns;
-	VhnswMemory matrix;
+	float	   *covariance;
 	VhnswUnpacked room;
 
 	/* There are two copies while the basis is computed. */
@@ -207,9 +209,6 @@ train(const VhnswGraph *graph, int ncomponents)
 						  (2 * sizeof(float) * dims)), 1);
 	columns = palloc_extended(mul_size(mul_size(n, dims), sizeof(float)),
 							  MCXT_ALLOC_HUGE);
-	matrix = VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
-												  sizeof(float)));
-
 	for (int i = 0; i < n; i++)
 	{
 		const VhnswCode *code =
@@ -220,8 +219,21 @@ train(const VhnswGraph *graph, int ncomponents)
 		for (int j = 0; j < dims; j++)
 			columns[(Size) j * n + i] = code->scale * u[j];
 	}
-	VhnswPca(columns, n, dims, ncomponents, matrix.address);
+	covariance = VhnswCovariance(columns, n, dims);
 	pfree(columns);
+	return covariance;
+}
+
+/* A basis for 'ncomponents' dimensions. */
+static VhnswMemory
+train(const VhnswGraph *graph, const float *covariance, int ncomponents)
+{
+	int			dims = graph->layout.dims;
+	VhnswMemory matrix =
+	VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
+										 sizeof(float)));
+
+	VhnswPca(covariance, dims, ncomponents, matrix.address);
 	return matrix;
 }
 
@@ -272,6 +284,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	VhnswLayout *layout = &sketches->layout;
 	SketchSize	size = SKETCH_DEFAULT;
 	double		energies[SKETCH_FULL] = {0};
+	float	   *covariance = NULL;
 	Size		cache = VhnswGraphCacheBytes(graph, VhnswOrderBytes);
 
 	/* Learning takes memory too. */
@@ -309,7 +322,11 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		}
 
 		if (sketches->trained)
-			sketches->matrix = train(graph, layout->edge_dims);
+		{
+			if (covariance == NULL)
+				covariance = learn_covariance(graph);
+			sketches->matrix = train(graph, covariance, layout->edge_dims);
+		}
 		VhnswAttachSketches(graph->crew, sketches);
 		sketches->energy = 0;
 		if (layout->edge_dims > 0 && size != SKETCH_NONE)
@@ -323,6 +340,8 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 			break;
 		VhnswCrewFree(graph->crew, &sketches->matrix);
 	}
+	if (covariance)
+		pfree(covariance);
 
 	if (size == SKETCH_LARGE_ONE_BIT && energies[SKETCH_ONE_BIT] > 0)
 		ereport(NOTICE,

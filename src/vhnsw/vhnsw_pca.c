@@ -29,61 +29,26 @@
 
 #define PCA_SEED UINT64CONST(0x50434176686E7377)
 
-static float *covariance(float *columns, int n, int dims);
+static void products(const float *a, int na, const float *b, int nb, int dims,
+					 bool lower, float *result);
 static void random_rows(pg_prng_state *prng, float *rows, int nrows, int dims);
 static void orthonormalize(pg_prng_state *prng, float *rows, int nrows,
 						   int dims);
 static void multiply(const float *a, int nrows, int inner, const float *b,
 					 int ncolumns, float *result);
 
+/* Rows that stay in a processor's cache while all others pass by them. */
+#define ROWS_AT_ONCE 16
+
 /*
- * VhnswPca
- *		An orthonormal base of the 'ncomponents' dimensions in which the sample
- *		varies most: as many rows of 'dims' values.
+ * VhnswCovariance
+ *		The covariance matrix of a sample, up to a factor: dims^2 values.
  *
  * 'columns' has a row of n values for each dimension; they are centred here.
- * Takes dims^2 values of memory besides.  Can be canceled.
+ * Can be canceled.
  */
-void
-VhnswPca(float *columns, int n, int dims, int ncomponents, float *matrix)
-{
-	float	   *square = covariance(columns, n, dims);
-	Size		size = mul_size(mul_size(ncomponents, dims), sizeof(float));
-	float	   *rows = palloc_extended(size, MCXT_ALLOC_HUGE);
-	float	   *mixing = palloc_extended(mul_size(mul_size(ncomponents, ncomponents),
-												  sizeof(float)),
-										 MCXT_ALLOC_HUGE);
-	pg_prng_state prng;
-
-	pg_prng_seed(&prng, PCA_SEED);
-	random_rows(&prng, matrix, ncomponents, dims);
-	orthonormalize(&prng, matrix, ncomponents, dims);
-	for (int i = 0; i < ITERATIONS; i++)
-	{
-		for (int row = 0; row < ncomponents; row++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			for (int j = 0; j < dims; j++)
-				rows[(Size) row * dims + j] = (float)
-					DistanceInnerProduct(matrix + (Size) row * dims,
-										 square + (Size) j * dims, dims);
-		}
-		orthonormalize(&prng, rows, ncomponents, dims);
-		memcpy(matrix, rows, size);
-	}
-
-	random_rows(&prng, mixing, ncomponents, ncomponents);
-	orthonormalize(&prng, mixing, ncomponents, ncomponents);
-	multiply(mixing, ncomponents, ncomponents, rows, dims, matrix);
-
-	pfree(square);
-	pfree(rows);
-	pfree(mixing);
-}
-
-/* The covariance matrix, up to a factor: largest value 1. */
-static float *
-covariance(float *columns, int n, int dims)
+float *
+VhnswCovariance(float *columns, int n, int dims)
 {
 	float	   *square = palloc_extended(mul_size(mul_size(dims, dims),
 												  sizeof(float)),
@@ -109,15 +74,69 @@ covariance(float *columns, int n, int dims)
 	for (Size i = 0; i < (Size) dims * n && largest > 0; i++)
 		columns[i] /= largest;
 
+	products(columns, dims, columns, dims, n, true, square);
 	for (int i = 0; i < dims; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		for (int j = 0; j <= i; j++)
-			square[(Size) i * dims + j] = square[(Size) j * dims + i] = (float)
-				DistanceInnerProduct(columns + (Size) i * n,
-									 columns + (Size) j * n, n);
-	}
+		for (int j = 0; j < i; j++)
+			square[(Size) j * dims + i] = square[(Size) i * dims + j];
 	return square;
+}
+
+/*
+ * VhnswPca
+ *		An orthonormal base of the 'ncomponents' dimensions in which a sample
+ *		varies most, by its covariance: as many rows of 'dims' values.
+ *
+ * Can be canceled.
+ */
+void
+VhnswPca(const float *covariance, int dims, int ncomponents, float *matrix)
+{
+	Size		size = mul_size(mul_size(ncomponents, dims), sizeof(float));
+	float	   *rows = palloc_extended(size, MCXT_ALLOC_HUGE);
+	float	   *mixing = palloc_extended(mul_size(mul_size(ncomponents, ncomponents),
+												  sizeof(float)),
+										 MCXT_ALLOC_HUGE);
+	pg_prng_state prng;
+
+	pg_prng_seed(&prng, PCA_SEED);
+	random_rows(&prng, matrix, ncomponents, dims);
+	orthonormalize(&prng, matrix, ncomponents, dims);
+	for (int i = 0; i < ITERATIONS; i++)
+	{
+		products(matrix, ncomponents, covariance, dims, dims, false, rows);
+		orthonormalize(&prng, rows, ncomponents, dims);
+		memcpy(matrix, rows, size);
+	}
+
+	random_rows(&prng, mixing, ncomponents, ncomponents);
+	orthonormalize(&prng, mixing, ncomponents, ncomponents);
+	multiply(mixing, ncomponents, ncomponents, rows, dims, matrix);
+
+	pfree(rows);
+	pfree(mixing);
+}
+
+/*
+ * The inner products of all rows of a with all of b, as na rows of nb values;
+ * with 'lower' only of those that do not come later in b.
+ */
+static void
+products(const float *a, int na, const float *b, int nb, int dims, bool lower,
+		 float *result)
+{
+	for (int first = 0; first < na; first += ROWS_AT_ONCE)
+	{
+		int			end = Min(first + ROWS_AT_ONCE, na);
+
+		for (int j = 0; j < (lower ? Min(end, nb) : nb); j++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			for (int i = lower ? Max(first, j) : first; i < end; i++)
+				result[(Size) i * nb + j] = (float)
+					DistanceInnerProduct(a + (Size) i * dims,
+										 b + (Size) j * dims, dims);
+		}
+	}
 }
 
 static void

@@ -10,7 +10,8 @@
 
 #include "postgres.h"
 
-extern void VhnswPca(float *columns, int n, int dims, int ncomponents,
+extern float *VhnswCovariance(float *columns, int n, int dims);
+extern void VhnswPca(const float *covariance, int dims, int ncomponents,
 					 float *matrix);
 
 #endif							/* VHNSW_PCA_H */

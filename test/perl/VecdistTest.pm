@@ -44,7 +44,7 @@ use VecdistProxy;
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors rows_near_in_one
-  nearest_of_queries index_pages);
+  nearest_of_queries index_pages run_in);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -592,6 +592,20 @@ sub load_vectors
 	$server->safe_psql('postgres',
 		"COPY $table ($columns) FROM stdin;\n$lines\\.\n");
 	return;
+}
+
+# run_in(SESSION, SQL): run statements in a background session that goes on
+# after errors; returns their output and their errors.
+sub run_in
+{
+	my ($session, $sql) = @_;
+	$session->{stderr} = '';
+	my $output = $session->query($sql);
+	my $error  = $session->{stderr};
+
+	$error =~ s/^background_psql: .*\n//mg;
+	chomp $output;
+	return ($output, $error);
 }
 
 1;

@@ -37,14 +37,7 @@ $session->query_safe('\set VERBOSITY verbose');
 # Run statements; returns their output and their errors with SQLSTATE.
 sub run
 {
-	my ($sql) = @_;
-	$session->{stderr} = '';
-	my $output = $session->query($sql);
-	my $error  = $session->{stderr};
-
-	$error =~ s/^background_psql: .*\n//mg;
-	chomp $output;
-	return ($output, $error);
+	return run_in($session, @_);
 }
 
 sub succeeds

@@ -47,14 +47,7 @@ $session->query_safe('\set VERBOSITY verbose');
 
 sub run
 {
-	my ($sql) = @_;
-	$session->{stderr} = '';
-	my $output = $session->query($sql);
-	my $error  = $session->{stderr};
-
-	$error =~ s/^background_psql: .*\n//mg;
-	chomp $output;
-	return ($output, $error);
+	return run_in($session, @_);
 }
 
 # The search gives the full answer.

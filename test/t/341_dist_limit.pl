@@ -74,14 +74,7 @@ sub new_session
 # Run statements; returns their output and their errors.
 sub run
 {
-	my ($session, $sql) = @_;
-	$session->{stderr} = '';
-	my $output = $session->query($sql);
-	my $error  = $session->{stderr};
-
-	$error =~ s/^background_psql: .*\n//mg;
-	chomp $output;
-	return $output . $error;
+	return join '', run_in(@_);
 }
 
 # Begin with statements that will wait; the next run() returns their output.

@@ -40,14 +40,7 @@ foreach my $session (@sessions)
 # Run a statement; returns its output and its error.
 sub run
 {
-	my ($session, $sql) = @_;
-	$session->{stderr} = '';
-	my $output = $session->query($sql);
-	my $error  = $session->{stderr};
-
-	$error =~ s/^background_psql: .*\n//mg;
-	chomp $output;
-	return $output . $error;
+	return join '', run_in(@_);
 }
 
 sub set
