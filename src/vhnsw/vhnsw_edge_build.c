@@ -203,7 +203,7 @@ learn_covariance(const VhnswGraph *graph)
 	float	   *covariance;
 	VhnswUnpacked room;
 
-	/* There are two copies while the basis is computed. */
+	/* As much again is for the covariance, which stays for all sizes. */
 	if (graph->codes)
 		n = (int) Max(Min((uint64) n, graph->memory_limit / 4 * 3 /
 						  (2 * sizeof(float) * dims)), 1);

@@ -10,7 +10,8 @@
  * have the same variance.
  *
  * Everything is done by inner products of rows, for which src/distance has
- * fast kernels: the sample comes as one row for each dimension.
+ * fast kernels: the sample comes as one row for each dimension.  Its covariance
+ * serves for any number of components.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +28,9 @@
 /* Enough for a share of the variance that is right to a percent or so. */
 #define ITERATIONS 10
 
+/* Rows that stay in a processor's cache while all others pass by them. */
+#define ROWS_AT_ONCE 16
+
 #define PCA_SEED UINT64CONST(0x50434176686E7377)
 
 static void products(const float *a, int na, const float *b, int nb, int dims,
@@ -36,9 +40,6 @@ static void orthonormalize(pg_prng_state *prng, float *rows, int nrows,
 						   int dims);
 static void multiply(const float *a, int nrows, int inner, const float *b,
 					 int ncolumns, float *result);
-
-/* Rows that stay in a processor's cache while all others pass by them. */
-#define ROWS_AT_ONCE 16
 
 /*
  * VhnswCovariance
