@@ -144,7 +144,7 @@ bench-build:
 		bench/bench_pg_client.c -L"$$($(PG_CONFIG) --libdir)" -lpq
 	@rm -f build/bench/bench_hnswlib_client
 	-@if [ -e /usr/include/hnswlib/hnswlib.h ]; then \
-		$(CXX) -O3 -march=native -w -o build/bench/bench_hnswlib_client \
+		$(CXX) -O3 -march=native -w -pthread -o build/bench/bench_hnswlib_client \
 			bench/bench_hnswlib_client.cpp; fi
 bench-kernels:
 	@mkdir -p build/bench
@@ -155,6 +155,8 @@ bench-index: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_index.py
 bench-single: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
+bench-profile: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_profile.py
 bench-planner: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_planner.py
 bench-filter: bench-build
@@ -168,7 +170,7 @@ bench-types: bench-build
 bench-sharding: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_sharding.py
 
-.PHONY: bench-build bench-cancel bench-distributed bench-filter bench-index bench-kernels bench-single bench-planner bench-types bench-sharding
+.PHONY: bench-build bench-cancel bench-distributed bench-filter bench-index bench-kernels bench-single bench-planner bench-profile bench-types bench-sharding
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -188,7 +190,7 @@ help:
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
 	@echo 'make bench-kernels bench-single bench-index bench-planner bench-types'
-	@echo 'make bench-filter bench-cancel bench-distributed bench-sharding'
+	@echo 'make bench-filter bench-cancel bench-profile bench-distributed bench-sharding'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help

@@ -1,16 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * bench_hnswlib_client.cpp
- *	  hnswlib in memory, one thread: the yardstick without a database.
+ *	  hnswlib in memory: the yardstick without a database.
  *
- *	bench_hnswlib_client BASE.fbin QUERIES.fbin METRIC K M EF_CONSTRUCTION INDEX
+ *	bench_hnswlib_client BASE.fbin QUERIES.fbin METRIC K M EF_CONSTRUCTION
+ *		THREADS INDEX
  *
- * Builds the index, stores it in the file INDEX, and prints one line with the
- * CPU seconds of the build.  Then it answers the commands that are described
- * in bench_pg_client.c.  Cosine is the inner product of normalized vectors.
+ * Builds the index in so many threads, stores it in the file INDEX, and prints
+ * one line with the CPU seconds of the build.  Then it answers the commands
+ * that are described in bench_pg_client.c, in one thread.  Cosine is the inner
+ * product of normalized vectors.
  *
  *-------------------------------------------------------------------------
  */
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -19,6 +22,7 @@
 #include <ctime>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <hnswlib/hnswlib.h>
@@ -72,6 +76,26 @@ normalize(Matrix &m)
 }
 
 static void
+build(hnswlib::HierarchicalNSW<float> &index, Matrix &base, int threads)
+{
+	std::vector<std::thread> others;
+	std::atomic<size_t> next(1);
+	auto		work = [&] {
+		for (size_t i; (i = next++) < base.rows;)
+			index.addPoint(base.row(i), i);
+	};
+
+	/* The others need one to begin with. */
+	if (base.rows > 0)
+		index.addPoint(base.row(0), 0);
+	for (int i = 1; i < threads; i++)
+		others.emplace_back(work);
+	work();
+	for (auto &other : others)
+		other.join();
+}
+
+static void
 run(hnswlib::HierarchicalNSW<float> &index, Matrix &queries, size_t k,
 	uint32_t first, uint32_t count)
 {
@@ -98,9 +122,10 @@ run(hnswlib::HierarchicalNSW<float> &index, Matrix &queries, size_t k,
 int
 main(int argc, char **argv)
 {
-	if (argc != 8)
+	if (argc != 9)
 	{
-		fprintf(stderr, "usage: %s BASE.fbin QUERIES.fbin METRIC K M EF_CONSTRUCTION INDEX\n",
+		fprintf(stderr, "usage: %s BASE.fbin QUERIES.fbin METRIC K M EF_CONSTRUCTION"
+				" THREADS INDEX\n",
 				argv[0]);
 		return 2;
 	}
@@ -125,11 +150,10 @@ main(int argc, char **argv)
 	hnswlib::HierarchicalNSW<float> index(space.get(), base.rows, atoi(argv[5]),
 										  atoi(argv[6]));
 
-	for (size_t i = 0; i < base.rows; i++)
-		index.addPoint(base.row(i), i);
+	build(index, base, atoi(argv[7]));
 	printf("%.2f\n", (double) (clock() - start) / CLOCKS_PER_SEC);
 	fflush(stdout);
-	index.saveIndex(argv[7]);
+	index.saveIndex(argv[8]);
 
 	char		line[200];
 

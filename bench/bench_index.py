@@ -66,11 +66,9 @@ class Build:
                    " WITH (parallel_workers = %d)" % (data.base.shape[1], workers),
                    "COPY items FROM '%s' (FORMAT binary)" % copy,
                    "VACUUM (ANALYZE, FREEZE) items", "CHECKPOINT")
-        state = ("SELECT rtrim(pg_read_file('/proc/' || pg_backend_pid() ||"
-                 " '/stat'), chr(10)) || '|' || pg_current_wal_insert_lsn() - '0/0'"
-                 " || '|' || extract(epoch FROM clock_timestamp()) || '|' ||"
-                 " rtrim(pg_read_file('/proc/' || trim(split_part("
-                 "pg_read_file('postmaster.pid'), chr(10), 1)) || '/stat'), chr(10))")
+        state = (bench_single.CPU_OF_SESSION + " || '|' ||"
+                 " pg_current_wal_insert_lsn() - '0/0' || '|' ||"
+                 " extract(epoch FROM clock_timestamp())")
         statements = ["SET max_parallel_maintenance_workers = %d" % workers,
                       "SET maintenance_work_mem = '%s'" % memory]
         if setting:
@@ -81,10 +79,9 @@ class Build:
                 "CREATE INDEX items_v ON items USING %s (v vector_%s_ops) WITH (m = 16%s)"
                 % (access_method, data.metric, options), state)
         self.peak = peak.bytes
-        before, after = before.split("|"), after.split("|")
-        self.cpu = (bench_single.cpu_seconds(after[0]) -
-                    bench_single.cpu_seconds(before[0]) +
-                    ended_seconds(after[3]) - ended_seconds(before[3]))
+        before, after = before.rsplit("|", 2), after.rsplit("|", 2)
+        self.cpu = bench_single.session_seconds(after[0]) - \
+            bench_single.session_seconds(before[0])
         self.wal = int(after[1]) - int(before[1])
         self.wall = float(after[2]) - float(before[2])
         self.size = int(server.sql("bench", "SELECT pg_relation_size('items_v')")[0])
@@ -136,13 +133,6 @@ def at_recall(points, target):
                 (1 - r0) / max(1 - r1, 1e-6))
             return e0 * (e1 / e0) ** share
     return None
-
-
-def ended_seconds(stat):
-    """User and system time of children that have ended, of the postmaster the
-    workers, in the text of /proc/PID/stat."""
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def figure(value):

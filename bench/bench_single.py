@@ -24,6 +24,9 @@ Variables, with their defaults:
     EF='10 20 40 80 160 320'    K=10    ROUNDS=3
     M=16  EF_CONSTRUCTION=      construction (default: each system's own, and
                                 200 for hnswlib)
+    BUILD_WORKERS=0       processes that help to build an index, and threads of
+                          hnswlib beside its first: a large set is ready sooner,
+                          and searches are compared all the same
     STORAGE=              storage of the column (default: the type's, external)
     OPTIONS=              further options of vhnsw's index, as in WITH (...)
     SHARED_BUFFERS=1GB  MAINTENANCE_WORK_MEM=1GB
@@ -164,11 +167,16 @@ class PostgresSystem(System):
             options.append("ef_construction = %d" % number("EF_CONSTRUCTION"))
         if self.name == "vhnsw" and option("OPTIONS"):
             options.append(option("OPTIONS"))
-        cpu = "SELECT rtrim(pg_read_file('/proc/' || pg_backend_pid() || '/stat'), chr(10))"
+        workers = number("BUILD_WORKERS", 0)
         before, after = self.sql(
-            cpu, "CREATE INDEX items_v ON items USING %s (v vector_%s_ops) WITH (%s)"
-            % (METHODS[self.name], data.metric, ", ".join(options)), cpu)
-        self.build_cpu = cpu_seconds(after) - cpu_seconds(before)
+            "SET max_parallel_maintenance_workers = %d" % workers,
+            "ALTER TABLE items SET (parallel_workers = %d)" % workers,
+            CPU_OF_SESSION,
+            "CREATE INDEX items_v ON items USING %s (v vector_%s_ops) WITH (%s)"
+            % (METHODS[self.name], data.metric, ", ".join(options)),
+            CPU_OF_SESSION,
+            "ALTER TABLE items RESET (parallel_workers)")
+        self.build_cpu = session_seconds(after) - session_seconds(before)
         self.index_bytes = int(self.sql("SELECT pg_relation_size('items_v')")[0])
 
     def check_plan(self, data):
@@ -202,7 +210,8 @@ class HnswlibSystem(System):
         index = os.path.join(files.directory, "hnswlib")
         self.start_client([program, files.base, files.queries, data.metric,
                            str(number("K", 10)), str(number("M", 16)),
-                           str(number("EF_CONSTRUCTION", 200)), index])
+                           str(number("EF_CONSTRUCTION", 200)),
+                           str(1 + number("BUILD_WORKERS", 0)), index])
         self.build_cpu = float(self.answer())
         self.find_processes()           # answered when the index is stored
         self.index_bytes = os.path.getsize(index)
@@ -222,10 +231,23 @@ def cpu_us(processes):
     return total / 1000
 
 
-def cpu_seconds(stat):
-    """User and system time in the text of /proc/PID/stat."""
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+# What session_seconds() reads, as one line
+CPU_OF_SESSION = ("SELECT rtrim(pg_read_file('/proc/' || pg_backend_pid() || '/stat'), chr(10))"
+                  " || '|' || rtrim(pg_read_file('/proc/' || trim(split_part("
+                  "pg_read_file('postmaster.pid'), chr(10), 1)) || '/stat'), chr(10))")
+
+
+def session_seconds(state):
+    """CPU time of a session and of all workers of the server that have ended."""
+    session, _, postmaster = state.partition("|")
+    return sum(stat_times(session)[:2]) + sum(stat_times(postmaster)[2:])
+
+
+def stat_times(stat):
+    """User and system time of a process, and of its children that have ended, in
+    the text of /proc/PID/stat."""
+    return [int(field) / os.sysconf("SC_CLK_TCK")
+            for field in stat.rpartition(")")[2].split()[11:15]]
 
 
 class Files:
