@@ -21,7 +21,12 @@
  * Negative inner products are half of |q - o|^2 - |q|^2 - |o|^2, hence
  *
  *	S = -|w|^2 / <u, z_w>		A = -<w, p> - S <u, z_p>
- *	-<q, o> ~ -<q, p> + A + S <u, z_q>		(with <w, p> as the codes say)
+ *	-<q, o> ~ -<q, p> + c A + S <u, z_q>	(with <w, p> as the codes say)
+ *
+ * where any c is right, because A is what the sketch is off by for p itself:
+ * zero, but for its noise.  That of the whole grows with |q - c p|, which is
+ * least if c p is the projection of q onto p.  (With c = 1 a query much shorter
+ * than the elements would see nothing but the noise of A.)
  *
  * Estimates of one element from several parents are averaged with weights
  * inverse to their variance, which grows with S^2 |q - p|^2.
@@ -368,9 +373,8 @@ VhnswEdgeQueryInit(VhnswEdgeQuery *query, const VhnswEdgeSpace *space,
 	}
 	query->bias = ((1 << space->bits) - 1) * sum;
 	query->optimism = OPTIMISM * sketch_noise(space);
-	if (space->metric == VHNSW_INNER_PRODUCT)
-		query->optimism *= sqrt(DistanceInnerProduct(rotated, rotated,
-													 space->source_dims));
+	query->norm_squared = (float) DistanceInnerProduct(rotated, rotated,
+													   space->source_dims);
 	pfree(z);
 }
 
@@ -412,10 +416,18 @@ VhnswEdgeEstimates(const VhnswLayout *layout, const VhnswEdgeQuery *query,
 	float		s[VHNSW_MAX_DEGREE];
 	float		scale = slot->edge_scale;
 	float		scale_squared = scale * scale;
-	float		optimism = query->optimism;
+	float		optimism;
+	float		share = 1;		/* of A that is used: c */
+	float		gap = distance; /* |q - c p|^2 */
 
-	if (layout->metric != VHNSW_INNER_PRODUCT)
-		optimism *= sqrtf(Max(distance, FLT_MIN));
+	if (layout->metric == VHNSW_INNER_PRODUCT)
+	{
+		share = -distance / slot->norm / slot->norm;
+		if (!isfinite(share))
+			share = 0;
+		gap = query->norm_squared + share * distance;
+	}
+	optimism = query->optimism * sqrtf(Max(gap, FLT_MIN));
 
 	DistanceEdgeDots(query->values, slot_codes(layout, slot), query->bits,
 					 query->chunks, groups, dots);
@@ -426,7 +438,7 @@ VhnswEdgeEstimates(const VhnswLayout *layout, const VhnswEdgeQuery *query,
 		float		factor = s[i] * scale;
 
 		/* A code c counts from 0; it stands for 2c - (2^bits - 1). */
-		estimates[i] = distance + a[i] * scale_squared +
+		estimates[i] = distance + share * a[i] * scale_squared +
 			factor * query->unit * (float) (2 * dots[i] - query->bias) -
 			fabsf(factor) * optimism;
 	}

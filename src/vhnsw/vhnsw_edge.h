@@ -58,6 +58,7 @@ typedef struct VhnswEdgeQuery
 	int32		bias;			/* (2^bits - 1) * sum of the values */
 	int8	   *values;			/* chunks of dimensions */
 	float		optimism;		/* subtracted from estimates: of |S| |q - p| */
+	float		norm_squared;	/* |q|^2 */
 } VhnswEdgeQuery;
 
 extern void VhnswEdgeSpaceInit(VhnswEdgeSpace *space,

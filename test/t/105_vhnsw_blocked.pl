@@ -104,6 +104,9 @@ try_set('zeros and a few others', dims => 16, rows => 2000,
 
 try_set('inner product, long and short', dims => 24, rows => 6000, metric => 'ip',
 	value => "exp(0.6 * normal(n, 999)) * ($clusters)", floor => 0.95);
+# What is nearest to a query does not depend on its length.
+try_set('inner product, short queries', dims => 48, rows => 6000, metric => 'ip',
+	value => 'normal(n, i)', query => '0.001 * normal(n, i)', floor => 0.95);
 try_set('inner product, planted', dims => 16, rows => 6000, metric => 'ip',
 	value => 'CASE WHEN n % 100 = 0 THEN (i > 8)::integer * abs(normal(n, i))
 	          WHEN i > 8 THEN -abs(normal(n, i)) ELSE 5 * normal(n, i) END',
