@@ -47,6 +47,9 @@
 #define RelationGetLocator(relation) ((relation)->rd_node)
 #endif
 
+/* 16 has smgrzeroextend(). */
+#define VECDIST_HAS_ZERO_EXTEND (PG_VERSION_NUM >= 160000)
+
 /*
  * A snapshot for reading a TOAST table (access/toast_internals.h).  Before 18
  * it is made in room of the caller, who makes it anew for each value.

@@ -7,12 +7,12 @@
  *	2. scan the heap into an array of codes (vhnsw_load.c)
  *	3. link the elements in memory (vhnsw_graph.c)
  *	4. learn how to sketch neighbors (vhnsw_edge_build.c)
- *	5. write the pages (vhnsw_write.c)
- *	6. log all pages in one pass
+ *	5. write the pages (vhnsw_write.c); those of elements are logged
+ *	6. log all other pages
  *
  * If the array exceeds maintenance_work_mem, steps 3 to 5 happen in the
- * middle of 2, and the rest of the heap goes in by page inserts, which are not
- * logged one by one either.  A crash at any point leaves an index that is not
+ * middle of 2, and the rest of the heap goes in by page inserts.  Nothing is
+ * logged then before step 6.  A crash at any point leaves an index that is not
  * valid, because the transaction has not committed.
  *
  *-------------------------------------------------------------------------
@@ -77,6 +77,8 @@ typedef struct BuildState
 	instr_time	start;
 	VhnswBuildKind kind;		/* known when the graph is written */
 	int			workers;		/* likewise */
+	BlockNumber logged_first;	/* pages that are logged: from here */
+	BlockNumber logged_end;		/* to before this */
 	uint64		memory;			/* bytes, likewise */
 	double		inserted;		/* rows, after that */
 	MemoryContext context;
@@ -101,8 +103,9 @@ static void load_code(BuildState *state, VhnswVectorClass class,
 static void load_batch(BuildState *state);
 static void free_batch(BuildState *state);
 static void say_plan(const BuildState *state);
-static void write_out(BuildState *state);
+static void write_out(BuildState *state, bool all_rows);
 static void keep_record(const BuildState *state);
+static void log_rest(const BuildState *state);
 
 /* Build callback: fill the index from the heap. */
 IndexBuildResult *
@@ -128,17 +131,13 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 	if (state.graph)
 	{
 		load_batch(&state);
-		write_out(&state);
+		write_out(&state, true);
 	}
 	keep_record(&state);
 	VD_DEBUG_POINT("vhnsw-build-pages");
 
 	if (RelationNeedsWAL(index))
-	{
-		VhnswCrewPhase(VHNSW_PHASE_LOG, 0);
-		log_newpage_range(index, MAIN_FORKNUM, 0,
-						  RelationGetNumberOfBlocks(index), true);
-	}
+		log_rest(&state);
 	VD_DEBUG_POINT("vhnsw-build-wal");
 
 	result->index_tuples = state.index_tuples;
@@ -480,7 +479,7 @@ make_room(BuildState *state)
 				   (long long) state->rows),
 			errdetail("The remaining rows are inserted page by page, which takes longer."),
 			errhint("Increase maintenance_work_mem."));
-	write_out(state);
+	write_out(state, false);
 	VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
 }
 
@@ -598,12 +597,18 @@ say_plan(const BuildState *state)
 							state->crew->workers));
 }
 
-/* Link what is in memory and write it; later rows are inserted into pages. */
+/*
+ * Link what is in memory and write it.  If these are not all rows, the others
+ * are inserted into pages, so that none can be logged yet.
+ */
 static void
-write_out(BuildState *state)
+write_out(BuildState *state, bool all_rows)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(state->graph_context);
+	bool		log = all_rows && RelationNeedsWAL(state->index);
 	VhnswSketches *sketches;
+	BlockNumber first;
+	BlockNumber end;
 
 	/* In files, caches take what remains. */
 	state->memory = state->graph->codes ? state->graph->memory_limit :
@@ -622,7 +627,12 @@ write_out(BuildState *state)
 								 RelationGetRelationName(state->index));
 	VhnswCrewPhase(VHNSW_PHASE_WRITE, state->graph->count);
 	VhnswWriteGraph(state->index, state->graph, sketches, ROTATION_SEED,
-					state->space.mean, state->outside);
+					state->space.mean, state->outside, log, &first, &end);
+	if (log)
+	{
+		state->logged_first = first;
+		state->logged_end = end;
+	}
 	if (sketches->spilled)
 		VhnswSpillFree(sketches->spilled);
 	state->kind = state->graph->kind;
@@ -656,4 +666,14 @@ keep_record(const BuildState *state)
 	meta->build_seconds = (float4) INSTR_TIME_GET_DOUBLE(time);
 	MarkBufferDirty(buffer);
 	VhnswReleasePage(buffer);
+}
+
+/* Log the pages that are not logged yet: few, unless rows were inserted. */
+static void
+log_rest(const BuildState *state)
+{
+	VhnswCrewPhase(VHNSW_PHASE_LOG, 0);
+	log_newpage_range(state->index, MAIN_FORKNUM, 0, state->logged_first, true);
+	log_newpage_range(state->index, MAIN_FORKNUM, state->logged_end,
+					  RelationGetNumberOfBlocks(state->index), true);
 }

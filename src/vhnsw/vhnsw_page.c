@@ -471,30 +471,6 @@ VhnswExtend(Relation index, ForkNumber fork)
 }
 
 /*
- * VhnswExtendBy
- *		Add pages to an index that is being built, all zero on disk.
- *
- * Caller holds no content lock.  Can be canceled.
- */
-void
-VhnswExtendBy(Relation index, BlockNumber npages)
-{
-	PGAlignedBlock zero;
-	BlockNumber nblocks;
-
-	memset(zero.data, 0, BLCKSZ);
-	LockRelationForExtension(index, ExclusiveLock);
-	nblocks = RelationGetNumberOfBlocks(index);
-	for (BlockNumber i = 0; i < npages; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		smgrextend(RelationGetSmgr(index), MAIN_FORKNUM, nblocks + i,
-				   zero.data, false);
-	}
-	UnlockRelationForExtension(index, ExclusiveLock);
-}
-
-/*
  * VhnswNewPage
  *		A page that VhnswExtendBy() has added, exclusively locked and all zero.
  */

@@ -8,12 +8,14 @@
  * arithmetic before anything is written, and each page is written once; those
  * of the elements by whoever has time.
  *
- * Nothing is logged here; the build logs all pages at its end.
+ * If nothing will be inserted any more, pages of elements are logged as they
+ * are written, by the same process.  The build logs all others at its end.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "utils/rel.h"
 
@@ -41,6 +43,7 @@ typedef struct WriteJob
 	int			list_capacity;
 	BlockNumber first_block;
 	BlockNumber nblocks;
+	bool		log;
 	VhnswMemory runs;			/* by element */
 	uint32		nruns;
 } WriteJob;
@@ -80,7 +83,8 @@ static BlockNumber pages_for_floats(Size n);
 static void write_floats(Writer *writer, VhnswPageKind kind,
 						 BlockNumber first_page, const float *values, Size n);
 static void write_entries(Writer *writer);
-static void write_elements(Writer *writer);
+static void write_elements(Writer *writer, bool log);
+static void end_element_page(Buffer buffer, bool log);
 static void write_cells(Writer *writer);
 static void write_list(Writer *writer, uint32 owner,
 					   const ItemPointerData *tids, Size stride, uint32 n);
@@ -96,11 +100,13 @@ static int	compare_duplicates(const void *a, const void *b);
  *		Write a whole index into an empty relation.
  *
  * 'mean' may be NULL for zero; 'outside' has an array for each list outside
- * the graph.
+ * the graph.  With 'log' pages of elements are logged; *first and *end get the
+ * numbers of the first and of the one after the last.
  */
 void
 VhnswWriteGraph(Relation index, VhnswGraph *graph, VhnswSketches *sketches,
-				uint64 seed, const float *mean, const VhnswTidArray *outside)
+				uint64 seed, const float *mean, const VhnswTidArray *outside,
+				bool log, BlockNumber *first, BlockNumber *end)
 {
 	Writer		writer = {.index = index,.graph = graph,.sketches = sketches,
 	.layout = &sketches->layout,.outside = outside};
@@ -117,8 +123,10 @@ VhnswWriteGraph(Relation index, VhnswGraph *graph, VhnswSketches *sketches,
 					 sketches->space.matrix,
 					 (Size) writer.layout->edge_dims * writer.layout->dims);
 	write_entries(&writer);
-	write_elements(&writer);
+	write_elements(&writer, log);
 	write_cells(&writer);
+	*first = writer.element_block;
+	*end = writer.cell_block;
 }
 
 static int
@@ -317,14 +325,15 @@ write_entries(Writer *writer)
 }
 
 static void
-write_elements(Writer *writer)
+write_elements(Writer *writer, bool log)
 {
 	VhnswGraph *graph = writer->graph;
 	VhnswCrew  *crew = graph->crew;
 	WriteJob	job = {.sketches = *writer->sketches,
 		.lists = graph->lists,.list_capacity = graph->list_capacity,
 		.first_block = writer->element_block,
-	.nblocks = writer->element_pages};
+		.nblocks = writer->element_pages,
+	.log = log};
 
 	if (job.nblocks == 0)
 		return;
@@ -437,10 +446,24 @@ VhnswWriteJob(VhnswCrew *crew, const void *arg)
 				if (run < end && run->element == id)
 					slot->tids = run++->cell;
 			}
-			MarkBufferDirty(buffer);
-			VhnswReleasePage(buffer);
+			end_element_page(buffer, job.log);
 		}
 	}
+}
+
+/*
+ * Release a finished page.  What a crash leaves is no index yet, whichever pages
+ * are logged.
+ */
+static void
+end_element_page(Buffer buffer, bool log)
+{
+	START_CRIT_SECTION();
+	MarkBufferDirty(buffer);
+	if (log)
+		log_newpage_buffer(buffer, true);
+	END_CRIT_SECTION();
+	VhnswReleasePage(buffer);
 }
 
 static void

@@ -17,7 +17,8 @@
 extern void VhnswWriteGraph(Relation index, VhnswGraph *graph,
 							VhnswSketches *sketches, uint64 seed,
 							const float *mean,
-							const VhnswTidArray *outside);
+							const VhnswTidArray *outside, bool log,
+							BlockNumber *first, BlockNumber *end);
 extern void VhnswWriteJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_WRITE_H */

@@ -167,6 +167,19 @@ INSERT INTO items SELECT * FROM short;
 SQL
 (undef, $alone) = build(0, 'vector_l2_ops', @settings);
 
+# Workers have logged the pages that they wrote.
+(undef, $alone) = build(0, 'vector_l2_ops');
+$server->safe_psql('postgres', <<'SQL');
+DROP INDEX items_v;
+CHECKPOINT;
+SET max_parallel_maintenance_workers = 2;
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
+SQL
+$server->stop('immediate');
+$server->start;
+is(index_pages($server, 'items_v'), $alone, 'the same index after a crash');
+check_index('after a crash');
+
 # ----------------------------------------------------------------------
 # No workers
 # ----------------------------------------------------------------------
