@@ -25,7 +25,12 @@
 #define MIN_ENTRIES 32
 #define FLOATS_PER_PAGE (VHNSW_PAGE_CAPACITY / sizeof(float4))
 
+/* Since this format version, codes of 4 bits of rotated vectors are levels. */
+#define LEVELS_VERSION 3
+
 static void read_meta(Relation index, VhnswMetaPageData *meta);
+static void check_meta(Relation index, const VhnswMetaPageData *meta);
+static bool may_have_equal_steps(const VhnswMetaPageData *meta);
 static const VhnswCoder *get_coder(const VhnswMetaPageData *meta);
 static bool edges_are_possible(const VhnswMetaPageData *meta);
 static void init_layout(VhnswLayout *layout, const VhnswMetaPageData *meta);
@@ -94,20 +99,35 @@ read_meta(Relation index, VhnswMetaPageData *meta)
 {
 	Buffer		buffer = VhnswGetPage(index, VHNSW_META_BLKNO, VHNSW_PAGE_META,
 									  BUFFER_LOCK_SHARE);
-	VhnswLayout layout;
 
 	memcpy(meta, VhnswPageGetMeta(BufferGetPage(buffer)), sizeof(*meta));
 	VhnswReleasePage(buffer);
+	check_meta(index, meta);
+}
+
+/*
+ * Is this an index that we read?  Nothing else decides that, and whoever goes
+ * by what a metapage says has called this: README, section "Versions".
+ */
+static void
+check_meta(Relation index, const VhnswMetaPageData *meta)
+{
+	VhnswLayout layout;
 
 	if (meta->magic != VHNSW_MAGIC)
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage has another magic number.");
-	if (meta->version != VHNSW_FORMAT_VERSION)
+	if (meta->version < VHNSW_OLDEST_FORMAT_VERSION ||
+		meta->version > VHNSW_FORMAT_VERSION)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("index \"%s\" has format version %d, this version of vecdist reads version %d",
+				errmsg("index \"%s\" has format version %d, this version of vecdist reads versions %d to %d",
 					   RelationGetRelationName(index), meta->version,
-					   VHNSW_FORMAT_VERSION),
+					   VHNSW_OLDEST_FORMAT_VERSION, VHNSW_FORMAT_VERSION),
+				meta->version > VHNSW_FORMAT_VERSION ?
+				errdetail("A later version of vecdist has made it.") : 0,
+				meta->version > VHNSW_FORMAT_VERSION ?
+				errhint("Install that version, or REINDEX the index.") :
 				errhint("REINDEX the index."));
 
 	if (get_coder(meta) == NULL ||
@@ -123,6 +143,37 @@ read_meta(Relation index, VhnswMetaPageData *meta)
 		meta->slots_per_page != layout.slots_per_page)
 		VhnswReportCorruption(index, VHNSW_META_BLKNO,
 							  "The metapage has impossible parameters.");
+
+	/* Or values would be taken for what they are not. */
+	if (meta->metric != VhnswGetMetric(index) ||
+		!VhnswCoderIsPossible(meta->metric, VhnswGetValueType(index),
+							  VhnswMetaGetDims(meta), meta->own_bits))
+		VhnswReportCorruption(index, VHNSW_META_BLKNO,
+							  "The metapage names another metric or type than the operator class.");
+
+	if (may_have_equal_steps(meta))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("index \"%s\" has codes of 4 bits of format version %d, this version of vecdist reads those of version %d",
+					   RelationGetRelationName(index), meta->version,
+					   VHNSW_FORMAT_VERSION),
+				errdetail("Until version %d, numbers in codes of more than %d dimensions had another meaning.",
+						  LEVELS_VERSION,
+						  VhnswMaxDims(&vhnsw_rotated_coder, meta->m)),
+				errhint("REINDEX the index."));
+}
+
+/*
+ * Before LEVELS_VERSION, codes of 4 bits of rotated vectors were numbers from
+ * -7 to 7, and there only where 8 bits do not fit.  Then they became levels,
+ * and small storage got them too, without another version for a while.
+ */
+static bool
+may_have_equal_steps(const VhnswMetaPageData *meta)
+{
+	return meta->version < LEVELS_VERSION &&
+		get_coder(meta) == &vhnsw_rotated_nibble_coder &&
+		VhnswMetaGetDims(meta) > VhnswMaxDims(&vhnsw_rotated_coder, meta->m);
 }
 
 /*
@@ -162,13 +213,6 @@ load_cache(Relation index, const VhnswMetaPageData *meta,
 	VhnswLayout layout;
 	VhnswCache *cache;
 	Size		fixed = fixed_size(meta);
-
-	/* Or values would be taken for what they are not. */
-	if (meta->metric != VhnswGetMetric(index) ||
-		!VhnswCoderIsPossible(meta->metric, VhnswGetValueType(index),
-							  VhnswMetaGetDims(meta), meta->own_bits))
-		VhnswReportCorruption(index, VHNSW_META_BLKNO,
-							  "The metapage names another metric or type than the operator class.");
 
 	init_layout(&layout, meta);
 	if (meta->entry_count > (uint64) RelationGetNumberOfBlocks(index) *

@@ -4,7 +4,7 @@
  *	  On-disk layout of a vhnsw index, and access to its pages.
  *
  * The layout is described in README, section "Pages"; VHNSW_FORMAT_VERSION
- * changes with it.
+ * changes with it (section "Versions").
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,8 @@
 #include "utils/relcache.h"
 
 #define VHNSW_MAGIC 0x56484E53	/* "VHNS" */
-#define VHNSW_FORMAT_VERSION 2
+#define VHNSW_FORMAT_VERSION 3	/* of new indexes */
+#define VHNSW_OLDEST_FORMAT_VERSION 2
 #define VHNSW_PAGE_ID 0xFF93
 
 #define VHNSW_META_BLKNO 0

@@ -282,32 +282,61 @@ is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('i', true)}), '',
 	'without damage nothing is reported');
 
 # ----------------------------------------------------------------------
-# An index of another format version
+# Indexes of other format versions: one that is known is used as it is
 # ----------------------------------------------------------------------
 
-my $other_version = $image;
-substr $other_version, at(1, $header + 4), 2, pack 'v', 0;
-drive_out();
-write_file($other_version);
-
+# All that uses an index, after its metapage says this version.
 my @uses = (
 	"SELECT id FROM t ORDER BY embedding <-> '$query' LIMIT 5",
 	'INSERT INTO t VALUES (2000, vec(1))',
 	'VACUUM (INDEX_CLEANUP on) t',
-	q{SELECT * FROM vhnsw_check('i')},
+	q{SELECT * FROM vhnsw_check('i', true)},
 	q{SELECT * FROM vhnsw_info('i')});
-foreach my $use (@uses)
+
+sub set_version
 {
+	my ($version) = @_;
+	my $other = $image;
+
+	substr $other, at(1, $header + 4), 2, pack 'v', $version;
+	drive_out();
+	write_file($other);
+	return;
+}
+
+sub use_index
+{
+	my ($use) = @_;
 	my ($ret, $stdout, $stderr) =
 	  $server->psql('postgres', "\\set VERBOSITY verbose\nSET enable_seqscan = off;\n$use");
-
-	like(
-		$stderr,
-		qr/ERROR:  55000: index "i" has format version 0.*HINT:  REINDEX the index/s,
-		"another format version: $use");
+	return $stderr;
 }
+
+my $hint_if_older = 'HINT:  REINDEX the index';
+my $hint_if_later = 'DETAIL:  A later version.*HINT:  Install that version, or REINDEX';
+foreach my $case ([ 0, $hint_if_older ], [ 1, $hint_if_older ], [ 4, $hint_if_later ], [ 65535, $hint_if_later ])
+{
+	my ($version, $hint) = @$case;
+
+	set_version($version);
+	like(
+		use_index($_),
+		qr/ERROR:  55000: index "i" has format version $version, .* versions 2 to 3\n.*$hint/s,
+		"format version $version: $_") foreach @uses;
+}
+
+set_version(2);
+is(use_index($_), '', "format version 2: $_") foreach @uses;
+is($server->safe_psql('postgres', q{SELECT format_version FROM vhnsw_info('i')}),
+	2, '... which the index keeps');
+is($server->safe_psql('postgres', q{SELECT count(*) FROM vhnsw_check('i', true)}),
+	0, '... and it is whole');
+
+set_version(1);
 $server->safe_psql('postgres', 'REINDEX INDEX i');
 is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('i', true)}), '',
 	'REINDEX makes it whole');
+is($server->safe_psql('postgres', q{SELECT format_version FROM vhnsw_info('i')}),
+	3, '... and of the latest version');
 
 done_testing();

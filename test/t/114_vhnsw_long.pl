@@ -205,4 +205,52 @@ my ($ret, $stdout, $stderr) =
 like($stderr, qr/DETAIL:  The metapage names another metric or type/,
 	'8 bits read as 4: is found');
 
+# ----------------------------------------------------------------------
+# Format version 2 does not tell what codes of 4 bits mean, but where all do
+# mean the same: under L1, and where 8 bits would have had room
+# ----------------------------------------------------------------------
+
+make_tables('vector', 8057, 30);
+$server->safe_psql('postgres', <<'SQL');
+DROP TABLE short;
+CREATE TABLE short AS SELECT id, subvector(v, 1, 100)::vector(100) AS v FROM items;
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
+CREATE INDEX items_l1 ON items USING vhnsw (v vector_l1_ops);
+CREATE INDEX short_v ON short USING vhnsw (v vector_l2_ops) WITH (storage = tiny);
+CREATE INDEX short_cosine ON short USING vhnsw (v vector_cosine_ops) WITH (m = 100, ef_construction = 200);
+SQL
+my @indexes = qw(items_v items_l1 short_v short_cosine);
+my @paths   = map {
+	$server->data_dir . '/'
+	  . $server->safe_psql('postgres', "SELECT pg_relation_filepath('$_')")
+} @indexes;
+is($server->safe_psql('postgres', "SELECT bits_per_dimension, format_version FROM vhnsw_info('$_')"),
+	($_ eq 'short_cosine' ? 8 : 4) . '|3', "$_: bits and format version") foreach @indexes;
+$server->stop;
+foreach $path (@paths)
+{
+	$image = slurp_file($path);
+	substr $image, 24 + 4, 2, pack 'v', 2;
+	open $fh, '>:raw', $path or die "$path: $!";
+	print $fh $image;
+	close $fh or die "$path: $!";
+}
+$server->start;
+foreach my $use (
+	"$by_index SELECT id FROM items ORDER BY v <-> (SELECT v FROM queries LIMIT 1) LIMIT 10",
+	'INSERT INTO items SELECT * FROM queries',
+	q{SELECT * FROM vhnsw_check('items_v', true)})
+{
+	($ret, $stdout, $stderr) = $server->psql('postgres', "\\set VERBOSITY verbose\n$use");
+	like(
+		$stderr,
+		qr/ERROR:  55000: index "items_v" has codes of 4 bits of format version 2, .*DETAIL:  .* more than 8056 dimensions .*HINT:  REINDEX the index/s,
+		"4 bits of format version 2 are refused: $use");
+}
+is($server->safe_psql('postgres', "SELECT count(*) FROM vhnsw_check('$_', true)"),
+	0, "$_ of format version 2 is used") foreach @indexes[ 1 .. 3 ];
+$server->safe_psql('postgres', 'REINDEX INDEX items_v');
+$server->safe_psql('postgres', 'INSERT INTO items SELECT * FROM queries');
+no_problems('4 bits after REINDEX');
+
 done_testing();
