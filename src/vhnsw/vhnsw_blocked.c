@@ -26,6 +26,7 @@
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_recall.h"
 #include "vhnsw/vhnsw_select.h"
 
 #define PARTITION_SEED UINT64CONST(0x766C656166)
@@ -201,7 +202,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	join = VhnswJoinCreate(crew);
 	join_parts(crew, join, partition, PARTITION_SEED);
 	VhnswFreePartition(crew, partition);
-	recall = first_recall = VhnswJoinRecall(join);
+	recall = first_recall = VhnswJoinRecall(crew, join);
 	while (recall < GOOD_RECALL && rounds < MAX_ROUNDS)
 	{
 		uint64		seed = PARTITION_SEED + ++rounds;
@@ -210,7 +211,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		partition = VhnswMakePartition(crew, &whole, OVERLAP, seed, NULL);
 		join_parts(crew, join, partition, seed);
 		VhnswFreePartition(crew, partition);
-		recall = VhnswJoinRecall(join);
+		recall = VhnswJoinRecall(crew, join);
 	}
 	report_recall(index_name, first_recall, recall, rounds);
 	if (recall < USELESS_RECALL && !graph->codes)

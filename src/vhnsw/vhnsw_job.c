@@ -15,6 +15,8 @@
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_load.h"
 #include "vhnsw/vhnsw_probe.h"
+#include "vhnsw/vhnsw_recall.h"
+#include "vhnsw/vhnsw_span.h"
 #include "vhnsw/vhnsw_write.h"
 
 VhnswJobFunction
@@ -34,6 +36,8 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswHubsJob;
 		case VHNSW_JOB_JOIN:
 			return VhnswJoinJob;
+		case VHNSW_JOB_EXACT:
+			return VhnswExactJob;
 		case VHNSW_JOB_CHOOSE_FIRST:
 			return VhnswChooseFirstJob;
 		case VHNSW_JOB_CHOOSE_AGAIN:
@@ -46,6 +50,8 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswPruneJob;
 		case VHNSW_JOB_TOP_UP:
 			return VhnswTopUpJob;
+		case VHNSW_JOB_SPAN:
+			return VhnswSpanJob;
 		case VHNSW_JOB_PROBE:
 			return VhnswProbeJob;
 		case VHNSW_JOB_PROJECT:

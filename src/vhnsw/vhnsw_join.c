@@ -39,10 +39,6 @@
 /* An element has the lock of this number, by its own. */
 #define NUM_LOCKS 4096
 
-/* Elements whose lists are compared with exact ones, and how much of them. */
-#define CHECKED_ELEMENTS 200
-#define CHECKED_NEIGHBORS 10
-
 /*
  * What a member of a leaf meets there for one of its lists, in no order.  It
  * takes twice as many keys as are wanted, to be cut rarely.
@@ -87,7 +83,6 @@ typedef struct Side
 	VhnswKey   *room;
 } Side;
 
-static VhnswBlockKind near_kind(const VhnswGraph *graph);
 static void join_lists(const VhnswJoin *join, const VhnswLeaf *leaf,
 					   VhnswBlockKind kind, bool near, bool far);
 static void begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind,
@@ -210,13 +205,6 @@ VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join)
 	if (join->spilled)
 		VhnswSpillFree(join->spilled);
 	pfree(join);
-}
-
-static VhnswBlockKind
-near_kind(const VhnswGraph *graph)
-{
-	return graph->layout.metric == VHNSW_INNER_PRODUCT ?
-		VHNSW_BLOCK_PRODUCT : VHNSW_BLOCK_SQUARED;
 }
 
 static bool
@@ -708,87 +696,4 @@ compare_sides(Side *rows, Side *columns)
 			}
 		}
 	}
-}
-
-/*
- * VhnswJoinRecall
- *		The share of exact nearest neighbors that near lists hold, measured on
- *		a few elements.
- */
-double
-VhnswJoinRecall(const VhnswJoin *join)
-{
-	const VhnswGraph *graph = join->graph;
-	uint32		nchecked = Min(graph->count, CHECKED_ELEMENTS);
-	VhnswBlock *rows = VhnswBlockCreateRows(near_kind(graph),
-											graph->layout.dims, nchecked);
-	VhnswBlock *columns = VhnswBlockCreate(near_kind(graph),
-										   graph->layout.dims, DISTANCE_PANEL);
-	float	   *limits = palloc_array(float, VhnswBlockPlaces(nchecked));
-	WorkList   *lists = palloc_array(WorkList, nchecked);
-	uint32	   *ids = palloc_array(uint32, nchecked);
-	float		distances[DISTANCE_ROWS * DISTANCE_PANEL];
-	float		no_limits[DISTANCE_PANEL];
-	int64		found = 0;
-	int64		wanted = 0;
-
-	for (int i = 0; i < DISTANCE_PANEL; i++)
-		no_limits[i] = -get_float4_infinity();
-	for (uint32 i = 0; i < nchecked; i++)
-	{
-		ids[i] = (uint32) ((uint64) graph->count * i / nchecked);
-		VhnswBlockAdd(rows, &graph->layout, VhnswGraphGetCode(graph, ids[i]));
-		lists[i] = (WorkList)
-		{
-			palloc_array(VhnswKey, 2 * CHECKED_NEIGHBORS), 0,
-				CHECKED_NEIGHBORS, &limits[i]
-		};
-		limits[i] = FLT_MAX;
-	}
-	VhnswBlockFinish(rows);
-
-	for (uint32 first = 0; first < graph->count; first += DISTANCE_PANEL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		VhnswBlockReset(columns);
-		for (uint32 i = first; i < Min(first + DISTANCE_PANEL, graph->count); i++)
-			VhnswBlockAdd(columns, &graph->layout, VhnswGraphGetCode(graph, i));
-		VhnswBlockFinish(columns);
-		for (uint32 row = 0; row < nchecked; row += DISTANCE_ROWS)
-		{
-			uint64		bits = VhnswBlockCompare(rows, row, limits + row,
-												 columns, 0, no_limits,
-												 distances);
-
-			while (bits != 0)
-			{
-				int			bit = pg_rightmost_one_pos64(bits);
-				uint32		i = row + bit / DISTANCE_PANEL;
-				uint32		id = first + bit % DISTANCE_PANEL;
-
-				bits &= bits - 1;
-				if (i < nchecked && id < graph->count && id != ids[i])
-					offer(&lists[i], distances[bit], id);
-			}
-		}
-	}
-
-	for (uint32 i = 0; i < nchecked; i++)
-	{
-		const VhnswKey *keys = VhnswJoinGetKeys(join, ids[i]);
-		VhnswKey	last;
-
-		cut_list(&lists[i]);
-		last = VhnswLargestKey(lists[i].keys, lists[i].count);
-		wanted += lists[i].count;
-		for (int j = 0; j < join->near_counts[ids[i]]; j++)
-			found += keys[j] <= last;
-		pfree(lists[i].keys);
-	}
-	pfree(lists);
-	pfree(limits);
-	pfree(ids);
-	VhnswBlockFree(rows);
-	VhnswBlockFree(columns);
-	return wanted > 0 ? (double) found / (double) wanted : 1;
 }

@@ -115,6 +115,5 @@ extern void VhnswJoinLeaf(const VhnswLeaf *leaf, void *join);
 extern void VhnswSelectKeys(VhnswKey *keys, int n, int k);
 extern VhnswKey VhnswLargestKey(const VhnswKey *keys, int n);
 extern int	VhnswSortKeys(VhnswKey *keys, int n);
-extern double VhnswJoinRecall(const VhnswJoin *join);
 
 #endif							/* VHNSW_JOIN_H */

@@ -27,10 +27,27 @@
 #define SPANNING_LINKS 8
 #define CANDIDATES 64
 
-static void span_sample(VhnswGraph *graph, const VhnswCode **codes,
-						uint32 count, uint8 *added);
-static int	find_nearest(VhnswGraph *graph, const VhnswCode **codes,
-						 uint32 which, uint32 count, VhnswLink *nearest);
+/* Elements whose links are chosen at a time */
+#define CHOSEN_AT_ONCE 8
+
+/* The links that were chosen for an element. */
+typedef struct Spanning
+{
+	int			count;
+	uint32		links[SPANNING_LINKS];
+} Spanning;
+
+/* Job: choose the links of a sample. */
+typedef struct SpanJob
+{
+	VhnswMemory order;
+	uint32		count;			/* the sample: so many of the order */
+	VhnswMemory spannings;
+} SpanJob;
+
+static int	find_nearest(const VhnswGraph *graph, const uint32 *ids,
+						 const VhnswCode **codes, uint32 which, uint32 count,
+						 VhnswLink *nearest);
 
 /*
  * VhnswSpanClusters
@@ -42,47 +59,76 @@ static int	find_nearest(VhnswGraph *graph, const VhnswCode **codes,
 void
 VhnswSpanClusters(VhnswGraph *graph, uint8 *added)
 {
-	uint32		count = Min(graph->count / SAMPLE_STRIDE, LARGEST_SAMPLE);
-	const VhnswCode **codes = VhnswGraphSample(graph, graph->order, count);
+	VhnswCrew  *crew = graph->crew;
+	SpanJob		job = {
+		.order = graph->order_memory,
+		.count = Min(graph->count / SAMPLE_STRIDE, LARGEST_SAMPLE)
+	};
 
-	for (; count > 4 * SPANNING_LINKS; count /= 4)
-		span_sample(graph, codes, count, added);
+	job.spannings = VhnswCrewAlloc(crew, job.count * sizeof(Spanning));
+	for (; job.count > 4 * SPANNING_LINKS; job.count /= 4)
+	{
+		const Spanning *spannings = job.spannings.address;
+
+		VhnswCrewRun(crew, VHNSW_JOB_SPAN, &job, sizeof(job),
+					 (job.count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
+		for (uint32 i = 0; i < job.count; i++)
+		{
+			uint32		id = graph->order[i];
+
+			for (int j = 0; j < spannings[i].count; j++)
+			{
+				(void) VhnswSpanLink(graph, id, spannings[i].links[j], added);
+				(void) VhnswSpanLink(graph, spannings[i].links[j], id, added);
+			}
+		}
+	}
+	VhnswCrewFree(crew, &job.spannings);
 }
 
-/* Link the first 'count' of the order among themselves. */
-static void
-span_sample(VhnswGraph *graph, const VhnswCode **codes, uint32 count,
-			uint8 *added)
+void
+VhnswSpanJob(VhnswCrew *crew, const void *arg)
 {
-	VhnswLink	nearest[CANDIDATES];
-	VhnswLink	links[SPANNING_LINKS];
+	const SpanJob *job = arg;
+	const VhnswGraph *graph = crew->graph;
+	const uint32 *ids = VhnswCrewAddress(crew, &job->order);
+	Spanning   *spannings = VhnswCrewAddress(crew, &job->spannings);
+	const VhnswCode **codes = VhnswGraphSample(graph, ids, job->count);
+	uint32		chunk;
 
-	for (uint32 i = 0; i < count; i++)
+	while (VhnswCrewNext(crew, &chunk))
 	{
-		uint32		id = graph->order[i];
-		int			n = find_nearest(graph, codes, i, count, nearest);
+		uint32		first = chunk * CHOSEN_AT_ONCE;
+		uint32		end = Min(first + CHOSEN_AT_ONCE, job->count);
 
-		n = VhnswSelectLinks(&graph->layout, nearest, n, SPANNING_LINKS,
-							 SPANNING_LINKS, links);
-		for (int j = 0; j < n; j++)
+		for (uint32 i = first; i < end; i++)
 		{
-			(void) VhnswSpanLink(graph, id, links[j].id, added);
-			(void) VhnswSpanLink(graph, links[j].id, id, added);
+			VhnswLink	nearest[CANDIDATES];
+			VhnswLink	links[SPANNING_LINKS];
+			int			n = find_nearest(graph, ids, codes, i, job->count,
+										 nearest);
+
+			n = VhnswSelectLinks(&graph->layout, nearest, n, SPANNING_LINKS,
+								 SPANNING_LINKS, links);
+			spannings[i].count = n;
+			for (int j = 0; j < n; j++)
+				spannings[i].links[j] = links[j].id;
 		}
 	}
 }
 
 /* The nearest of a sample, sorted; returns how many. */
 static int
-find_nearest(VhnswGraph *graph, const VhnswCode **codes, uint32 which,
-			 uint32 count, VhnswLink *nearest)
+find_nearest(const VhnswGraph *graph, const uint32 *ids,
+			 const VhnswCode **codes, uint32 which, uint32 count,
+			 VhnswLink *nearest)
 {
 	int			n = 0;
 
 	CHECK_FOR_INTERRUPTS();
 	for (uint32 i = 0; i < count; i++)
 	{
-		VhnswLink	link = {.id = graph->order[i]};
+		VhnswLink	link = {.id = ids[i]};
 		int			place;
 
 		if (i == which)

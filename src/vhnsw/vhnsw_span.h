@@ -13,5 +13,6 @@
 extern void VhnswSpanClusters(VhnswGraph *graph, uint8 *added);
 extern bool VhnswSpanLink(VhnswGraph *graph, uint32 from, uint32 to,
 						  uint8 *added);
+extern void VhnswSpanJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_SPAN_H */
