@@ -367,7 +367,10 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		{
 			VhnswSpillResize(graph->codes, cache / 2);
 			VhnswSpillResize(graph->spilled_lists, cache / 8);
-			sketches->spilled = VhnswSpillCreate(element_bytes, cache / 8 * 3);
+			sketches->spilled = VhnswCrewCreateFile(graph->crew, element_bytes,
+													graph->count,
+													cache / 8 * 3);
+			sketches->shape = VhnswSpillDescribe(sketches->spilled);
 		}
 		else
 			sketches->memory =
@@ -392,6 +395,7 @@ VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches)
 					   VhnswCrewAddress(crew, &sketches->matrix) : NULL);
 	if (sketches->projections)
 		sketches->projections = VhnswCrewAddress(crew, &sketches->memory);
+	sketches->spilled = VhnswCrewFile(crew, &sketches->shape);
 	sketches->from = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->to = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->edge = palloc(VhnswEdgeSize(layout));
@@ -407,13 +411,20 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 	VhnswSketches sketches = *(const VhnswSketches *) arg;
 	const VhnswGraph *graph = crew->graph;
 	int			dims = sketches.layout.edge_dims;
-	Half	   *projections = sketches.spilled ? NULL :
-	VhnswCrewAddress(crew, &sketches.memory);
+	Size		stride = dims * sizeof(Half);
 	uint32		chunk;
+	char	   *projections;
 	float	   *z;
 
 	VhnswAttachSketches(crew, &sketches);
 	z = sketches.from;
+	if (sketches.spilled)
+	{
+		stride = VhnswSpillStride(stride);
+		projections = palloc0(PROJECTED_AT_ONCE * stride);
+	}
+	else
+		projections = VhnswCrewAddress(crew, &sketches.memory);
 	while (VhnswCrewNext(crew, &chunk))
 	{
 		uint32		first = chunk * PROJECTED_AT_ONCE;
@@ -428,10 +439,12 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 			VhnswEdgeProjectCode(&sketches.space, code, z);
 			for (int j = 0; j < dims && code->norm > 0; j++)
 				z[j] /= code->norm;
-			DistanceFloatToHalf(z, sketches.spilled ?
-								VhnswSpillChange(sketches.spilled, id) :
-								projections + (Size) id * dims, dims);
+			DistanceFloatToHalf(z, (Half *) (projections + stride *
+											 (sketches.spilled ? id - first : (Size) id)),
+								dims);
 		}
+		if (sketches.spilled)
+			VhnswSpillWrite(sketches.spilled, first, end - first, projections);
 	}
 }
 
