@@ -44,9 +44,9 @@
 /* Fixed, so that equal tables give equal indexes. */
 #define ROTATION_SEED UINT64CONST(0x7665636469737401)
 
-/* What is learned is learned from at most this many rows and block ranges. */
-#define SAMPLE_ROWS 20000
-#define SAMPLE_RANGES 256
+/* What is learned is learned from about this many rows, of so many blocks. */
+#define SAMPLE_ROWS 5000
+#define SAMPLE_BLOCKS 256
 
 /* The length of sparse codes, which inserts cannot change. */
 #define SAMPLE_FOR_LENGTH 1000	/* a smaller one makes them longer only */
@@ -70,6 +70,7 @@ typedef struct BuildState
 	double	   *sums;			/* of the sample, if there shall be a mean */
 	int		   *lengths;		/* of its sparse vectors */
 	int64		sampled;
+	int			sample_quota;	/* rows of the block that may still be taken */
 	int64		sample_rows;	/* seen by the sample callback, perhaps more */
 	BlockNumber sample_blocks;	/* where these were */
 	int64		rows;			/* seen by the load callback */
@@ -102,8 +103,7 @@ static void load_code(BuildState *state, VhnswVectorClass class,
 					  const VhnswCode *code, ItemPointer tid);
 static void load_batch(BuildState *state);
 static void free_batch(BuildState *state);
-static void keep_workers_that_fit(BuildState *state, uint64 rows);
-static void plan(BuildState *state);
+static void say_plan(const BuildState *state);
 static void write_out(BuildState *state, bool all_rows);
 static void keep_record(const BuildState *state);
 static void log_rest(const BuildState *state);
@@ -263,6 +263,7 @@ static void
 learn(BuildState *state)
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(state->heap);
+	BlockNumber num_blocks;
 	int			dims = state->layout.dims;
 
 	/* Inner products are taken from the origin. */
@@ -272,33 +273,24 @@ learn(BuildState *state)
 											 dims * sizeof(double));
 	else if (state->space.coder->code_bytes == NULL)
 		state->lengths = MemoryContextAlloc(state->context,
-											SAMPLE_ROWS * sizeof(int));
+											(SAMPLE_ROWS + SAMPLE_BLOCKS) *
+											sizeof(int));
 	else
 		return;
 	if (nblocks == 0)
 		return;
 
 	VhnswCrewPhase(VHNSW_PHASE_SAMPLE, 0);
-	if (nblocks <= SAMPLE_RANGES)
+	num_blocks = Min(nblocks, SAMPLE_BLOCKS);
+	for (BlockNumber i = 0; i < num_blocks; i++)
 	{
-		table_index_build_range_scan(state->heap, state->index, state->info,
-									 false, false, false, 0, nblocks,
-									 sample_callback, state, NULL);
-		state->sample_blocks = nblocks;
-	}
-	else
-	{
-		for (int i = 0; i < SAMPLE_RANGES && state->sampled < SAMPLE_ROWS; i++)
-		{
-			BlockNumber blkno = (BlockNumber)
-			((uint64) nblocks * i / SAMPLE_RANGES);
+		BlockNumber blkno = (BlockNumber) ((uint64) nblocks * i / num_blocks);
 
-			table_index_build_range_scan(state->heap, state->index,
-										 state->info, false, false, false,
-										 blkno, 1, sample_callback, state,
-										 NULL);
-			state->sample_blocks++;
-		}
+		state->sample_quota = (int) ((SAMPLE_ROWS + num_blocks - 1) / num_blocks);
+		table_index_build_range_scan(state->heap, state->index, state->info,
+									 false, false, false, blkno, 1,
+									 sample_callback, state, NULL);
+		state->sample_blocks++;
 	}
 	if (state->sampled == 0)
 		return;
@@ -365,9 +357,9 @@ begin_load(BuildState *state)
 	state->graph = VhnswGraphCreate(&state->layout, state->crew,
 									(uint64) maintenance_work_mem * 1024,
 									state->graph_context);
-	plan(state);
+	say_plan(state);
 	VhnswCrewLaunch(state->crew, state->info->ii_Concurrent);
-	if (state->crew->workers > 0)
+	if (state->crew->launched > 0)
 		state->batch = VhnswBatchCreate(state->crew, &state->layout,
 										&state->space);
 	MemoryContextSwitchTo(old_context);
@@ -393,8 +385,9 @@ sample_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	VhnswValue	value;
 
 	state->sample_rows++;
-	if (isnull[0] || state->sampled >= SAMPLE_ROWS)
+	if (isnull[0] || state->sample_quota == 0)
 		return;
+	state->sample_quota--;
 
 	old_context = MemoryContextSwitchTo(state->tuple_context);
 	VhnswValueGet(state->space.type, values[0], &value);
@@ -467,12 +460,10 @@ make_room(BuildState *state)
 				errmsg_internal("graph of index \"%s\" goes to temporary files after %lld rows",
 								RelationGetRelationName(state->index),
 								(long long) state->rows));
+		free_batch(state);
 		VhnswGraphSpill(state->graph);
-	}
-	if (state->graph->codes)
-	{
-		keep_workers_that_fit(state, (uint64) state->graph->count + 1);
-		state->room = VhnswGraphRoom(state->graph, wanted);
+		VhnswCrewDismiss(state->crew);
+		state->room = VhnswGraphRoom(state->graph, 1);
 	}
 	if (state->room > 0)
 		return;
@@ -579,30 +570,14 @@ estimate_rows(const BuildState *state)
 	return tuples;
 }
 
-/* Each process has caches of files, and a leaf in work.  The batch is empty. */
+/* Say what a build is expected to take. */
 static void
-keep_workers_that_fit(BuildState *state, uint64 rows)
-{
-	int			workers = state->crew->workers;
-
-	while (workers > 0 &&
-		   !VhnswGraphFitsWithFiles(state->graph, rows, workers))
-		workers--;
-	VhnswCrewSetWorkers(state->crew, workers);
-	if (workers == 0)
-		free_batch(state);
-}
-
-/* See how many workers a build can have, and say what it is expected to take. */
-static void
-plan(BuildState *state)
+say_plan(const BuildState *state)
 {
 	const VhnswGraph *graph = state->graph;
 	uint64		rows = (uint64) Min(Max(estimate_rows(state), 1), PG_UINT32_MAX);
 	uint64		bytes = VhnswGraphMemory(graph, rows);
 
-	if (bytes > graph->memory_limit && VhnswGraphFitsWithFiles(graph, rows, 0))
-		keep_workers_that_fit(state, rows);
 	ereport(DEBUG1,
 			errmsg_internal("index \"%s\" is planned for %llu rows, %llu bytes each, %llu kB of %d kB, %s, with %d workers",
 							RelationGetRelationName(state->index),
@@ -611,8 +586,7 @@ plan(BuildState *state)
 							(unsigned long long) (bytes + 1023) / 1024,
 							maintenance_work_mem,
 							bytes <= graph->memory_limit ? "in memory" :
-							VhnswGraphFitsWithFiles(graph, rows,
-													state->crew->workers) ?
+							VhnswGraphFitsWithFiles(graph, rows) ?
 							"in temporary files" : "the last ones page by page",
 							state->crew->workers));
 }
@@ -656,7 +630,7 @@ write_out(BuildState *state, bool all_rows)
 	if (sketches->spilled)
 		VhnswSpillFree(sketches->spilled);
 	state->kind = state->graph->kind;
-	state->workers = state->crew->workers;
+	state->workers = state->crew->launched;
 	VhnswGraphCloseFiles(state->graph);
 	VhnswCrewDismiss(state->crew);
 	MemoryContextSwitchTo(old_context);
