@@ -32,8 +32,12 @@
 #define SAMPLE_ELEMENTS 6000
 #define SAMPLE_BYTES (256 * 1024 * 1024)
 
-/* Elements whose edges are measured. */
+/* Its dimensions are gathered so many at a time. */
+#define DIMS_AT_ONCE 32
+
+/* Elements whose edges are measured, and so many at a time */
 #define ENERGY_ELEMENTS 400
+#define MEASURED_AT_ONCE 8
 
 /* A basis needs some elements for each dimension. */
 #define ELEMENTS_PER_DIM 4
@@ -52,15 +56,42 @@ typedef enum SketchSize
 	SKETCH_NONE
 } SketchSize;
 
+/* Job: gather some dimensions of a sample of n elements. */
+typedef struct SampleJob
+{
+	int			n;
+	int			dims_at_once;
+	float		unit;			/* the largest scale of their codes */
+	VhnswMemory columns;		/* n values of each dimension */
+} SampleJob;
+
+/* Sums of squared lengths of an element's edges */
+typedef struct EdgeSquares
+{
+	double		kept;			/* by the projection */
+	double		all;
+} EdgeSquares;
+
+/* Job: measure the edges of n elements. */
+typedef struct EnergyJob
+{
+	VhnswSketches sketches;
+	VhnswMemory lists;			/* of the graph */
+	int			list_capacity;
+	uint32		n;
+	VhnswMemory squares;
+} EnergyJob;
+
 static void choose_dims(SketchSize size, VhnswLayout *layout);
 static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
 static bool may_have_sketches(const VhnswLayout *layout);
 static int	dims_that_fit(const VhnswLayout *layout, int slots_per_page,
 						  int bits);
-static float *learn_covariance(const VhnswGraph *graph);
-static VhnswMemory train(const VhnswGraph *graph, const float *covariance,
-						 int ncomponents);
-static double measure_energy(VhnswSketches *sketches,
+static VhnswMemory learn_covariance(const VhnswGraph *graph);
+static const VhnswCode *sample_code(const VhnswGraph *graph, int n, int i);
+static VhnswMemory train(const VhnswGraph *graph,
+						 const VhnswMemory *covariance, int ncomponents);
+static double measure_energy(const VhnswSketches *sketches,
 							 const VhnswGraph *graph);
 static void load_projection(const VhnswSketches *sketches,
 							const VhnswGraph *graph, uint32 id, float *z);
@@ -193,80 +224,160 @@ VhnswUntrainedSketches(VhnswLayout *layout)
  */
 
 /* How the vectors vary, by elements spread evenly. */
-static float *
+static VhnswMemory
 learn_covariance(const VhnswGraph *graph)
 {
+	VhnswCrew  *crew = graph->crew;
 	int			dims = graph->layout.dims;
 	int			n = (int) Min(Min(graph->count, SAMPLE_ELEMENTS),
 							  SAMPLE_BYTES / (sizeof(float) * dims));
-	float	   *columns;
-	float	   *covariance;
-	VhnswUnpacked room;
+	SampleJob	job = {.dims_at_once = DIMS_AT_ONCE};
+	VhnswMemory covariance;
 
-	/* As much again is for the covariance, which stays for all sizes. */
+	/*
+	 * As much again is for the covariance, which stays for all sizes.  And
+	 * what is in a file is read once.
+	 */
 	if (graph->codes)
+	{
 		n = (int) Max(Min((uint64) n, graph->memory_limit / 4 * 3 /
 						  (2 * sizeof(float) * dims)), 1);
-	columns = palloc_extended(mul_size(mul_size(n, dims), sizeof(float)),
-							  MCXT_ALLOC_HUGE);
-	for (int i = 0; i < n; i++)
-	{
-		const VhnswCode *code =
-		VhnswGraphGetCode(graph, (uint64) graph->count * i / n);
-		const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
-											dims, &room);
-
-		for (int j = 0; j < dims; j++)
-			columns[(Size) j * n + i] = code->scale * u[j];
+		job.dims_at_once = dims;
 	}
-	covariance = VhnswCovariance(columns, n, dims);
-	pfree(columns);
+	job.n = n;
+	for (int i = 0; i < n; i++)
+		job.unit = Max(job.unit, sample_code(graph, n, i)->scale);
+	job.columns = VhnswCrewAlloc(crew, mul_size(mul_size(n, dims),
+												sizeof(float)));
+	VhnswCrewRun(crew, VHNSW_JOB_SAMPLE, &job, sizeof(job),
+				 (dims + job.dims_at_once - 1) / job.dims_at_once);
+	covariance = VhnswCovariance(crew, &job.columns, n, dims);
+	VhnswCrewFree(crew, &job.columns);
 	return covariance;
+}
+
+/* The code of element i of a sample of n. */
+static const VhnswCode *
+sample_code(const VhnswGraph *graph, int n, int i)
+{
+	return VhnswGraphGetCode(graph, (uint32) ((uint64) graph->count * i / n));
+}
+
+void
+VhnswSampleJob(VhnswCrew *crew, const void *arg)
+{
+	const SampleJob *job = arg;
+	const VhnswGraph *graph = crew->graph;
+	int			dims = graph->layout.dims;
+	int			n = job->n;
+	float	   *columns = VhnswCrewAddress(crew, &job->columns);
+	uint32		chunk;
+
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		int			first = (int) chunk * job->dims_at_once;
+		int			end = Min(first + job->dims_at_once, dims);
+
+		for (int i = 0; i < n; i++)
+		{
+			VhnswUnpacked room;
+			const VhnswCode *code = sample_code(graph, n, i);
+			const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
+												dims, &room);
+			float		scale = job->unit > 0 ? code->scale / job->unit : 0;
+
+			for (int j = first; j < end; j++)
+				columns[(Size) j * n + i] = scale * u[j];
+		}
+		for (int j = first; j < end; j++)
+			VhnswCenter(columns + (Size) j * n, n);
+	}
 }
 
 /* A basis for 'ncomponents' dimensions. */
 static VhnswMemory
-train(const VhnswGraph *graph, const float *covariance, int ncomponents)
+train(const VhnswGraph *graph, const VhnswMemory *covariance, int ncomponents)
 {
 	int			dims = graph->layout.dims;
 	VhnswMemory matrix =
 	VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
 										 sizeof(float)));
 
-	VhnswPca(covariance, dims, ncomponents, matrix.address);
+	VhnswPca(graph->crew, covariance, dims, ncomponents, &matrix);
 	return matrix;
 }
 
 /* The share of squared lengths of edges that the projection keeps. */
 static double
-measure_energy(VhnswSketches *sketches, const VhnswGraph *graph)
+measure_energy(const VhnswSketches *sketches, const VhnswGraph *graph)
 {
-	uint32		n = Min(graph->count, ENERGY_ELEMENTS);
-	VhnswLayout plain = graph->layout;
+	VhnswCrew  *crew = graph->crew;
+	EnergyJob	job = {
+		.sketches = *sketches,
+		.lists = graph->lists,.list_capacity = graph->list_capacity,
+		.n = Min(graph->count, ENERGY_ELEMENTS)
+	};
+	const EdgeSquares *squares;
 	double		kept = 0;
 	double		all = 0;
 
-	plain.metric = VHNSW_L2;
-	for (uint32 i = 0; i < n; i++)
+	job.squares = VhnswCrewAlloc(crew, job.n * sizeof(EdgeSquares));
+	squares = job.squares.address;
+	VhnswCrewRun(crew, VHNSW_JOB_ENERGY, &job, sizeof(job),
+				 (job.n + MEASURED_AT_ONCE - 1) / MEASURED_AT_ONCE);
+	for (uint32 i = 0; i < job.n; i++)
 	{
-		uint32		id = (uint32) ((uint64) graph->count * i / n);
-		const uint32 *ids = VhnswGraphGetIds(graph, id);
+		kept += squares[i].kept;
+		all += squares[i].all;
+	}
+	VhnswCrewFree(crew, &job.squares);
+	return all > 0 ? Min(kept / all, 1) : 1;
+}
 
-		CHECK_FOR_INTERRUPTS();
-		VhnswEdgeProjectCode(&sketches->space, VhnswGraphGetCode(graph, id),
-							 sketches->from);
-		for (int j = 0; j < graph->list_counts[id]; j++)
+void
+VhnswEnergyJob(VhnswCrew *crew, const void *arg)
+{
+	EnergyJob	job = *(const EnergyJob *) arg;
+	VhnswSketches *sketches = &job.sketches;
+	VhnswGraph *graph = crew->graph;
+	EdgeSquares *squares = VhnswCrewAddress(crew, &job.squares);
+	VhnswLayout plain = graph->layout;
+	uint32		chunk;
+
+	plain.metric = VHNSW_L2;
+	VhnswAttachSketches(crew, sketches);
+	if (crew->is_worker)
+		VhnswGraphSetLists(graph, crew, &job.lists, job.list_capacity);
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		uint32		first = chunk * MEASURED_AT_ONCE;
+		uint32		end = Min(first + MEASURED_AT_ONCE, job.n);
+
+		for (uint32 i = first; i < end; i++)
 		{
-			const VhnswCode *other = VhnswGraphGetCode(graph, ids[j]);
+			uint32		id = (uint32) ((uint64) graph->count * i / job.n);
+			const uint32 *ids = VhnswGraphGetIds(graph, id);
 
-			VhnswEdgeProjectCode(&sketches->space, other, sketches->to);
-			kept += DistanceL2Squared(sketches->from, sketches->to,
-									  sketches->space.dims);
-			all += Max(VhnswCodeDistance(&plain, VhnswGraphGetCode(graph, id),
-										 other), 0);
+			squares[i] = (EdgeSquares)
+			{
+				0
+			};
+			VhnswEdgeProjectCode(&sketches->space,
+								 VhnswGraphGetCode(graph, id), sketches->from);
+			for (int j = 0; j < graph->list_counts[id]; j++)
+			{
+				const VhnswCode *other = VhnswGraphGetCode(graph, ids[j]);
+
+				VhnswEdgeProjectCode(&sketches->space, other, sketches->to);
+				squares[i].kept += DistanceL2Squared(sketches->from,
+													 sketches->to,
+													 sketches->space.dims);
+				squares[i].all +=
+					Max(VhnswCodeDistance(&plain, VhnswGraphGetCode(graph, id),
+										  other), 0);
+			}
 		}
 	}
-	return all > 0 ? Min(kept / all, 1) : 1;
 }
 
 /*
@@ -284,7 +395,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	VhnswLayout *layout = &sketches->layout;
 	SketchSize	size = SKETCH_DEFAULT;
 	double		energies[SKETCH_FULL] = {0};
-	float	   *covariance = NULL;
+	VhnswMemory covariance = {NULL, DSM_HANDLE_INVALID};
 	Size		cache = VhnswGraphCacheBytes(graph, VhnswOrderBytes);
 
 	/* Learning takes memory too. */
@@ -323,9 +434,9 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 
 		if (sketches->trained)
 		{
-			if (covariance == NULL)
+			if (covariance.address == NULL)
 				covariance = learn_covariance(graph);
-			sketches->matrix = train(graph, covariance, layout->edge_dims);
+			sketches->matrix = train(graph, &covariance, layout->edge_dims);
 		}
 		VhnswAttachSketches(graph->crew, sketches);
 		sketches->energy = 0;
@@ -340,8 +451,8 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 			break;
 		VhnswCrewFree(graph->crew, &sketches->matrix);
 	}
-	if (covariance)
-		pfree(covariance);
+	if (covariance.address)
+		VhnswCrewFree(graph->crew, &covariance);
 
 	if (size == SKETCH_LARGE_ONE_BIT && energies[SKETCH_ONE_BIT] > 0)
 		ereport(NOTICE,
@@ -367,10 +478,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		{
 			VhnswSpillResize(graph->codes, cache / 2);
 			VhnswSpillResize(graph->spilled_lists, cache / 8);
-			sketches->spilled = VhnswCrewCreateFile(graph->crew, element_bytes,
-													graph->count,
-													cache / 8 * 3);
-			sketches->shape = VhnswSpillDescribe(sketches->spilled);
+			sketches->spilled = VhnswSpillCreate(element_bytes, cache / 8 * 3);
 		}
 		else
 			sketches->memory =
@@ -395,7 +503,6 @@ VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches)
 					   VhnswCrewAddress(crew, &sketches->matrix) : NULL);
 	if (sketches->projections)
 		sketches->projections = VhnswCrewAddress(crew, &sketches->memory);
-	sketches->spilled = VhnswCrewFile(crew, &sketches->shape);
 	sketches->from = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->to = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->edge = palloc(VhnswEdgeSize(layout));
@@ -411,20 +518,13 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 	VhnswSketches sketches = *(const VhnswSketches *) arg;
 	const VhnswGraph *graph = crew->graph;
 	int			dims = sketches.layout.edge_dims;
-	Size		stride = dims * sizeof(Half);
+	Half	   *projections = sketches.spilled ? NULL :
+	VhnswCrewAddress(crew, &sketches.memory);
 	uint32		chunk;
-	char	   *projections;
 	float	   *z;
 
 	VhnswAttachSketches(crew, &sketches);
 	z = sketches.from;
-	if (sketches.spilled)
-	{
-		stride = VhnswSpillStride(stride);
-		projections = palloc0(PROJECTED_AT_ONCE * stride);
-	}
-	else
-		projections = VhnswCrewAddress(crew, &sketches.memory);
 	while (VhnswCrewNext(crew, &chunk))
 	{
 		uint32		first = chunk * PROJECTED_AT_ONCE;
@@ -439,12 +539,10 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 			VhnswEdgeProjectCode(&sketches.space, code, z);
 			for (int j = 0; j < dims && code->norm > 0; j++)
 				z[j] /= code->norm;
-			DistanceFloatToHalf(z, (Half *) (projections + stride *
-											 (sketches.spilled ? id - first : (Size) id)),
-								dims);
+			DistanceFloatToHalf(z, sketches.spilled ?
+								VhnswSpillChange(sketches.spilled, id) :
+								projections + (Size) id * dims, dims);
 		}
-		if (sketches.spilled)
-			VhnswSpillWrite(sketches.spilled, first, end - first, projections);
 	}
 }
 

@@ -24,7 +24,6 @@ typedef struct VhnswSketches
 	VhnswMemory memory;			/* of the projections, if trained */
 	Half	   *projections;	/* space.dims for each element, or NULL */
 	VhnswSpill *spilled;		/* in place of them, if not NULL */
-	VhnswSpillShape shape;		/* of that */
 	VhnswEdge  *edge;			/* room for one */
 	float	   *from;			/* likewise, for its ends */
 	float	   *to;
@@ -34,6 +33,8 @@ extern void VhnswUntrainedSketches(VhnswLayout *layout);
 extern VhnswSketches *VhnswMakeSketches(VhnswGraph *graph,
 										const char *index_name);
 extern void VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches);
+extern void VhnswSampleJob(VhnswCrew *crew, const void *arg);
+extern void VhnswEnergyJob(VhnswCrew *crew, const void *arg);
 extern void VhnswProjectJob(VhnswCrew *crew, const void *arg);
 extern void VhnswSketchNeighbors(VhnswSketches *sketches,
 								 const VhnswGraph *graph, uint32 id,

@@ -21,11 +21,8 @@
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
-/*
- * Of the hash table, for an element: it is 0.9 full when another one, twice as
- * large, is made beside it.
- */
-#define HASH_BYTES (3 * sizeof(CodesEntry) * 10 / 9)
+/* Of the hash table, for an element: it is at most half full. */
+#define HASH_BYTES (3 * sizeof(CodesEntry))
 
 /* Of files, at least */
 #define MIN_CACHE_BYTES (1024 * 1024)
@@ -40,8 +37,7 @@ typedef struct CodesEntry
 	char		status;
 } CodesEntry;
 
-static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
-								int workers);
+static uint64 memory_with_files(const VhnswGraph *graph, uint64 count);
 static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 
@@ -128,18 +124,13 @@ next_segment_bundles(uint64 nbundles)
 
 /* What a graph takes whose codes, lists and projections are in files. */
 static uint64
-memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
+memory_with_files(const VhnswGraph *graph, uint64 count)
 {
 	const VhnswLayout *layout = &graph->layout;
-	int			processes = workers + 1;
-	uint64		loading = count * HASH_BYTES + MIN_CACHE_BYTES;
-	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
-	processes * (MIN_CACHE_BYTES + VhnswJoinLeafBytes(layout, count));
 
-	if (workers > 0)
-		loading += VhnswBatchBytes(layout);
 	return (uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate) +
-		Max(loading, linking);
+		MIN_CACHE_BYTES + VhnswJoinLeafBytes(layout, count) +
+		count * Max(VhnswBlockedResidentBytes(layout), HASH_BYTES);
 }
 
 /*
@@ -162,7 +153,7 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	fixed = bundles * graph->bundle_bytes +
 		(uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate);
 	if (graph->codes)
-		return memory_with_files(graph, count, workers);
+		return memory_with_files(graph, count);
 	if (workers > 0)
 		loading += VhnswBatchBytes(layout);
 	if (VhnswMayHaveBlocks(layout))
@@ -172,30 +163,29 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	return fixed + Max(linking, loading);
 }
 
-/* Can so many elements be linked in files, with so many workers? */
+/* Can so many elements be linked, if need be in files? */
 bool
-VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count, int workers)
+VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count)
 {
 	return VhnswMayHaveBlocks(&graph->layout) &&
-		memory_with_files(graph, count, workers) <= graph->memory_limit;
+		memory_with_files(graph, count) <= graph->memory_limit;
 }
 
 /*
  * VhnswGraphCacheBytes
  *		Memory for the records of files, where each element takes so many bytes
- *		besides: for each process.
+ *		besides.
  */
 Size
 VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
 {
-	int			processes = graph->crew->workers + 1;
 	uint64		taken = (uint64) graph->duplicates_capacity *
 	sizeof(VhnswDuplicate) +
-	processes * (uint64) VhnswJoinLeafBytes(&graph->layout, graph->count) +
+	VhnswJoinLeafBytes(&graph->layout, graph->count) +
 	(uint64) graph->count * element_bytes;
 
-	return graph->memory_limit > taken + processes * MIN_CACHE_BYTES ?
-		(graph->memory_limit - taken) / processes : MIN_CACHE_BYTES;
+	return graph->memory_limit > taken + MIN_CACHE_BYTES ?
+		graph->memory_limit - taken : MIN_CACHE_BYTES;
 }
 
 /*
@@ -207,12 +197,12 @@ bool
 VhnswGraphMaySpill(const VhnswGraph *graph)
 {
 	return graph->codes == NULL &&
-		VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count, 0);
+		VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count);
 }
 
 /*
  * VhnswGraphSpill
- *		Move what is loaded to a file, to go on there.
+ *		Move what is loaded to a file, to go on there, without workers.
  *
  * When elements are linked their codes are the smaller part of what they take;
  * while loading there is room for a cache beside them.
@@ -226,9 +216,8 @@ VhnswGraphSpill(VhnswGraph *graph)
 	uint32		end = 0;
 
 	old_context = MemoryContextSwitchTo(graph->context);
-	codes = VhnswCrewCreateFile(graph->crew,
-								graph->code_size + sizeof(ItemPointerData), 0,
-								graph->memory_limit / 8);
+	codes = VhnswSpillCreate(graph->code_size + sizeof(ItemPointerData),
+							 graph->memory_limit / 8);
 	for (int i = 0; i < graph->nsegments; i++)
 	{
 		VhnswSegment *segment = &graph->segments[i];
@@ -249,6 +238,7 @@ VhnswGraphSpill(VhnswGraph *graph)
 	graph->codes = codes;
 	graph->nsegments = 0;
 	graph->nbundles = 0;
+	graph->crew->workers = 0;
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -428,31 +418,4 @@ VhnswGraphSetLists(VhnswGraph *graph, VhnswCrew *crew,
 	graph->list_ids = VhnswCrewAddress(crew, lists);
 	graph->list_counts = (uint8 *) (graph->list_ids +
 									(Size) graph->count * list_capacity);
-}
-
-/* Lists that are made, for a job that reads them. */
-VhnswListsShape
-VhnswGraphDescribeLists(const VhnswGraph *graph)
-{
-	VhnswListsShape shape = {
-		.lists = graph->lists,.list_capacity = graph->list_capacity,
-		.list_offset = graph->list_offset
-	};
-
-	if (graph->spilled_lists)
-		shape.file = VhnswSpillDescribe(graph->spilled_lists);
-	return shape;
-}
-
-/* Let a worker know where they are. */
-void
-VhnswGraphAttachLists(VhnswCrew *crew, const VhnswListsShape *shape)
-{
-	VhnswGraph *graph = crew->graph;
-
-	if (!crew->is_worker)
-		return;
-	VhnswGraphSetLists(graph, crew, &shape->lists, shape->list_capacity);
-	graph->spilled_lists = VhnswCrewFile(crew, &shape->file);
-	graph->list_offset = shape->list_offset;
 }

@@ -14,6 +14,7 @@
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_load.h"
+#include "vhnsw/vhnsw_pca.h"
 #include "vhnsw/vhnsw_probe.h"
 #include "vhnsw/vhnsw_recall.h"
 #include "vhnsw/vhnsw_span.h"
@@ -54,6 +55,12 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswSpanJob;
 		case VHNSW_JOB_PROBE:
 			return VhnswProbeJob;
+		case VHNSW_JOB_SAMPLE:
+			return VhnswSampleJob;
+		case VHNSW_JOB_PRODUCTS:
+			return VhnswProductsJob;
+		case VHNSW_JOB_ENERGY:
+			return VhnswEnergyJob;
 		case VHNSW_JOB_PROJECT:
 			return VhnswProjectJob;
 		case VHNSW_JOB_WRITE:

@@ -9,9 +9,9 @@
  * rotation, because codes of one scale for all components lose least when all
  * have the same variance.
  *
- * Everything is done by inner products of rows, for which src/distance has
- * fast kernels: the sample comes as one row for each dimension.  Its covariance
- * serves for any number of components.
+ * Nearly everything is done by inner products of rows, for which src/distance
+ * has fast kernels and which workers take part in: the sample comes as one row
+ * for each dimension.  Its covariance serves for any number of components.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,58 +28,80 @@
 /* Enough for a share of the variance that is right to a percent or so. */
 #define ITERATIONS 10
 
-/* Rows that stay in a processor's cache while all others pass by them. */
+/*
+ * A chunk of products: rows that stay in a processor's cache while these others
+ * pass by them.
+ */
 #define ROWS_AT_ONCE 16
+#define OTHERS_AT_ONCE 128
+
+/* Calling workers takes longer than so many multiplications. */
+#define FEW_MULTIPLICATIONS 1e6
+
+/* Loops over so many values are done by vector instructions. */
+#define STRIDE 16
 
 #define PCA_SEED UINT64CONST(0x50434176686E7377)
 
-static void products(const float *a, int na, const float *b, int nb, int dims,
-					 bool lower, float *result);
+/* Job: the inner products of all rows of a with all of b. */
+typedef struct ProductsJob
+{
+	int			na;
+	int			nb;
+	int			dims;
+	bool		lower;			/* of those only that do not come later in b */
+	VhnswMemory a;
+	VhnswMemory b;
+	VhnswMemory result;			/* na rows of nb values */
+} ProductsJob;
+
+static void multiply_rows(VhnswCrew *crew, const ProductsJob *job);
+static uint32 chunks_of_row(const ProductsJob *job);
 static void random_rows(pg_prng_state *prng, float *rows, int nrows, int dims);
 static void orthonormalize(pg_prng_state *prng, float *rows, int nrows,
-						   int dims);
+						   int dims, int passes);
 static void multiply(const float *a, int nrows, int inner, const float *b,
 					 int ncolumns, float *result);
+static void add_multiple(float *row, float factor, const float *other,
+						 int dims);
+
+/* Subtract the mean from n values. */
+void
+VhnswCenter(float *values, int n)
+{
+	double		mean = 0;
+
+	for (int i = 0; i < n; i++)
+		mean += values[i];
+	mean /= n;
+	for (int i = 0; i < n; i++)
+		values[i] -= (float) mean;
+}
 
 /*
  * VhnswCovariance
  *		The covariance matrix of a sample, up to a factor: dims^2 values.
  *
- * 'columns' has a row of n values for each dimension; they are centred here.
- * Can be canceled.
+ * 'columns' has a row of n values for each dimension, which are centered, and
+ * whose squares have sums in the range of float4.  Can be canceled.
  */
-float *
-VhnswCovariance(float *columns, int n, int dims)
+VhnswMemory
+VhnswCovariance(VhnswCrew *crew, const VhnswMemory *columns, int n, int dims)
 {
-	float	   *square = palloc_extended(mul_size(mul_size(dims, dims),
-												  sizeof(float)),
-										 MCXT_ALLOC_HUGE);
-	float		largest = 0;
+	ProductsJob job = {
+		.na = dims,.nb = dims,.dims = n,.lower = true,
+		.a = *columns,.b = *columns
+	};
+	float	   *square;
 
-	for (int i = 0; i < dims; i++)
-	{
-		float	   *column = columns + (Size) i * n;
-		double		mean = 0;
-
-		for (int j = 0; j < n; j++)
-			mean += column[j];
-		mean /= n;
-		for (int j = 0; j < n; j++)
-		{
-			column[j] -= (float) mean;
-			largest = Max(largest, fabsf(column[j]));
-		}
-	}
-
-	/* Squares must not leave the range of float4. */
-	for (Size i = 0; i < (Size) dims * n && largest > 0; i++)
-		columns[i] /= largest;
-
-	products(columns, dims, columns, dims, n, true, square);
+	job.result = VhnswCrewAlloc(crew, mul_size(mul_size(dims, dims),
+											   sizeof(float)));
+	multiply_rows(crew, &job);
+	square = job.result.address;
 	for (int i = 0; i < dims; i++)
 		for (int j = 0; j < i; j++)
 			square[(Size) j * dims + i] = square[(Size) i * dims + j];
-	return square;
+	return job.result;
 }
 
 /*
@@ -90,52 +112,85 @@ VhnswCovariance(float *columns, int n, int dims)
  * Can be canceled.
  */
 void
-VhnswPca(const float *covariance, int dims, int ncomponents, float *matrix)
+VhnswPca(VhnswCrew *crew, const VhnswMemory *covariance, int dims,
+		 int ncomponents, const VhnswMemory *matrix)
 {
 	Size		size = mul_size(mul_size(ncomponents, dims), sizeof(float));
-	float	   *rows = palloc_extended(size, MCXT_ALLOC_HUGE);
+	ProductsJob job = {
+		.na = ncomponents,.nb = dims,.dims = dims,
+		.a = *matrix,.b = *covariance
+	};
+	float	   *rows;
 	float	   *mixing = palloc_extended(mul_size(mul_size(ncomponents, ncomponents),
 												  sizeof(float)),
 										 MCXT_ALLOC_HUGE);
 	pg_prng_state prng;
 
+	job.result = VhnswCrewAlloc(crew, size);
+	rows = job.result.address;
 	pg_prng_seed(&prng, PCA_SEED);
-	random_rows(&prng, matrix, ncomponents, dims);
-	orthonormalize(&prng, matrix, ncomponents, dims);
+	random_rows(&prng, matrix->address, ncomponents, dims);
+	orthonormalize(&prng, matrix->address, ncomponents, dims, 1);
 	for (int i = 0; i < ITERATIONS; i++)
 	{
-		products(matrix, ncomponents, covariance, dims, dims, false, rows);
-		orthonormalize(&prng, rows, ncomponents, dims);
-		memcpy(matrix, rows, size);
+		multiply_rows(crew, &job);
+		orthonormalize(&prng, rows, ncomponents, dims,
+					   i + 1 < ITERATIONS ? 1 : 2);
+		memcpy(matrix->address, rows, size);
 	}
 
 	random_rows(&prng, mixing, ncomponents, ncomponents);
-	orthonormalize(&prng, mixing, ncomponents, ncomponents);
-	multiply(mixing, ncomponents, ncomponents, rows, dims, matrix);
+	orthonormalize(&prng, mixing, ncomponents, ncomponents, 2);
+	multiply(mixing, ncomponents, ncomponents, rows, dims, matrix->address);
 
-	pfree(rows);
+	VhnswCrewFree(crew, &job.result);
 	pfree(mixing);
 }
 
-/*
- * The inner products of all rows of a with all of b, as na rows of nb values;
- * with 'lower' only of those that do not come later in b.
- */
+/* Do the job, alone if it is small. */
 static void
-products(const float *a, int na, const float *b, int nb, int dims, bool lower,
-		 float *result)
+multiply_rows(VhnswCrew *crew, const ProductsJob *job)
 {
-	for (int first = 0; first < na; first += ROWS_AT_ONCE)
-	{
-		int			end = Min(first + ROWS_AT_ONCE, na);
+	VhnswCrew	alone = {.graph = crew->graph};
 
-		for (int j = 0; j < (lower ? Min(end, nb) : nb); j++)
+	VhnswCrewRun((double) job->na * job->nb * job->dims < FEW_MULTIPLICATIONS ?
+				 &alone : crew,
+				 VHNSW_JOB_PRODUCTS, job, sizeof(*job),
+				 (job->na + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE *
+				 chunks_of_row(job));
+}
+
+static uint32
+chunks_of_row(const ProductsJob *job)
+{
+	return (job->nb + OTHERS_AT_ONCE - 1) / OTHERS_AT_ONCE;
+}
+
+void
+VhnswProductsJob(VhnswCrew *crew, const void *arg)
+{
+	const ProductsJob *job = arg;
+	const float *a = VhnswCrewAddress(crew, &job->a);
+	const float *b = VhnswCrewAddress(crew, &job->b);
+	float	   *result = VhnswCrewAddress(crew, &job->result);
+	uint32		chunk;
+
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		int			first = chunk / chunks_of_row(job) * ROWS_AT_ONCE;
+		int			end = Min(first + ROWS_AT_ONCE, job->na);
+		int			other = chunk % chunks_of_row(job) * OTHERS_AT_ONCE;
+		int			end_other = Min(other + OTHERS_AT_ONCE, job->nb);
+
+		if (job->lower)
+			end_other = Min(end_other, end);
+		for (int j = other; j < end_other; j++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			for (int i = lower ? Max(first, j) : first; i < end; i++)
-				result[(Size) i * nb + j] = (float)
-					DistanceInnerProduct(a + (Size) i * dims,
-										 b + (Size) j * dims, dims);
+			for (int i = job->lower ? Max(first, j) : first; i < end; i++)
+				result[(Size) i * job->nb + j] = (float)
+					DistanceInnerProduct(a + (Size) i * job->dims,
+										 b + (Size) j * job->dims, job->dims);
 		}
 	}
 }
@@ -148,12 +203,13 @@ random_rows(pg_prng_state *prng, float *rows, int nrows, int dims)
 }
 
 /*
- * Make rows orthonormal, by Gram and Schmidt, twice for accuracy.  A row that
- * depends on those before it, as with a sample of few dimensions, is replaced
- * by a random one.
+ * Make rows orthonormal, by Gram and Schmidt: with two passes for accuracy, with
+ * one if the rows will be multiplied again.  A row that depends on those before
+ * it, as with a sample of few dimensions, is replaced by a random one.
  */
 static void
-orthonormalize(pg_prng_state *prng, float *rows, int nrows, int dims)
+orthonormalize(pg_prng_state *prng, float *rows, int nrows, int dims,
+			   int passes)
 {
 	for (int i = 0; i < nrows; i++)
 	{
@@ -162,7 +218,7 @@ orthonormalize(pg_prng_state *prng, float *rows, int nrows, int dims)
 		double		length;
 
 		CHECK_FOR_INTERRUPTS();
-		for (int pass = 0; pass < 2; pass++)
+		for (int pass = 0; pass < passes; pass++)
 		{
 			for (int j = 0; j < i; j++)
 			{
@@ -170,8 +226,7 @@ orthonormalize(pg_prng_state *prng, float *rows, int nrows, int dims)
 				float		product = (float) DistanceInnerProduct(row, other,
 																   dims);
 
-				for (int k = 0; k < dims; k++)
-					row[k] -= product * other[k];
+				add_multiple(row, -product, other, dims);
 			}
 		}
 		length = sqrt(DistanceNormSquared(row, dims));
@@ -198,12 +253,22 @@ multiply(const float *a, int nrows, int inner, const float *b, int ncolumns,
 		CHECK_FOR_INTERRUPTS();
 		memset(row, 0, ncolumns * sizeof(float));
 		for (int j = 0; j < inner; j++)
-		{
-			const float *other = b + (Size) j * ncolumns;
-			float		factor = a[(Size) i * inner + j];
-
-			for (int k = 0; k < ncolumns; k++)
-				row[k] += factor * other[k];
-		}
+			add_multiple(row, a[(Size) i * inner + j], b + (Size) j * ncolumns,
+						 ncolumns);
 	}
+}
+
+/* row += factor times other */
+static void
+add_multiple(float *row, float factor, const float *other, int dims)
+{
+	int			i = 0;
+
+	for (; i + STRIDE <= dims; i += STRIDE)
+	{
+		for (int j = 0; j < STRIDE; j++)
+			row[i + j] += factor * other[i + j];
+	}
+	for (; i < dims; i++)
+		row[i] += factor * other[i];
 }

@@ -50,7 +50,8 @@ typedef struct Probe
 /* Job: search for the elements stride / 2, and so on. */
 typedef struct ProbeJob
 {
-	VhnswListsShape lists;
+	VhnswMemory lists;
+	int			list_capacity;
 	VhnswMemory order;
 	uint32		nstarts;
 	uint32		stride;
@@ -74,6 +75,7 @@ void
 VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 {
 	ProbeJob	job = {
+		.lists = graph->lists,.list_capacity = graph->list_capacity,
 		.order = graph->order_memory,.nstarts = graph->nentries
 	};
 	uint32		total = 0;
@@ -87,7 +89,6 @@ VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 		if (job.nprobes == 0)
 			continue;
 		job.probes = VhnswCrewAlloc(graph->crew, job.nprobes * sizeof(Probe));
-		job.lists = VhnswGraphDescribeLists(graph);
 		VhnswCrewRun(graph->crew, VHNSW_JOB_PROBE, &job, sizeof(job),
 					 (job.nprobes + PROBED_AT_ONCE - 1) / PROBED_AT_ONCE);
 		probes = job.probes.address;
@@ -126,7 +127,8 @@ VhnswProbeJob(VhnswCrew *crew, const void *arg)
 	VhnswBeam  *beam;
 	uint32		chunk;
 
-	VhnswGraphAttachLists(crew, &job->lists);
+	if (crew->is_worker)
+		VhnswGraphSetLists(graph, crew, &job->lists, job->list_capacity);
 	beam = VhnswBeamCreate(graph, PROBE_EF);
 	while (VhnswCrewNext(crew, &chunk))
 	{

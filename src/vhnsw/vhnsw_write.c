@@ -39,7 +39,8 @@ typedef struct DuplicateRun
 typedef struct WriteJob
 {
 	VhnswSketches sketches;
-	VhnswListsShape lists;
+	VhnswMemory lists;			/* of the graph */
+	int			list_capacity;
 	BlockNumber first_block;
 	BlockNumber nblocks;
 	bool		log;
@@ -329,7 +330,7 @@ write_elements(Writer *writer, bool log)
 	VhnswGraph *graph = writer->graph;
 	VhnswCrew  *crew = graph->crew;
 	WriteJob	job = {.sketches = *writer->sketches,
-		.lists = VhnswGraphDescribeLists(graph),
+		.lists = graph->lists,.list_capacity = graph->list_capacity,
 		.first_block = writer->element_block,
 		.nblocks = writer->element_pages,
 	.log = log};
@@ -418,7 +419,7 @@ VhnswWriteJob(VhnswCrew *crew, const void *arg)
 	uint32		chunk;
 
 	VhnswAttachSketches(crew, &job.sketches);
-	VhnswGraphAttachLists(crew, &job.lists);
+	VhnswGraphSetLists(graph, crew, &job.lists, job.list_capacity);
 	first = VhnswMakeElement(layout, job.first_block, 0);
 	while (VhnswCrewNext(crew, &chunk))
 	{
