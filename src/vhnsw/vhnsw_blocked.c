@@ -98,6 +98,9 @@ typedef struct Chooser
 	const uint32 *incoming;
 	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + 2 * MAX_INCOMING];
 	VhnswLink	links[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+	uint32		chunk_first;	/* of the elements in work, and how many */
+	uint32		chunk_count;
+	VhnswKey   *chunk_keys;		/* theirs; copies, if keys are in a file */
 	char	   *copies;			/* of the codes of links, and of the base,
 								 * where codes do not stay; or NULL */
 } Chooser;
@@ -106,10 +109,12 @@ static void report_recall(const char *index_name, double first, double last,
 						  int rounds);
 static void renumber(VhnswGraph *graph, VhnswPartition *partition,
 					 uint32 *nearest);
-static void join_parts(VhnswCrew *crew, const VhnswJoin *join,
+static void join_parts(VhnswCrew *crew, VhnswJoin *join,
 					   const VhnswPartition *partition, uint64 seed);
-static void run_chooser(VhnswCrew *crew, VhnswJob job, const ChooseJob *arg);
+static void run_chooser(VhnswCrew *crew, VhnswJob job, ChooseJob *arg);
 static Chooser *begin_chooser(VhnswCrew *crew, const ChooseJob *job);
+static void begin_chunk(Chooser *chooser, uint32 first, uint32 end);
+static void end_chunk(Chooser *chooser);
 static const VhnswCode *keep_code(Chooser *chooser, int place, uint32 id);
 static int	links_of_keys(Chooser *chooser, int n);
 static int	choose(Chooser *chooser, const VhnswCode *base, int n, int max,
@@ -322,14 +327,19 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 
 /* Compare what is in the same part. */
 static void
-join_parts(VhnswCrew *crew, const VhnswJoin *join,
-		   const VhnswPartition *partition, uint64 seed)
+join_parts(VhnswCrew *crew, VhnswJoin *join, const VhnswPartition *partition,
+		   uint64 seed)
 {
-	JoinJob		job = {*join, *partition, seed};
+	JoinJob		job;
 
 	/* Residents, who are all elements, and then residents and guests */
 	VhnswCrewPhase(VHNSW_PHASE_JOIN,
 				   crew->graph->count + partition->nmembers);
+	VhnswJoinShare(join);
+	job = (JoinJob)
+	{
+		*join, *partition, seed
+	};
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
 	job.join.with_guests = true;
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
@@ -363,8 +373,9 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 }
 
 static void
-run_chooser(VhnswCrew *crew, VhnswJob job, const ChooseJob *arg)
+run_chooser(VhnswCrew *crew, VhnswJob job, ChooseJob *arg)
 {
+	VhnswJoinShare(&arg->join);
 	VhnswCrewRun(crew, job, arg, sizeof(*arg),
 				 (arg->end - arg->first + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
 }
@@ -382,7 +393,40 @@ begin_chooser(VhnswCrew *crew, const ChooseJob *job)
 		chooser->copies = palloc((lengthof(chooser->links) + 1) *
 								 crew->graph->code_size);
 	VhnswAttachJoin(crew, &chooser->join);
+	if (chooser->join.spilled)
+		chooser->chunk_keys = palloc(CHOSEN_AT_ONCE * chooser->join.key_places *
+									 sizeof(VhnswKey));
 	return chooser;
+}
+
+/* Take these elements in work. */
+static void
+begin_chunk(Chooser *chooser, uint32 first, uint32 end)
+{
+	const VhnswJoin *join = &chooser->join;
+
+	chooser->chunk_first = first;
+	chooser->chunk_count = end - first;
+	if (join->spilled)
+		VhnswSpillRead(join->spilled, first, end - first, chooser->chunk_keys);
+	else
+		chooser->chunk_keys = join->keys + (Size) first * join->key_places;
+}
+
+static void
+end_chunk(Chooser *chooser)
+{
+	if (chooser->join.spilled)
+		VhnswSpillWrite(chooser->join.spilled, chooser->chunk_first,
+						chooser->chunk_count, chooser->chunk_keys);
+}
+
+/* The keys of one of them. */
+static inline VhnswKey *
+chunk_keys(const Chooser *chooser, uint32 id)
+{
+	return chooser->chunk_keys +
+		(Size) (id - chooser->chunk_first) * chooser->join.key_places;
 }
 
 void
@@ -398,8 +442,10 @@ VhnswChooseFirstJob(VhnswCrew *crew, const void *arg)
 
 		VhnswCrewReport(crew, first);
 		VD_DEBUG_POINT("vhnsw-build-choose");
+		begin_chunk(chooser, first, end);
 		for (uint32 id = first; id < end; id++)
 			choose_first(chooser, id);
+		end_chunk(chooser);
 	}
 }
 
@@ -420,8 +466,10 @@ VhnswChooseAgainJob(VhnswCrew *crew, const void *arg)
 
 		VhnswCrewReport(crew, (int64) crew->graph->count + first);
 		VD_DEBUG_POINT("vhnsw-build-choose-again");
+		begin_chunk(chooser, first, end);
 		for (uint32 id = first; id < end; id++)
 			choose_again(chooser, id);
+		end_chunk(chooser);
 	}
 }
 
@@ -531,7 +579,7 @@ choose_first(Chooser *chooser, uint32 id)
 	const VhnswLayout *layout = &graph->layout;
 	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
 	VhnswJoin  *join = &chooser->join;
-	VhnswKey   *keys = VhnswJoinChangeKeys(join, id);
+	VhnswKey   *keys = chunk_keys(chooser, id);
 	VhnswLink  *links = chooser->links;
 	int			n = 0;
 	int			chosen;
@@ -581,7 +629,8 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 
 		VhnswSpillResize(graph->codes, cache / 2);
 		VhnswSpillResize(join->spilled, cache / 8);
-		max_links = cache / 8 * 3 / sizeof(uint32);
+		max_links = (Size) (crew->workers + 1) * (cache / 8 * 3) /
+			sizeof(uint32);
 	}
 	for (job->first = 0; job->first < graph->count; job->first = job->end)
 	{
@@ -728,7 +777,7 @@ choose_again(Chooser *chooser, uint32 id)
 	const VhnswLayout *layout = &graph->layout;
 	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
 	VhnswJoin  *join = &chooser->join;
-	VhnswKey   *keys = VhnswJoinChangeKeys(join, id);
+	VhnswKey   *keys = chunk_keys(chooser, id);
 	VhnswLink  *links = chooser->links;
 	int			degree = layout->degree;
 	int			n = join->near_counts[id];

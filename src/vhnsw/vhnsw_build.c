@@ -103,7 +103,8 @@ static void load_code(BuildState *state, VhnswVectorClass class,
 					  const VhnswCode *code, ItemPointer tid);
 static void load_batch(BuildState *state);
 static void free_batch(BuildState *state);
-static void say_plan(const BuildState *state);
+static void keep_workers_that_fit(BuildState *state, uint64 rows);
+static void plan(BuildState *state);
 static void write_out(BuildState *state, bool all_rows);
 static void keep_record(const BuildState *state);
 static void log_rest(const BuildState *state);
@@ -357,9 +358,9 @@ begin_load(BuildState *state)
 	state->graph = VhnswGraphCreate(&state->layout, state->crew,
 									(uint64) maintenance_work_mem * 1024,
 									state->graph_context);
-	say_plan(state);
+	plan(state);
 	VhnswCrewLaunch(state->crew, state->info->ii_Concurrent);
-	if (state->crew->launched > 0)
+	if (state->crew->workers > 0)
 		state->batch = VhnswBatchCreate(state->crew, &state->layout,
 										&state->space);
 	MemoryContextSwitchTo(old_context);
@@ -460,10 +461,12 @@ make_room(BuildState *state)
 				errmsg_internal("graph of index \"%s\" goes to temporary files after %lld rows",
 								RelationGetRelationName(state->index),
 								(long long) state->rows));
-		free_batch(state);
 		VhnswGraphSpill(state->graph);
-		VhnswCrewDismiss(state->crew);
-		state->room = VhnswGraphRoom(state->graph, 1);
+	}
+	if (state->graph->codes)
+	{
+		keep_workers_that_fit(state, (uint64) state->graph->count + 1);
+		state->room = VhnswGraphRoom(state->graph, wanted);
 	}
 	if (state->room > 0)
 		return;
@@ -570,14 +573,30 @@ estimate_rows(const BuildState *state)
 	return tuples;
 }
 
-/* Say what a build is expected to take. */
+/* Each process has caches of files, and a leaf in work.  The batch is empty. */
 static void
-say_plan(const BuildState *state)
+keep_workers_that_fit(BuildState *state, uint64 rows)
+{
+	int			workers = state->crew->workers;
+
+	while (workers > 0 &&
+		   !VhnswGraphFitsWithFiles(state->graph, rows, workers))
+		workers--;
+	VhnswCrewSetWorkers(state->crew, workers);
+	if (workers == 0)
+		free_batch(state);
+}
+
+/* See how many workers a build can have, and say what it is expected to take. */
+static void
+plan(BuildState *state)
 {
 	const VhnswGraph *graph = state->graph;
 	uint64		rows = (uint64) Min(Max(estimate_rows(state), 1), PG_UINT32_MAX);
 	uint64		bytes = VhnswGraphMemory(graph, rows);
 
+	if (bytes > graph->memory_limit && VhnswGraphFitsWithFiles(graph, rows, 0))
+		keep_workers_that_fit(state, rows);
 	ereport(DEBUG1,
 			errmsg_internal("index \"%s\" is planned for %llu rows, %llu bytes each, %llu kB of %d kB, %s, with %d workers",
 							RelationGetRelationName(state->index),
@@ -586,7 +605,8 @@ say_plan(const BuildState *state)
 							(unsigned long long) (bytes + 1023) / 1024,
 							maintenance_work_mem,
 							bytes <= graph->memory_limit ? "in memory" :
-							VhnswGraphFitsWithFiles(graph, rows) ?
+							VhnswGraphFitsWithFiles(graph, rows,
+													state->crew->workers) ?
 							"in temporary files" : "the last ones page by page",
 							state->crew->workers));
 }
@@ -630,7 +650,7 @@ write_out(BuildState *state, bool all_rows)
 	if (sketches->spilled)
 		VhnswSpillFree(sketches->spilled);
 	state->kind = state->graph->kind;
-	state->workers = state->crew->launched;
+	state->workers = state->crew->workers;
 	VhnswGraphCloseFiles(state->graph);
 	VhnswCrewDismiss(state->crew);
 	MemoryContextSwitchTo(old_context);

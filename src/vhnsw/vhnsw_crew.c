@@ -30,6 +30,7 @@
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "storage/barrier.h"
+#include "storage/sharedfileset.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
@@ -53,9 +54,12 @@ typedef struct CrewShared
 	Oid			index;
 	bool		concurrent;		/* CREATE INDEX CONCURRENTLY */
 	Barrier		barrier;
+	SharedFileSet files;
 
 	/* written by the leader in even phases */
+	int			workers;		/* those with higher numbers go home */
 	VhnswMemory graph;			/* a VhnswGraphShape, once it is known */
+	VhnswSpillShape codes;		/* of the graph, if they are in a file */
 	VhnswJob	job;
 	uint32		nchunks;
 	pg_atomic_uint32 next;
@@ -64,7 +68,9 @@ typedef struct CrewShared
 
 static List *attach_graph(VhnswCrew *crew);
 static void arrive_and_wait(CrewShared *shared);
+static bool has_job(const CrewShared *shared);
 static void do_job(VhnswCrew *crew, VhnswJob job, const void *arg);
+static void close_files(VhnswCrew *crew);
 static void detach_segments(VhnswCrew *crew);
 
 /* ----------------------------------------------------------------------
@@ -122,17 +128,24 @@ VhnswCrewLaunch(VhnswCrew *crew, bool concurrent)
 	InitializeParallelDSM(context);
 	crew->context = context;
 	if (context->seg == NULL)
-		return;					/* no room for workers: we are alone */
+	{
+		/* No room for workers: we are alone. */
+		VhnswCrewDismiss(crew);
+		return;
+	}
 
 	shared = shm_toc_allocate(context->toc, sizeof(CrewShared));
 	shared->index = RelationGetRelid(crew->index);
 	shared->concurrent = concurrent;
 	shared->graph.handle = DSM_HANDLE_INVALID;
+	shared->workers = context->nworkers;
+	shared->codes.spill = NULL;
 	shared->job = VHNSW_JOB_NONE;
 	shared->nchunks = 0;
 	pg_atomic_init_u32(&shared->next, 0);
 	BarrierInit(&shared->barrier, 0);
 	BarrierAttach(&shared->barrier);
+	SharedFileSetInit(&shared->files, context->seg);
 	shm_toc_insert(context->toc, KEY_CREW, shared);
 
 	if (query_size > 0)
@@ -155,7 +168,23 @@ VhnswCrewLaunch(VhnswCrew *crew, bool concurrent)
 			errmsg_internal("index \"%s\" is built with %d of %d planned workers",
 							RelationGetRelationName(crew->index),
 							crew->launched, crew->workers));
+	if (crew->launched == 0)
+		VhnswCrewDismiss(crew);
+	crew->workers = crew->launched;
 	VD_DEBUG_POINT("vhnsw-build-launched");
+}
+
+/*
+ * VhnswCrewSetWorkers
+ *		Go on with fewer workers, who were planned or are at work.
+ */
+void
+VhnswCrewSetWorkers(VhnswCrew *crew, int workers)
+{
+	Assert(workers <= crew->workers);
+	crew->workers = workers;
+	if (crew->shared)
+		crew->shared->workers = workers;
 }
 
 /*
@@ -194,6 +223,8 @@ VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
 	}
 
 	Assert(size <= MAX_ARGUMENT);
+	if (crew->graph && crew->graph->codes)
+		shared->codes = VhnswSpillDescribe(crew->graph->codes);
 	memcpy(shared->argument, arg, size);
 	shared->job = job;
 	shared->nchunks = nchunks;
@@ -243,7 +274,10 @@ VhnswCrewReport(VhnswCrew *crew, int64 done)
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
 }
 
-/* Send the workers home and leave parallel mode; frees shared memory. */
+/*
+ * Send the workers home and leave parallel mode; frees shared memory, and
+ * deletes files.
+ */
 void
 VhnswCrewDismiss(VhnswCrew *crew)
 {
@@ -269,6 +303,7 @@ VhnswCrewDismiss(VhnswCrew *crew)
 	crew->context = NULL;
 	crew->shared = NULL;
 	crew->launched = 0;
+	crew->workers = 0;
 }
 
 static void
@@ -286,8 +321,14 @@ do_job(VhnswCrew *crew, VhnswJob job, const void *arg)
 												  "vhnsw job",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(context);
+	bool		opens_codes = crew->is_worker && crew->graph != NULL;
 
+	if (opens_codes)
+		crew->graph->codes = VhnswCrewFile(crew, &crew->shared->codes);
 	VhnswGetJobFunction(job) (crew, arg);
+	if (opens_codes)
+		crew->graph->codes = NULL;
+	close_files(crew);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);
 }
@@ -312,14 +353,15 @@ VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
 
 	debug_query_string = query;
 	pgstat_report_activity(STATE_RUNNING, query);
+	SharedFileSetAttach(&shared->files, segment);
 
 	if (BarrierAttach(&shared->barrier) % 2 == 0)
 		arrive_and_wait(shared);
-	if (shared->job != VHNSW_JOB_NONE)
+	if (has_job(shared))
 	{
 		crew.index = index_open(shared->index, lock);
 		InstrStartParallelQuery();
-		while (shared->job != VHNSW_JOB_NONE)
+		while (has_job(shared))
 		{
 			if (shared->graph.handle != DSM_HANDLE_INVALID)
 			{
@@ -341,6 +383,14 @@ VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
 		detach_segments(&crew);
 	}
 	BarrierDetach(&shared->barrier);
+}
+
+/* Is there something to do for this worker? */
+static bool
+has_job(const CrewShared *shared)
+{
+	return shared->job != VHNSW_JOB_NONE &&
+		ParallelWorkerNumber < shared->workers;
 }
 
 /*
@@ -448,4 +498,53 @@ detach_segments(VhnswCrew *crew)
 		dsm_detach(lfirst(lc));
 	list_free(crew->segments);
 	crew->segments = NIL;
+}
+
+/* ----------------------------------------------------------------------
+ * Files
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * VhnswCrewCreateFile
+ *		An array that workers, if there are any, will see; for the leader, who
+ *		frees it.
+ */
+VhnswSpill *
+VhnswCrewCreateFile(VhnswCrew *crew, Size record_bytes, uint32 nrecords,
+					Size cache_bytes)
+{
+	return VhnswSpillCreate(crew->shared ? &crew->shared->files.fs : NULL,
+							crew->nfiles++, record_bytes, nrecords,
+							cache_bytes);
+}
+
+/*
+ * VhnswCrewFile
+ *		The array in this process, or NULL if there is none.
+ *
+ * In workers it is open until the end of the job.
+ */
+VhnswSpill *
+VhnswCrewFile(VhnswCrew *crew, const VhnswSpillShape *shape)
+{
+	VhnswSpill *spill = shape->spill;
+
+	if (crew->is_worker && spill != NULL)
+	{
+		spill = VhnswSpillOpen(&crew->shared->files.fs, shape);
+		crew->files = lappend(crew->files, spill);
+	}
+	return spill;
+}
+
+/* At the end of a job, in its memory context. */
+static void
+close_files(VhnswCrew *crew)
+{
+	ListCell   *lc;
+
+	foreach(lc, crew->files)
+		VhnswSpillFree(lfirst(lc));
+	crew->files = NIL;
 }

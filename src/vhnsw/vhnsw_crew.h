@@ -17,6 +17,7 @@
 
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_job.h"
+#include "vhnsw/vhnsw_spill.h"
 
 /* Memory that jobs work on: the leader's own, or shared. */
 typedef struct VhnswMemory
@@ -32,19 +33,23 @@ typedef struct VhnswMemory
 typedef struct VhnswCrew
 {
 	struct VhnswGraph *graph;	/* what the jobs are about, when it is loaded */
-	int			workers;		/* planned; if any, memory is shared */
-	int			launched;		/* of these, so many came */
+	int			workers;		/* planned or, later, at work; if any, memory
+								 * is shared */
+	int			launched;
 	bool		is_worker;
 	Relation	index;			/* open; of a whole crew only */
 	struct CrewShared *shared;	/* NULL while there are no workers */
 	uint32		next;			/* chunks taken, while there are none */
 	uint32		nchunks;
 	List	   *segments;		/* shared memory attached and not freed */
+	uint32		nfiles;			/* made so far */
+	List	   *files;			/* a worker's, open for the job */
 	ParallelContext *context;	/* the leader's */
 } VhnswCrew;
 
 extern VhnswCrew *VhnswCrewCreate(Relation heap, Relation index);
 extern void VhnswCrewLaunch(VhnswCrew *crew, bool concurrent);
+extern void VhnswCrewSetWorkers(VhnswCrew *crew, int workers);
 extern void VhnswCrewSetGraph(VhnswCrew *crew, struct VhnswGraph *graph);
 extern void VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg,
 						 Size size, uint32 nchunks);
@@ -56,6 +61,11 @@ extern void VhnswCrewDismiss(VhnswCrew *crew);
 extern VhnswMemory VhnswCrewAlloc(VhnswCrew *crew, Size size);
 extern void VhnswCrewFree(VhnswCrew *crew, VhnswMemory *memory);
 extern void *VhnswCrewAddress(VhnswCrew *crew, const VhnswMemory *memory);
+
+extern VhnswSpill *VhnswCrewCreateFile(VhnswCrew *crew, Size record_bytes,
+									   uint32 nrecords, Size cache_bytes);
+extern VhnswSpill *VhnswCrewFile(VhnswCrew *crew,
+								 const VhnswSpillShape *shape);
 
 extern PGDLLEXPORT void VhnswBuildWorkerMain(dsm_segment *segment,
 											 shm_toc *toc);

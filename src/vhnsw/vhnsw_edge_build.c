@@ -76,8 +76,7 @@ typedef struct EdgeSquares
 typedef struct EnergyJob
 {
 	VhnswSketches sketches;
-	VhnswMemory lists;			/* of the graph */
-	int			list_capacity;
+	VhnswListsShape lists;
 	uint32		n;
 	VhnswMemory squares;
 } EnergyJob;
@@ -314,7 +313,7 @@ measure_energy(const VhnswSketches *sketches, const VhnswGraph *graph)
 	VhnswCrew  *crew = graph->crew;
 	EnergyJob	job = {
 		.sketches = *sketches,
-		.lists = graph->lists,.list_capacity = graph->list_capacity,
+		.lists = VhnswGraphDescribeLists(graph),
 		.n = Min(graph->count, ENERGY_ELEMENTS)
 	};
 	const EdgeSquares *squares;
@@ -346,8 +345,7 @@ VhnswEnergyJob(VhnswCrew *crew, const void *arg)
 
 	plain.metric = VHNSW_L2;
 	VhnswAttachSketches(crew, sketches);
-	if (crew->is_worker)
-		VhnswGraphSetLists(graph, crew, &job.lists, job.list_capacity);
+	VhnswGraphAttachLists(crew, &job.lists);
 	while (VhnswCrewNext(crew, &chunk))
 	{
 		uint32		first = chunk * MEASURED_AT_ONCE;
@@ -478,7 +476,10 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		{
 			VhnswSpillResize(graph->codes, cache / 2);
 			VhnswSpillResize(graph->spilled_lists, cache / 8);
-			sketches->spilled = VhnswSpillCreate(element_bytes, cache / 8 * 3);
+			sketches->spilled = VhnswCrewCreateFile(graph->crew, element_bytes,
+													graph->count,
+													cache / 8 * 3);
+			sketches->shape = VhnswSpillDescribe(sketches->spilled);
 		}
 		else
 			sketches->memory =
@@ -503,6 +504,7 @@ VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches)
 					   VhnswCrewAddress(crew, &sketches->matrix) : NULL);
 	if (sketches->projections)
 		sketches->projections = VhnswCrewAddress(crew, &sketches->memory);
+	sketches->spilled = VhnswCrewFile(crew, &sketches->shape);
 	sketches->from = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->to = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->edge = palloc(VhnswEdgeSize(layout));
@@ -518,13 +520,20 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 	VhnswSketches sketches = *(const VhnswSketches *) arg;
 	const VhnswGraph *graph = crew->graph;
 	int			dims = sketches.layout.edge_dims;
-	Half	   *projections = sketches.spilled ? NULL :
-	VhnswCrewAddress(crew, &sketches.memory);
+	Size		stride = dims * sizeof(Half);
 	uint32		chunk;
+	char	   *projections;
 	float	   *z;
 
 	VhnswAttachSketches(crew, &sketches);
 	z = sketches.from;
+	if (sketches.spilled)
+	{
+		stride = VhnswSpillStride(stride);
+		projections = palloc0(PROJECTED_AT_ONCE * stride);
+	}
+	else
+		projections = VhnswCrewAddress(crew, &sketches.memory);
 	while (VhnswCrewNext(crew, &chunk))
 	{
 		uint32		first = chunk * PROJECTED_AT_ONCE;
@@ -539,10 +548,12 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 			VhnswEdgeProjectCode(&sketches.space, code, z);
 			for (int j = 0; j < dims && code->norm > 0; j++)
 				z[j] /= code->norm;
-			DistanceFloatToHalf(z, sketches.spilled ?
-								VhnswSpillChange(sketches.spilled, id) :
-								projections + (Size) id * dims, dims);
+			DistanceFloatToHalf(z, (Half *) (projections + stride *
+											 (sketches.spilled ? id - first : (Size) id)),
+								dims);
 		}
+		if (sketches.spilled)
+			VhnswSpillWrite(sketches.spilled, first, end - first, projections);
 	}
 }
 

@@ -24,6 +24,7 @@ typedef struct VhnswSketches
 	VhnswMemory memory;			/* of the projections, if trained */
 	Half	   *projections;	/* space.dims for each element, or NULL */
 	VhnswSpill *spilled;		/* in place of them, if not NULL */
+	VhnswSpillShape shape;		/* of that */
 	VhnswEdge  *edge;			/* room for one */
 	float	   *from;			/* likewise, for its ends */
 	float	   *to;

@@ -21,8 +21,11 @@
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
-/* Of the hash table, for an element: it is at most half full. */
-#define HASH_BYTES (3 * sizeof(CodesEntry))
+/*
+ * Of the hash table, for an element: it is 0.9 full when another one, twice as
+ * large, is made beside it.
+ */
+#define HASH_BYTES (3 * sizeof(CodesEntry) * 10 / 9)
 
 /* Of files, at least */
 #define MIN_CACHE_BYTES (1024 * 1024)
@@ -37,7 +40,8 @@ typedef struct CodesEntry
 	char		status;
 } CodesEntry;
 
-static uint64 memory_with_files(const VhnswGraph *graph, uint64 count);
+static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
+								int workers);
 static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 
@@ -124,13 +128,18 @@ next_segment_bundles(uint64 nbundles)
 
 /* What a graph takes whose codes, lists and projections are in files. */
 static uint64
-memory_with_files(const VhnswGraph *graph, uint64 count)
+memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 {
 	const VhnswLayout *layout = &graph->layout;
+	int			processes = workers + 1;
+	uint64		loading = count * HASH_BYTES + MIN_CACHE_BYTES;
+	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
+	processes * (MIN_CACHE_BYTES + VhnswJoinLeafBytes(layout, count));
 
+	if (workers > 0)
+		loading += VhnswBatchBytes(layout);
 	return (uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate) +
-		MIN_CACHE_BYTES + VhnswJoinLeafBytes(layout, count) +
-		count * Max(VhnswBlockedResidentBytes(layout), HASH_BYTES);
+		Max(loading, linking);
 }
 
 /*
@@ -153,7 +162,7 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	fixed = bundles * graph->bundle_bytes +
 		(uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate);
 	if (graph->codes)
-		return memory_with_files(graph, count);
+		return memory_with_files(graph, count, workers);
 	if (workers > 0)
 		loading += VhnswBatchBytes(layout);
 	if (VhnswMayHaveBlocks(layout))
@@ -163,29 +172,30 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	return fixed + Max(linking, loading);
 }
 
-/* Can so many elements be linked, if need be in files? */
+/* Can so many elements be linked in files, with so many workers? */
 bool
-VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count)
+VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count, int workers)
 {
 	return VhnswMayHaveBlocks(&graph->layout) &&
-		memory_with_files(graph, count) <= graph->memory_limit;
+		memory_with_files(graph, count, workers) <= graph->memory_limit;
 }
 
 /*
  * VhnswGraphCacheBytes
  *		Memory for the records of files, where each element takes so many bytes
- *		besides.
+ *		besides: for each process.
  */
 Size
 VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
 {
+	int			processes = graph->crew->workers + 1;
 	uint64		taken = (uint64) graph->duplicates_capacity *
 	sizeof(VhnswDuplicate) +
-	VhnswJoinLeafBytes(&graph->layout, graph->count) +
+	processes * (uint64) VhnswJoinLeafBytes(&graph->layout, graph->count) +
 	(uint64) graph->count * element_bytes;
 
-	return graph->memory_limit > taken + MIN_CACHE_BYTES ?
-		graph->memory_limit - taken : MIN_CACHE_BYTES;
+	return graph->memory_limit > taken + processes * MIN_CACHE_BYTES ?
+		(graph->memory_limit - taken) / processes : MIN_CACHE_BYTES;
 }
 
 /*
@@ -197,12 +207,12 @@ bool
 VhnswGraphMaySpill(const VhnswGraph *graph)
 {
 	return graph->codes == NULL &&
-		VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count);
+		VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count, 0);
 }
 
 /*
  * VhnswGraphSpill
- *		Move what is loaded to a file, to go on there, without workers.
+ *		Move what is loaded to a file, to go on there.
  *
  * When elements are linked their codes are the smaller part of what they take;
  * while loading there is room for a cache beside them.
@@ -216,8 +226,9 @@ VhnswGraphSpill(VhnswGraph *graph)
 	uint32		end = 0;
 
 	old_context = MemoryContextSwitchTo(graph->context);
-	codes = VhnswSpillCreate(graph->code_size + sizeof(ItemPointerData),
-							 graph->memory_limit / 8);
+	codes = VhnswCrewCreateFile(graph->crew,
+								graph->code_size + sizeof(ItemPointerData), 0,
+								graph->memory_limit / 8);
 	for (int i = 0; i < graph->nsegments; i++)
 	{
 		VhnswSegment *segment = &graph->segments[i];
@@ -238,7 +249,6 @@ VhnswGraphSpill(VhnswGraph *graph)
 	graph->codes = codes;
 	graph->nsegments = 0;
 	graph->nbundles = 0;
-	graph->crew->workers = 0;
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -418,4 +428,31 @@ VhnswGraphSetLists(VhnswGraph *graph, VhnswCrew *crew,
 	graph->list_ids = VhnswCrewAddress(crew, lists);
 	graph->list_counts = (uint8 *) (graph->list_ids +
 									(Size) graph->count * list_capacity);
+}
+
+/* Lists that are made, for a job that reads them. */
+VhnswListsShape
+VhnswGraphDescribeLists(const VhnswGraph *graph)
+{
+	VhnswListsShape shape = {
+		.lists = graph->lists,.list_capacity = graph->list_capacity,
+		.list_offset = graph->list_offset
+	};
+
+	if (graph->spilled_lists)
+		shape.file = VhnswSpillDescribe(graph->spilled_lists);
+	return shape;
+}
+
+/* Let a worker know where they are. */
+void
+VhnswGraphAttachLists(VhnswCrew *crew, const VhnswListsShape *shape)
+{
+	VhnswGraph *graph = crew->graph;
+
+	if (!crew->is_worker)
+		return;
+	VhnswGraphSetLists(graph, crew, &shape->lists, shape->list_capacity);
+	graph->spilled_lists = VhnswCrewFile(crew, &shape->file);
+	graph->list_offset = shape->list_offset;
 }

@@ -82,6 +82,15 @@ typedef struct VhnswGraphShape
 	VhnswSegment segments[FLEXIBLE_ARRAY_MEMBER];
 } VhnswGraphShape;
 
+/* What workers need to know of its lists. */
+typedef struct VhnswListsShape
+{
+	VhnswMemory lists;
+	int			list_capacity;
+	VhnswSpillShape file;		/* of spilled lists, if there are any */
+	Size		list_offset;
+} VhnswListsShape;
+
 typedef struct VhnswDuplicate
 {
 	uint32		element;
@@ -151,7 +160,8 @@ extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 									uint64 memory_limit,
 									MemoryContext context);
 extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
-extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count);
+extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
+									int workers);
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
 extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
 extern void VhnswGraphSpill(VhnswGraph *graph);
@@ -166,6 +176,9 @@ extern void VhnswGraphLink(VhnswGraph *graph, const char *index_name);
 extern Size VhnswGraphListBytes(uint32 count, int list_capacity);
 extern void VhnswGraphSetLists(VhnswGraph *graph, VhnswCrew *crew,
 							   const VhnswMemory *lists, int list_capacity);
+extern VhnswListsShape VhnswGraphDescribeLists(const VhnswGraph *graph);
+extern void VhnswGraphAttachLists(VhnswCrew *crew,
+								  const VhnswListsShape *shape);
 extern Size VhnswGraphShapeSize(const VhnswGraph *graph);
 extern void VhnswGraphDescribe(const VhnswGraph *graph,
 							   VhnswGraphShape *shape);

@@ -40,6 +40,22 @@
 #define NUM_LOCKS 4096
 
 /*
+ * In a file, lists of so many elements are read and written together, if need
+ * be, and have one lock, of so many.
+ */
+#define LISTS_AT_ONCE 32
+#define NUM_FILE_LOCKS 512
+
+/*
+ * Of the locks that PostgreSQL knows, those of files that processes share;
+ * names of our own would have to be preloaded.
+ */
+#define FILE_LOCK_TRANCHE LWTRANCHE_SHARED_TUPLESTORE
+
+#define LocksBytes \
+	Max(NUM_LOCKS * sizeof(slock_t), NUM_FILE_LOCKS * sizeof(LWLock))
+
+/*
  * What a member of a leaf meets there for one of its lists, in no order.  It
  * takes twice as many keys as are wanted, to be cut rarely.
  */
@@ -81,6 +97,8 @@ typedef struct Side
 	float	   *near_limits;
 	float	   *far_limits;
 	VhnswKey   *room;
+	VhnswKey   *file_room;		/* for LISTS_AT_ONCE elements, if keys are in
+								 * a file */
 } Side;
 
 static void join_lists(const VhnswJoin *join, const VhnswLeaf *leaf,
@@ -91,10 +109,13 @@ static void end_side(Side *side);
 static void fill_side(Side *side, const uint32 *members, uint32 n,
 					  uint32 num_far);
 static void merge_side(Side *side);
+static void merge_side_in_file(Side *side);
+static bool merge_element(Side *side, uint32 i, VhnswKey *keys);
 static bool is_far_candidate(uint32 id);
-static int	far_candidates_first(uint32 *members, uint32 n);
-static SharedList near_list(const VhnswJoin *join, uint32 id);
-static SharedList far_list(const VhnswJoin *join, uint32 id);
+static int	far_candidates_first(const VhnswJoin *join, uint32 *members,
+								 uint32 n);
+static SharedList near_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
+static SharedList far_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
 static int	copy_list(const SharedList *shared, VhnswKey *keys);
 static bool replace_list(const SharedList *shared,
 						 const VhnswKey *old, int old_count,
@@ -103,7 +124,7 @@ static void lower_limit(WorkList *list, float limit);
 static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
 static void prefetch_lists(const VhnswJoin *join, uint32 id);
-static void merge_list(WorkList *list, const SharedList *shared);
+static bool merge_list(WorkList *list, const SharedList *shared);
 static int	merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 					   VhnswKey *all);
 static int	add_keys(const WorkList *list, const VhnswKey *keys, int count,
@@ -112,6 +133,13 @@ static void compare_sides(Side *rows, Side *columns);
 
 #define ST_SORT sort_keys
 #define ST_ELEMENT_TYPE VhnswKey
+#define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+#define ST_SORT sort_ids
+#define ST_ELEMENT_TYPE uint32
 #define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
 #define ST_SCOPE static
 #define ST_DEFINE
@@ -155,14 +183,15 @@ VhnswJoinCreate(VhnswCrew *crew)
 	join->key_places = join->near_places + join->far_places;
 	join->with_guests = false;
 	join->spilled = NULL;
+	join->shape.spill = NULL;
 	if (graph->codes)
 	{
-		Size		cache = VhnswGraphCacheBytes(graph,
-												 VhnswBlockedJoinBytes(&graph->layout));
-
-		VhnswSpillResize(graph->codes, cache / 2);
-		join->spilled = VhnswSpillCreate(join->key_places * sizeof(VhnswKey),
-										 cache / 2);
+		VhnswSpillResize(graph->codes,
+						 VhnswGraphCacheBytes(graph,
+											  VhnswBlockedJoinBytes(&graph->layout)));
+		join->spilled = VhnswCrewCreateFile(crew, join->key_places *
+											sizeof(VhnswKey), graph->count, 0);
+		VhnswJoinShare(join);
 	}
 	join->lists =
 		VhnswCrewAlloc(crew, VhnswGraphListBytes(graph->count,
@@ -170,7 +199,7 @@ VhnswJoinCreate(VhnswCrew *crew)
 												 2 * join->key_places));
 	join->rest = VhnswCrewAlloc(crew, (Size) graph->count *
 								(2 * sizeof(float) + sizeof(uint8)) +
-								NUM_LOCKS * sizeof(slock_t));
+								LocksBytes);
 	VhnswAttachJoin(crew, join);
 	for (Size i = 0; i < 2 * (Size) graph->count; i++)
 		join->limits[i] = FLT_MAX;
@@ -178,6 +207,8 @@ VhnswJoinCreate(VhnswCrew *crew)
 	memset(join->far_counts, 0, graph->count);
 	for (int i = 0; join->locks && i < NUM_LOCKS; i++)
 		SpinLockInit(&join->locks[i]);
+	for (int i = 0; join->file_locks && i < NUM_FILE_LOCKS; i++)
+		LWLockInitialize(&join->file_locks[i], FILE_LOCK_TRANCHE);
 	return join;
 }
 
@@ -185,16 +216,29 @@ VhnswJoinCreate(VhnswCrew *crew)
 void
 VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join)
 {
+	char	   *locks;
+
 	join->graph = crew->graph;
+	join->spilled = VhnswCrewFile(crew, &join->shape);
 	join->keys = VhnswCrewAddress(crew, &join->lists);
 	join->near_counts = (uint8 *)
 		(join->keys + (join->spilled ? 0 :
 					   (Size) crew->graph->count * join->key_places));
 	join->limits = VhnswCrewAddress(crew, &join->rest);
-	join->locks = (slock_t *) (join->limits + 2 * (Size) crew->graph->count);
-	join->far_counts = (uint8 *) (join->locks + NUM_LOCKS);
-	if (crew->shared == NULL)
-		join->locks = NULL;
+	locks = (char *) (join->limits + 2 * (Size) crew->graph->count);
+	join->far_counts = (uint8 *) (locks + LocksBytes);
+	join->locks = crew->shared && !join->spilled ? (slock_t *) locks : NULL;
+	join->file_locks = crew->shared && join->spilled ? (LWLock *) locks : NULL;
+}
+
+/* Before a job that changes keys: let it find those of a file. */
+void
+VhnswJoinShare(VhnswJoin *join)
+{
+	if (join->spilled == NULL)
+		return;
+	VhnswSpillForget(join->spilled);
+	join->shape = VhnswSpillDescribe(join->spilled);
 }
 
 void
@@ -213,9 +257,12 @@ is_far_candidate(uint32 id)
 	return murmurhash32(id) % FAR_SHARE == 0;
 }
 
-/* Reorder the members of a leaf; returns how many are far candidates. */
+/*
+ * Reorder the members of a leaf; returns how many are far candidates.  In files
+ * what has near numbers lies together.
+ */
 static int
-far_candidates_first(uint32 *members, uint32 n)
+far_candidates_first(const VhnswJoin *join, uint32 *members, uint32 n)
 {
 	uint32		num_far = 0;
 
@@ -228,6 +275,11 @@ far_candidates_first(uint32 *members, uint32 n)
 			members[i] = members[num_far];
 			members[num_far++] = member;
 		}
+	}
+	if (join->spilled)
+	{
+		sort_ids(members, num_far);
+		sort_ids(members + num_far, n - num_far);
 	}
 	return num_far;
 }
@@ -261,7 +313,8 @@ join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
 {
 	uint32		num_guests = leaf->n - leaf->nresidents;
 	uint32	   *guest_ids = leaf->members + leaf->nresidents;
-	uint32		num_far = far_candidates_first(leaf->members, leaf->nresidents);
+	uint32		num_far = far_candidates_first(join, leaf->members,
+											   leaf->nresidents);
 	Side		residents;
 	Side		guests;
 
@@ -275,7 +328,7 @@ join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
 	else
 	{
 		begin_side(&guests, join, kind, near, far, GUESTS_AT_ONCE, true);
-		num_far = far_candidates_first(guest_ids, num_guests);
+		num_far = far_candidates_first(join, guest_ids, num_guests);
 		for (uint32 first = 0; first < num_guests; first += GUESTS_AT_ONCE)
 		{
 			fill_side(&guests, guest_ids + first,
@@ -310,6 +363,8 @@ begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind, bool near,
 	side->near_limits = palloc_array(float, places);
 	side->far_limits = palloc_array(float, places);
 	side->room = room;
+	side->file_room = join->spilled ?
+		palloc(LISTS_AT_ONCE * join->key_places * sizeof(VhnswKey)) : NULL;
 	for (uint32 i = 0; i < capacity; i++)
 	{
 		side->near[i] = (WorkList)
@@ -330,6 +385,8 @@ static void
 end_side(Side *side)
 {
 	pfree(side->room);
+	if (side->file_room)
+		pfree(side->file_room);
 	pfree(side->near);
 	pfree(side->far);
 	pfree(side->near_limits);
@@ -372,45 +429,110 @@ merge_side(Side *side)
 	const VhnswJoin *join = side->join;
 	uint32		n = side->block->count;
 
+	if (join->spilled)
+	{
+		merge_side_in_file(side);
+		return;
+	}
 	for (uint32 i = 0; i < n; i++)
 	{
 		uint32		id = side->members[i];
 
-		if (i + 2 < n && join->spilled == NULL &&
-			side->near[i + 2].count + side->far[i + 2].count > 0)
+		if (i + 2 < n && side->near[i + 2].count + side->far[i + 2].count > 0)
 			prefetch_lists(join, side->members[i + 2]);
-		if (side->near[i].count > 0)
-		{
-			SharedList	shared = near_list(join, id);
-
-			merge_list(&side->near[i], &shared);
-		}
-		if (side->far[i].count > 0)
-		{
-			SharedList	shared = far_list(join, id);
-
-			merge_list(&side->far[i], &shared);
-		}
+		(void) merge_element(side, i,
+							 join->keys + (Size) id * join->key_places);
 	}
 }
 
+/*
+ * Likewise, if lists are in a file: those that lie near each other are read,
+ * merged and written together, while nobody else does so.
+ */
+static void
+merge_side_in_file(Side *side)
+{
+	const VhnswJoin *join = side->join;
+	uint32		n = side->block->count;
+	uint32		end;
+
+	for (uint32 i = 0; i < n; i = end)
+	{
+		uint32		group = side->members[i] / LISTS_AT_ONCE;
+		uint32		first = PG_UINT32_MAX;
+		uint32		last = 0;
+		LWLock	   *lock = join->file_locks ?
+		&join->file_locks[group % NUM_FILE_LOCKS] : NULL;
+		bool		changed = false;
+
+		for (end = i; end < n && side->members[end] / LISTS_AT_ONCE == group;
+			 end++)
+		{
+			if (side->near[end].count + side->far[end].count == 0)
+				continue;
+			first = Min(first, side->members[end]);
+			last = Max(last, side->members[end]);
+		}
+		if (first > last)
+			continue;
+
+		if (lock)
+			LWLockAcquire(lock, LW_EXCLUSIVE);
+		VhnswSpillRead(join->spilled, first, last - first + 1, side->file_room);
+		for (uint32 j = i; j < end; j++)
+		{
+			if (side->near[j].count + side->far[j].count > 0)
+				changed |= merge_element(side, j, side->file_room +
+										 (Size) (side->members[j] - first) *
+										 join->key_places);
+		}
+		if (changed)
+			VhnswSpillWrite(join->spilled, first, last - first + 1,
+							side->file_room);
+		if (lock)
+			LWLockRelease(lock);
+	}
+}
+
+/* Merge the lists of a member into its keys; returns whether they change. */
+static bool
+merge_element(Side *side, uint32 i, VhnswKey *keys)
+{
+	const VhnswJoin *join = side->join;
+	bool		changed = false;
+
+	if (side->near[i].count > 0)
+	{
+		SharedList	shared = near_list(join, side->members[i], keys);
+
+		changed |= merge_list(&side->near[i], &shared);
+	}
+	if (side->far[i].count > 0)
+	{
+		SharedList	shared = far_list(join, side->members[i], keys);
+
+		changed |= merge_list(&side->far[i], &shared);
+	}
+	return changed;
+}
+
 static SharedList
-near_list(const VhnswJoin *join, uint32 id)
+near_list(const VhnswJoin *join, uint32 id, VhnswKey *keys)
 {
 	return (SharedList)
 	{
-		VhnswJoinChangeKeys(join, id), &join->near_counts[id],
+		keys, &join->near_counts[id],
 			join->near_places, &join->limits[2 * (Size) id],
 			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
 	};
 }
 
 static SharedList
-far_list(const VhnswJoin *join, uint32 id)
+far_list(const VhnswJoin *join, uint32 id, VhnswKey *keys)
 {
 	return (SharedList)
 	{
-		VhnswJoinChangeKeys(join, id) + join->near_places, &join->far_counts[id],
+		keys + join->near_places, &join->far_counts[id],
 			join->far_places, &join->limits[2 * (Size) id + 1],
 			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
 	};
@@ -505,8 +627,8 @@ prefetch_lists(const VhnswJoin *join, uint32 id)
 		__builtin_prefetch(keys + i);
 }
 
-/* Merge a list into the one that all leaves share. */
-static void
+/* Merge a list into the one that all leaves share; returns whether that changes. */
+static bool
 merge_list(WorkList *list, const SharedList *shared)
 {
 	VhnswKey	old[VHNSW_MAX_KEY_PLACES];
@@ -520,6 +642,7 @@ merge_list(WorkList *list, const SharedList *shared)
 		old_count = copy_list(shared, old);
 		count = merge_keys(list, old, old_count, all);
 	} while (!replace_list(shared, old, old_count, all, count));
+	return count != old_count || memcmp(all, old, count * sizeof(VhnswKey)) != 0;
 }
 
 /*

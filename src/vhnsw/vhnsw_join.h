@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 
+#include "storage/lwlock.h"
 #include "storage/spin.h"
 
 #include "vhnsw/vhnsw_graph.h"
@@ -76,26 +77,19 @@ typedef struct VhnswJoin
 								 * without a lock */
 	slock_t    *locks;			/* of the lists of some elements each; NULL
 								 * where nobody else is */
+	LWLock	   *file_locks;		/* in place of them, if keys are in a file */
 	VhnswSpill *spilled;		/* in place of keys, if not NULL */
+	VhnswSpillShape shape;		/* of that */
 	VhnswMemory lists;
 	VhnswMemory rest;
 } VhnswJoin;
 
-/* The keys of an element. */
+/* The keys of an element, to be read and outside of jobs. */
 static inline VhnswKey *
 VhnswJoinGetKeys(const VhnswJoin *join, uint32 id)
 {
 	if (unlikely(join->spilled != NULL))
 		return VhnswSpillGet(join->spilled, id);
-	return join->keys + (Size) id * join->key_places;
-}
-
-/* Likewise, to be changed. */
-static inline VhnswKey *
-VhnswJoinChangeKeys(const VhnswJoin *join, uint32 id)
-{
-	if (unlikely(join->spilled != NULL))
-		return VhnswSpillChange(join->spilled, id);
 	return join->keys + (Size) id * join->key_places;
 }
 
@@ -110,6 +104,7 @@ VhnswJoinChangeKeys(const VhnswJoin *join, uint32 id)
 extern Size VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count);
 extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew);
 extern void VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join);
+extern void VhnswJoinShare(VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinLeaf(const VhnswLeaf *leaf, void *join);
 extern void VhnswSelectKeys(VhnswKey *keys, int n, int k);

@@ -71,7 +71,7 @@ typedef struct AssignJob
 	uint32		k;
 	VhnswMemory centroids;
 	VhnswMemory chosen;			/* 'overlap' for each element */
-	VhnswSpill *spilled;		/* in place of chosen, if not NULL */
+	VhnswSpillShape spilled;	/* in place of chosen, if there is one */
 } AssignJob;
 
 static VhnswBlockKind centroid_kind(const VhnswGraph *graph);
@@ -109,6 +109,7 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 	uint32		n = whole->n;
 	AssignJob	job = {.n = n,.members = whole->members};
 	VhnswHubs  *hubs = NULL;
+	VhnswSpill *spilled = NULL;
 	VhnswChoices choices;
 
 	job.k = number_of_parts(whole->nresidents);
@@ -117,14 +118,17 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 								   job.k, seed);
 	if (whole->members == NULL &&
 		choices_in_file(&crew->graph->layout, crew->graph->codes != NULL))
-		job.spilled = VhnswSpillCreate(job.overlap * sizeof(uint32), 0);
+	{
+		spilled = VhnswCrewCreateFile(crew, job.overlap * sizeof(uint32), n, 0);
+		job.spilled = VhnswSpillDescribe(spilled);
+	}
 	else
 		job.chosen = VhnswCrewAlloc(crew, (Size) n * job.overlap * sizeof(uint32));
 	VhnswCrewRun(crew, VHNSW_JOB_ASSIGN, &job, sizeof(job),
 				 (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
 	choices = (VhnswChoices)
 	{
-		job.overlap, job.chosen.address, job.spilled
+		job.overlap, job.chosen.address, spilled
 	};
 	if (crew->graph->layout.metric == VHNSW_INNER_PRODUCT)
 	{
@@ -146,8 +150,8 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 					   sizeof(uint32));
 	VhnswAttachPartition(crew, partition);
 	fill_parts(partition, &choices, hubs, whole);
-	if (job.spilled)
-		VhnswSpillFree(job.spilled);
+	if (spilled)
+		VhnswSpillFree(spilled);
 	else
 		VhnswCrewFree(crew, &job.chosen);
 	if (hubs)
@@ -244,7 +248,10 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 	const AssignJob *job = arg;
 	const VhnswGraph *graph = crew->graph;
 	int			dims = graph->layout.dims;
-	uint32	   *chosen = job->spilled ? NULL :
+	VhnswSpill *spilled = VhnswCrewFile(crew, &job->spilled);
+	Size		stride = spilled ? VhnswSpillStride(job->overlap * sizeof(uint32)) :
+	job->overlap * sizeof(uint32);
+	char	   *chosen = spilled ? palloc0(ROWS_AT_ONCE * stride) :
 	VhnswCrewAddress(crew, &job->chosen);
 	VhnswBlock *rows = VhnswBlockCreateRows(centroid_kind(graph), dims,
 											ROWS_AT_ONCE);
@@ -275,11 +282,12 @@ VhnswAssignJob(VhnswCrew *crew, const void *arg)
 		{
 			if (i % DISTANCE_ROWS == 0)
 				find_nearest(rows, i, &centroids, job->overlap, &found);
-			memcpy(job->spilled ? VhnswSpillChange(job->spilled, first + i) :
-				   chosen + (Size) (first + i) * job->overlap,
+			memcpy(chosen + (spilled ? i : (Size) first + i) * stride,
 				   found.centroids[i % DISTANCE_ROWS],
 				   job->overlap * sizeof(uint32));
 		}
+		if (spilled)
+			VhnswSpillWrite(spilled, first, count, chosen);
 	}
 }
 

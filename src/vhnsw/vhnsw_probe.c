@@ -50,8 +50,7 @@ typedef struct Probe
 /* Job: search for the elements stride / 2, and so on. */
 typedef struct ProbeJob
 {
-	VhnswMemory lists;
-	int			list_capacity;
+	VhnswListsShape lists;
 	VhnswMemory order;
 	uint32		nstarts;
 	uint32		stride;
@@ -75,7 +74,6 @@ void
 VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 {
 	ProbeJob	job = {
-		.lists = graph->lists,.list_capacity = graph->list_capacity,
 		.order = graph->order_memory,.nstarts = graph->nentries
 	};
 	uint32		total = 0;
@@ -89,6 +87,7 @@ VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 		if (job.nprobes == 0)
 			continue;
 		job.probes = VhnswCrewAlloc(graph->crew, job.nprobes * sizeof(Probe));
+		job.lists = VhnswGraphDescribeLists(graph);
 		VhnswCrewRun(graph->crew, VHNSW_JOB_PROBE, &job, sizeof(job),
 					 (job.nprobes + PROBED_AT_ONCE - 1) / PROBED_AT_ONCE);
 		probes = job.probes.address;
@@ -127,8 +126,7 @@ VhnswProbeJob(VhnswCrew *crew, const void *arg)
 	VhnswBeam  *beam;
 	uint32		chunk;
 
-	if (crew->is_worker)
-		VhnswGraphSetLists(graph, crew, &job->lists, job->list_capacity);
+	VhnswGraphAttachLists(crew, &job->lists);
 	beam = VhnswBeamCreate(graph, PROBE_EF);
 	while (VhnswCrewNext(crew, &chunk))
 	{

@@ -5,23 +5,36 @@
  *
  * An array of records is a temporary file, of which some pages are in memory.
  * When another is needed, the clock hand looks for one that was not asked for
- * since it came by last, and this one is written if it was changed.
+ * since it came by last, and this one is written if it was changed.  Records
+ * that follow each other can also be read and written past these pages.
  *
- * A build goes over elements in the order of their leaves, so most of what it
- * asks for was asked for shortly before.
+ * Several processes may have the file of one array open, each with pages of
+ * its own, which know nothing of each other.  README, section "Bounded
+ * memory", has the rules by which that goes well.
  *
- * The file is PostgreSQL's: it counts against temp_file_limit and goes at the
- * end of the transaction, or at the restart.
+ * The file is PostgreSQL's: it goes at the end of the transaction, or at the
+ * restart.  It counts against temp_file_limit in the process that has made it:
+ * so a shared array has its whole length from the start, as a hole, and others
+ * write within it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "commands/tablespace.h"
-#include "storage/buffile.h"
+#include "pgstat.h"
+#include "storage/fd.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #include "vhnsw/vhnsw_spill.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+/* About so many bytes make a page. */
+#define PAGE_BYTES BLCKSZ
 
 /* Enough that there is always one that may go. */
 #define MIN_FRAMES (2 * VHNSW_SPILL_RECENT)
@@ -40,14 +53,18 @@ typedef struct Frame
 struct VhnswSpill
 {
 	MemoryContext context;
-	BufFile    *file;
+	File		file;
+	FileSet    *files;			/* it is one of; NULL = a file of our own */
+	uint32		number;			/* of these */
+	bool		is_ours;		/* we have made it */
 	Size		record_bytes;
 	Size		page_bytes;
 	uint32		records_per_page;
-	uint32		file_pages;		/* written so far */
+	uint64		file_bytes;		/* written so far */
 	uint32		npages;			/* that have been asked for */
 	uint32		map_size;
 	uint32	   *map;			/* of each page: its frame, or NO_FRAME */
+	Size		cache_bytes;
 	uint32		nframes;
 	Frame	   *frames;
 	char	   *memory;			/* of the frames */
@@ -56,32 +73,108 @@ struct VhnswSpill
 	uint32		next_recent;
 };
 
-static void make_frames(VhnswSpill *spill, Size cache_bytes);
+static VhnswSpill *make_spill(FileSet *files, uint32 number,
+							  Size record_bytes, Size cache_bytes);
+static void file_name(uint32 number, char *name);
+static void make_frames(VhnswSpill *spill);
 static void drop_frames(VhnswSpill *spill);
+static void give_back(void);
 static uint32 find_frame(VhnswSpill *spill, uint32 page);
 static uint32 free_frame(VhnswSpill *spill);
 static void write_frame(VhnswSpill *spill, uint32 number);
-static void read_page(VhnswSpill *spill, uint32 page, char *memory);
-static void seek_page(VhnswSpill *spill, uint32 page);
+static void read_bytes(VhnswSpill *spill, uint64 offset, Size size,
+					   char *memory);
+static void write_bytes(VhnswSpill *spill, uint64 offset, Size size,
+						const char *memory);
 
 /*
  * VhnswSpillCreate
  *		An array of records, all zero, of which about 'cache_bytes' are kept in
  *		memory; in the current context.
+ *
+ * 'files' may be NULL for an array of this process alone.  The array grows as
+ * records are changed, from 'nrecords' on, which must be all in a job.
  */
 VhnswSpill *
-VhnswSpillCreate(Size record_bytes, Size cache_bytes)
+VhnswSpillCreate(FileSet *files, uint32 number, Size record_bytes,
+				 uint32 nrecords, Size cache_bytes)
+{
+	VhnswSpill *spill = make_spill(files, number, record_bytes, cache_bytes);
+
+	PrepareTempTablespaces();
+	spill->is_ours = true;
+	if (files)
+	{
+		char		name[MAXPGPATH];
+
+		file_name(number, name);
+		spill->file = FileSetCreate(files, name);
+	}
+	else
+		spill->file = OpenTemporaryFile(false);
+	if (nrecords > 0)
+		write_bytes(spill, nrecords * (uint64) spill->record_bytes - 1, 1, "");
+	return spill;
+}
+
+/* The array of another process. */
+VhnswSpill *
+VhnswSpillOpen(FileSet *files, const VhnswSpillShape *shape)
+{
+	VhnswSpill *spill = make_spill(files, shape->number, shape->record_bytes,
+								   shape->cache_bytes);
+	char		name[MAXPGPATH];
+
+	file_name(shape->number, name);
+	spill->file = FileSetOpen(files, name, O_RDWR);
+	if (spill->file < 0)
+		ereport(ERROR,
+				errcode_for_file_access(),
+				errmsg("could not open temporary file of an index build: %m"));
+	spill->file_bytes = shape->file_bytes;
+	return spill;
+}
+
+static VhnswSpill *
+make_spill(FileSet *files, uint32 number, Size record_bytes, Size cache_bytes)
 {
 	VhnswSpill *spill = palloc0_object(VhnswSpill);
 
 	spill->context = CurrentMemoryContext;
-	spill->record_bytes = MAXALIGN(record_bytes);
-	spill->page_bytes = TYPEALIGN(BLCKSZ, spill->record_bytes);
-	spill->records_per_page = spill->page_bytes / spill->record_bytes;
-	PrepareTempTablespaces();
-	spill->file = BufFileCreateTemp(false);
-	make_frames(spill, cache_bytes);
+	spill->files = files;
+	spill->number = number;
+	spill->record_bytes = VhnswSpillStride(record_bytes);
+	spill->records_per_page = (uint32) Max(PAGE_BYTES / spill->record_bytes, 1);
+	spill->page_bytes = spill->records_per_page * spill->record_bytes;
+	spill->cache_bytes = cache_bytes;
+	make_frames(spill);
 	return spill;
+}
+
+static void
+file_name(uint32 number, char *name)
+{
+	snprintf(name, MAXPGPATH, "vhnsw%u", number);
+}
+
+/*
+ * VhnswSpillDescribe
+ *		Write what was changed, and tell what others need to know, who will have
+ *		caches of the same size.
+ */
+VhnswSpillShape
+VhnswSpillDescribe(VhnswSpill *spill)
+{
+	for (uint32 i = 0; i < spill->nframes; i++)
+	{
+		if (spill->frames[i].changed)
+			write_frame(spill, i);
+	}
+	return (VhnswSpillShape)
+	{
+		spill, spill->number, spill->record_bytes, spill->cache_bytes,
+			spill->file_bytes
+	};
 }
 
 /* Take more memory or less; what was asked for is no longer where it was. */
@@ -89,7 +182,15 @@ void
 VhnswSpillResize(VhnswSpill *spill, Size cache_bytes)
 {
 	drop_frames(spill);
-	make_frames(spill, cache_bytes);
+	spill->cache_bytes = cache_bytes;
+	make_frames(spill);
+}
+
+/* Have no page in memory, since others are about to change the file. */
+void
+VhnswSpillForget(VhnswSpill *spill)
+{
+	VhnswSpillResize(spill, spill->cache_bytes);
 }
 
 /*
@@ -122,22 +223,49 @@ VhnswSpillChange(VhnswSpill *spill, uint32 record)
 	return address;
 }
 
+/* Read records that are not in pages in memory, or not changed there. */
+void
+VhnswSpillRead(VhnswSpill *spill, uint32 first, uint32 n, void *records)
+{
+	read_bytes(spill, first * (uint64) spill->record_bytes,
+			   n * spill->record_bytes, records);
+}
+
+/* Write records that are not in pages in memory. */
+void
+VhnswSpillWrite(VhnswSpill *spill, uint32 first, uint32 n,
+				const void *records)
+{
+	write_bytes(spill, first * (uint64) spill->record_bytes,
+				n * spill->record_bytes, records);
+}
+
+/* Close the file; whoever has made it deletes it. */
 void
 VhnswSpillFree(VhnswSpill *spill)
 {
-	BufFileClose(spill->file);
+	FileClose(spill->file);
+	if (spill->files && spill->is_ours)
+	{
+		char		name[MAXPGPATH];
+
+		file_name(spill->number, name);
+		FileSetDelete(spill->files, name, true);
+	}
 	pfree(spill->memory);
 	pfree(spill->frames);
 	if (spill->map)
 		pfree(spill->map);
 	pfree(spill);
+	give_back();
 }
 
 static void
-make_frames(VhnswSpill *spill, Size cache_bytes)
+make_frames(VhnswSpill *spill)
 {
-	spill->nframes = (uint32) Min(Max(cache_bytes / spill->page_bytes,
-									  MIN_FRAMES), PG_INT32_MAX);
+	spill->nframes =
+		(uint32) Min(Max(spill->cache_bytes / spill->page_bytes, MIN_FRAMES),
+					 PG_INT32_MAX);
 	spill->frames =
 		MemoryContextAllocHuge(spill->context, spill->nframes * sizeof(Frame));
 	spill->memory =
@@ -166,6 +294,19 @@ drop_frames(VhnswSpill *spill)
 	}
 	pfree(spill->frames);
 	pfree(spill->memory);
+	give_back();
+}
+
+/*
+ * Give freed memory back to the system, which malloc would keep: as much as the
+ * largest cache that was freed, twice, beyond what is planned.
+ */
+static void
+give_back(void)
+{
+#ifdef __GLIBC__
+	(void) malloc_trim(0);
+#endif
 }
 
 /* Bring a page into memory. */
@@ -186,7 +327,8 @@ find_frame(VhnswSpill *spill, uint32 page)
 	while (spill->npages <= page)
 		spill->map[spill->npages++] = NO_FRAME;
 
-	read_page(spill, page, spill->memory + number * spill->page_bytes);
+	read_bytes(spill, page * (uint64) spill->page_bytes, spill->page_bytes,
+			   spill->memory + number * spill->page_bytes);
 	spill->frames[number].page = page;
 	spill->map[page] = number;
 	return number;
@@ -222,51 +364,47 @@ free_frame(VhnswSpill *spill)
 	}
 }
 
-/* The file has no holes: what was not written yet before a page is zero. */
 static void
 write_frame(VhnswSpill *spill, uint32 number)
 {
 	Frame	   *frame = &spill->frames[number];
 
-	if (frame->page > spill->file_pages)
-	{
-		char	   *zeros = MemoryContextAllocZero(spill->context,
-												   spill->page_bytes);
-
-		seek_page(spill, spill->file_pages);
-		for (; spill->file_pages < frame->page; spill->file_pages++)
-			BufFileWrite(spill->file, zeros, spill->page_bytes);
-		pfree(zeros);
-	}
-	seek_page(spill, frame->page);
-	BufFileWrite(spill->file, spill->memory + number * spill->page_bytes,
-				 spill->page_bytes);
-	spill->file_pages = Max(spill->file_pages, frame->page + 1);
+	write_bytes(spill, frame->page * (uint64) spill->page_bytes,
+				spill->page_bytes, spill->memory + number * spill->page_bytes);
 	frame->changed = false;
 }
 
+/* What was not written yet is zero. */
 static void
-read_page(VhnswSpill *spill, uint32 page, char *memory)
+read_bytes(VhnswSpill *spill, uint64 offset, Size size, char *memory)
 {
-	if (page >= spill->file_pages)
-	{
-		memset(memory, 0, spill->page_bytes);
-		return;
-	}
-	seek_page(spill, page);
-	if (BufFileRead(spill->file, memory, spill->page_bytes) != spill->page_bytes)
+	Size		there = offset < spill->file_bytes ?
+	Min(size, spill->file_bytes - offset) : 0;
+	int			done = 0;
+
+	if (there > 0)
+		done = FileRead(spill->file, memory, (int) there, (off_t) offset,
+						WAIT_EVENT_BUFFILE_READ);
+	if (done < 0)
 		ereport(ERROR,
 				errcode_for_file_access(),
-				errmsg("could not read from temporary file of an index build"));
+				errmsg("could not read from temporary file of an index build: %m"));
+	if (done < there)
+		ereport(ERROR,
+				errcode_for_file_access(),
+				errmsg("could not read from temporary file of an index build"),
+				errdetail("Read only %d of %zu bytes.", done, there));
+	memset(memory + there, 0, size - there);
 }
 
 static void
-seek_page(VhnswSpill *spill, uint32 page)
+write_bytes(VhnswSpill *spill, uint64 offset, Size size, const char *memory)
 {
-	uint64		block = (uint64) page * (spill->page_bytes / BLCKSZ);
-
-	if (BufFileSeekBlock(spill->file, (long) block) != 0)
+	/* PostgreSQL 15 has no const there. */
+	if (FileWrite(spill->file, unconstify(char *, memory), (int) size,
+				  (off_t) offset, WAIT_EVENT_BUFFILE_WRITE) != size)
 		ereport(ERROR,
 				errcode_for_file_access(),
-				errmsg("could not seek in temporary file of an index build"));
+				errmsg("could not write to temporary file of an index build: %m"));
+	spill->file_bytes = Max(spill->file_bytes, offset + size);
 }

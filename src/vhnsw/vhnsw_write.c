@@ -39,8 +39,7 @@ typedef struct DuplicateRun
 typedef struct WriteJob
 {
 	VhnswSketches sketches;
-	VhnswMemory lists;			/* of the graph */
-	int			list_capacity;
+	VhnswListsShape lists;
 	BlockNumber first_block;
 	BlockNumber nblocks;
 	bool		log;
@@ -330,7 +329,7 @@ write_elements(Writer *writer, bool log)
 	VhnswGraph *graph = writer->graph;
 	VhnswCrew  *crew = graph->crew;
 	WriteJob	job = {.sketches = *writer->sketches,
-		.lists = graph->lists,.list_capacity = graph->list_capacity,
+		.lists = VhnswGraphDescribeLists(graph),
 		.first_block = writer->element_block,
 		.nblocks = writer->element_pages,
 	.log = log};
@@ -419,7 +418,7 @@ VhnswWriteJob(VhnswCrew *crew, const void *arg)
 	uint32		chunk;
 
 	VhnswAttachSketches(crew, &job.sketches);
-	VhnswGraphSetLists(graph, crew, &job.lists, job.list_capacity);
+	VhnswGraphAttachLists(crew, &job.lists);
 	first = VhnswMakeElement(layout, job.first_block, 0);
 	while (VhnswCrewNext(crew, &chunk))
 	{

@@ -1,10 +1,12 @@
 # CREATE INDEX by blocks keeps to maintenance_work_mem.
 #
 # A graph that does not fit goes to temporary files, and the index is the same,
-# byte for byte, whatever the metric, the type, and the number of workers that
-# were planned.  The process's own peak of memory is measured.  Temporary files
-# count against temp_file_limit, and go after that error, after a cancel and an
-# error in each phase, and after a crash.
+# byte for byte, whatever the metric, the type, and the number of workers.  The
+# process's own peak of memory is measured, and what it and workers have at a
+# time.  Where memory does not suffice for all workers, fewer are taken.
+# Temporary files count against temp_file_limit, and go after that error, after
+# a cancel and an error in each phase, of the leader and of a worker, and after
+# a crash.
 
 use strict;
 use warnings;
@@ -12,6 +14,7 @@ use warnings;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 use VecdistTest;
 
 my $server = make_server('memory', conf => <<'CONF');
@@ -24,7 +27,7 @@ CONF
 # Clusters, rows that repeat others, NULLs
 $server->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(136)) WITH (parallel_workers = 2);
+CREATE TABLE items (id integer, v vector(136)) WITH (parallel_workers = 4);
 INSERT INTO items SELECT n, (SELECT CASE WHEN n % 301 > 0 THEN
         array_agg((hashint8extended(i, n % 60) & 255)::float4 + (hashint8extended(i, n) & 127)::float4 ORDER BY i) END::vector
     FROM generate_series(1, 136) i) FROM generate_series(1, 12000) n;
@@ -41,7 +44,7 @@ my $l2 = 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)';
 my @phases = qw(load assign join choose choose-again project write);
 
 # Build with so much memory; returns what is said, by how many kB memory grew,
-# and the pages.
+# the pages, and how many kB the leader and workers had at a time.
 sub build
 {
 	my ($memory, $create, $settings) = @_;
@@ -50,6 +53,7 @@ sub build
 
 	$settings //= '';
 	$server->safe_psql('postgres', 'DROP INDEX IF EXISTS items_v');
+	my $watch = start_watch();
 	$server->psql(
 		'postgres', qq{
 SELECT count(*) FROM (SELECT v <-> v FROM items) s;
@@ -61,8 +65,55 @@ $create;
 $peak;},
 		stdout => \$out,
 		stderr => \$err);
+	my $most = end_watch($watch);
 	my (undef, $before, $after) = split /\n/, $out;
-	return ($err, defined $after ? $after - $before : undef, index_pages($server, 'items_v'));
+	return ($err, defined $after ? $after - $before : undef, index_pages($server, 'items_v'), $most);
+}
+
+# See how much private memory, and how many segments that are shared, the
+# processes have that the server starts from now on, every five milliseconds.
+sub start_watch
+{
+	my ($postmaster) = slurp_file($server->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my $children = "/proc/$postmaster/task/$postmaster/children";
+	my %others   = map { $_ => 1 } split ' ', slurp_file($children);
+	my ($most, $done) = (0, 0);
+
+	pipe(my $from, my $to) or die 'no pipe';
+	my $pid = fork;
+	return { pid => $pid, from => $from } if $pid;
+
+	local $SIG{TERM} = sub { $done = 1 };
+	while (!$done)
+	{
+		my ($kb, %segments) = (0);
+
+		foreach my $process (grep { !$others{$_} } split ' ', slurp_file($children))
+		{
+			# It may end meanwhile.
+			my ($status, $maps) = eval { map { slurp_file("/proc/$process/$_") } qw(status maps) };
+			next unless ($status // '') =~ /^RssAnon:\s+(\d+)/m;
+			$kb += $1;
+			$segments{$3} = hex($2) - hex($1) while $maps =~ m{^(\w+)-(\w+) .*/dev/shm/PostgreSQL\.(\d+)}mg;
+		}
+		$kb += $_ / 1024 foreach grep { $_ != 16 * 1024 * 1024 } values %segments;
+		$most = $kb if $kb > $most;
+		usleep(5_000);
+	}
+	syswrite $to, int($most);
+	require POSIX;
+	POSIX::_exit(0);
+}
+
+# The most that was seen, in kB
+sub end_watch
+{
+	my ($watch) = @_;
+
+	kill 'TERM', $watch->{pid};
+	sysread $watch->{from}, my $most, 100;
+	waitpid $watch->{pid}, 0;
+	return $most;
 }
 
 # What a build that ends early must not leave
@@ -95,24 +146,27 @@ foreach my $create (
 	is($server->safe_psql('postgres', $record), 'blocked in files|0|10240|0', "$name: vhnsw_info");
 	unlike($said, qr/ERROR|exceeds/, "$name: but can be built");
 	is($in_files, $in_memory, "$name: the same index");
-	cmp_ok($grown, '<', 10240 + 3000, "$name: memory grew by $grown kB");
+	cmp_ok($grown, '<', 10240 + 500, "$name: memory grew by $grown kB");
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM vhnsw_check('items_v', true)}), 0, "$name: vhnsw_check");
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file");
 
-	if ($create eq $l2)
+	foreach my $workers ($create eq $l2 ? (1, 2, 4) : 2)
 	{
-		(undef, undef, $in_files) = build('10MB', $create, <<'SQL');
-SET max_parallel_maintenance_workers = 2;
-SET min_parallel_table_scan_size = 0;
-SQL
-		is($in_files, $in_memory, 'the same index where workers are allowed');
+		my $memory = 10240 + 2048 * int($workers / 2);
+
+		($said, undef, $in_files, my $most) = build("${memory}kB", $create, "SET max_parallel_maintenance_workers = $workers;");
+		cmp_ok($most, '<', $memory + 4000 * (1 + $workers), "$name: $workers workers and leader had $most kB");
+		like($said, qr/planned for 1\d{4} rows.*, in temporary files, with $workers workers/, "$name: the plan with $workers");
+		is($server->safe_psql('postgres', $record), "blocked in files|$workers|$memory|0", "$name: vhnsw_info of $workers");
+		is($in_files, $in_memory, "$name: the same index with $workers workers");
+		is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file with $workers workers");
 	}
 }
 
 # Sixty bytes for each row beside what a build takes anyway, some 3,300 kB, are
 # enough for files.  (What malloc keeps of freed leaves counts in the peak.)
 $server->safe_psql('postgres', <<'SQL');
-CREATE TABLE small (v vector(8));
+CREATE TABLE small (v vector(8)) WITH (parallel_workers = 4);
 INSERT INTO small SELECT (SELECT array_agg((hashint8extended(i, n % 90) & 255)::float4 + (hashint8extended(i, n) & 63)::float4 ORDER BY i)::vector
     FROM generate_series(1, 8) i) FROM generate_series(1, 40000) n;
 SQL
@@ -123,7 +177,20 @@ like($said, qr/planned for 4\d{4} rows.*, in temporary files/, 'short rows: the 
 unlike($said, qr/ERROR|exceeds/, 'short rows: there is memory enough');
 is($server->safe_psql('postgres', $record), 'blocked in files|0|5700|0', 'short rows: vhnsw_info');
 is($in_files, $in_memory, 'short rows: the same index');
-cmp_ok($grown, '<', 5700 + 5000, "short rows: memory grew by $grown kB");
+cmp_ok($grown, '<', 5700 + 500, "short rows: memory grew by $grown kB");
+
+# With workers, of whom each has a process's own 3 to 4 MB
+foreach my $case ([ 5700, 4, 0 ], [ 7000, 2, 1 ], [ 9000, 2, 2 ])
+{
+	my ($memory, $planned, $workers) = @$case;
+
+	($said, undef, $in_files, my $most) = build("${memory}kB", $small, "SET max_parallel_maintenance_workers = $planned;");
+	is($server->safe_psql('postgres', $record), "blocked in files|$workers|$memory|0",
+		"short rows: in $memory kB $workers of $planned workers");
+	is($in_files, $in_memory, "short rows: the same index with $workers workers");
+	cmp_ok($most, '<', $memory + 4000 * (1 + $workers), "short rows: $workers workers and leader had $most kB");
+	cmp_ok($most, '>', $memory * 0.7, 'short rows: which was seen');
+}
 
 # ----------------------------------------------------------------------
 # Builds that end early
