@@ -45,8 +45,9 @@ extern Cost VhnswSweepCost(const VhnswIndexSize *index);
 extern Cost VhnswSearchCost(const VhnswIndexSize *index, double rows,
 							double ef, bool filtered);
 extern Cost VhnswSearchedCost(const VhnswIndexSize *index,
-							  const VhnswSearch *search);
+							  const VhnswSearch *search, double ef);
 extern Cost VhnswTableCost(double pages, double rows);
 extern Cost VhnswFetchCost(const VhnswIndexSize *index, double heap_pages);
+extern Cost VhnswRowCost(const VhnswIndexSize *index);
 
 #endif							/* VHNSW_COST_H */

@@ -55,10 +55,15 @@ typedef struct VhnswCustomCosts
 								 * distances not */
 	Cost		bitmap;			/* of making the bitmap */
 	Cost		fetch;			/* of one row by TID, conditions included */
+	Cost		row;			/* of one that passes, when it is read in
+								 * order */
 	double		passing;		/* share of the index that passes */
 } VhnswCustomCosts;
 
-#define VHNSW_CUSTOM_NCOSTS 4
+#define VHNSW_CUSTOM_NCOSTS 5
+
+/* Of more equal rows that were returned we do not know which they are. */
+#define VHNSW_CUSTOM_TIES 16
 
 typedef struct VhnswCustomState
 {

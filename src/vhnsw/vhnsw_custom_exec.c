@@ -145,7 +145,8 @@ static void
 read_costs(VhnswCustomState *state, List *costs)
 {
 	double	   *places[VHNSW_CUSTOM_NCOSTS] = {&state->costs.table,
-	&state->costs.bitmap, &state->costs.fetch, &state->costs.passing};
+		&state->costs.bitmap, &state->costs.fetch, &state->costs.row,
+	&state->costs.passing};
 
 	for (int i = 0; i < VHNSW_CUSTOM_NCOSTS; i++)
 		*places[i] = floatVal(list_nth(costs, i));
@@ -517,7 +518,7 @@ reconsider(VhnswCustomState *state)
 	state->stream->pause_at =
 		VhnswStreamVisits(state->stream) + VISITS_INTERVAL;
 
-	spent = VhnswSearchedCost(&state->size, state->stream->search) +
+	spent = VhnswSearchedCost(&state->size, state->stream->search, state->ef) +
 		state->search_counts.fetches * state->costs.fetch;
 	foreseen = search_cost(state, state->stream->nreported,
 						   state->search_counts.fetches);
@@ -552,7 +553,7 @@ static Cost
 table_cost(const VhnswCustomState *state, double passing)
 {
 	return state->costs.table +
-		passing * state->size.elements * state->costs.fetch;
+		passing * state->size.elements * state->costs.row;
 }
 
 /* What a search costs that takes so many elements and fetches so many rows. */

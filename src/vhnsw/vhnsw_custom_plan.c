@@ -289,7 +289,6 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	double		wanted = root->limit_tuples > 0 ? root->limit_tuples : SOME_ROWS;
 	double		ef;
 	double		taken;
-	Cost		distances;
 	Cost		startup;
 	Cost		all;
 
@@ -301,7 +300,7 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 
 	costs->passing = passing;
 	costs->fetch = VhnswFetchCost(&size, rel->pages) + quals.per_tuple;
-	distances = rows * VhnswFetchCost(&size, 0);
+	costs->row = VhnswRowCost(&size);
 	costs->table = VhnswTableCost(rel->pages, rel->tuples) +
 		rel->tuples * quals.per_tuple;
 	costs->bitmap = 0;
@@ -325,7 +324,7 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	if (rel->baserestrictinfo != NIL)
 	{
 		Cost		table = rel->pages * seq_page_cost + rel->tuples *
-		(cpu_tuple_cost + quals.per_tuple) + distances;
+		(cpu_tuple_cost + quals.per_tuple) + rows * costs->row;
 
 		if (limit_is_ours(root, rel))
 			table *= TABLE_SHARE;
@@ -370,7 +369,7 @@ static List *
 make_costs(const VhnswCustomCosts *costs)
 {
 	const double values[VHNSW_CUSTOM_NCOSTS] = {costs->table, costs->bitmap,
-	costs->fetch, costs->passing};
+	costs->fetch, costs->row, costs->passing};
 	List	   *list = NIL;
 
 	for (int i = 0; i < VHNSW_CUSTOM_NCOSTS; i++)
