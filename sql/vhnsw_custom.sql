@@ -189,6 +189,37 @@ SELECT array_agg(f.id ORDER BY n) = (SELECT array_agg(id ORDER BY (v <-> random_
 FROM fetched f JOIN items USING (id) WHERE v IS NOT NULL;
 SELECT count(*), count(DISTINCT id) FROM fetched;
 CLOSE c;
+-- when a search has cost more than reading the table, that takes over, also in
+-- the middle of equally near rows: each row comes once, but those that are late
+CREATE TABLE fours AS
+SELECT i AS id, (CASE WHEN i % 100 <> 0 THEN random_vector(8, i % 1000) END)::vector(8) AS v
+FROM generate_series(1, 4000) i;
+CREATE INDEX fours_v ON fours USING vhnsw (v vector_l2_ops);
+ANALYZE fours;
+CREATE FUNCTION read_on(query vector, OUT in_order boolean, OUT complete boolean, OUT by_exact bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    c CURSOR FOR SELECT id FROM fours ORDER BY v <-> query;
+BEGIN
+    PERFORM vhnsw_stats_reset('fours_v');
+    TRUNCATE fetched RESTART IDENTITY;
+    OPEN c;
+    PERFORM fetch_all(c, 1);
+    CLOSE c;
+    SELECT bool_and(d >= previous OR d IS NULL OR previous IS NULL) INTO in_order
+    FROM (SELECT d, lag(d) OVER (ORDER BY n) AS previous
+          FROM (SELECT n, v <-> query AS d FROM fetched JOIN fours USING (id)) s) t;
+    SELECT count(*) = count(DISTINCT id) AND count(*) = 4000 - late_rows AND late_rows < 40, exact_searches
+    INTO complete, by_exact
+    FROM fetched, vhnsw_stats('fours_v') GROUP BY late_rows, exact_searches;
+END $$;
+SET vhnsw.ef_search = 40;
+SELECT bool_and(in_order), bool_and(complete), sum(by_exact)
+FROM generate_series(1, 8) i, read_on(random_vector(8, 5000 + i));
+SET vhnsw.iterative_scan = relaxed_order;
+SELECT complete, by_exact FROM read_on(random_vector(8, 5001));
+RESET vhnsw.iterative_scan;
+SET vhnsw.ef_search = 1000;
 -- without LIMIT the first rows come before all is read
 DECLARE c NO SCROLL CURSOR FOR SELECT id FROM items ORDER BY v <-> random_vector(8, 9);
 FETCH 2 FROM c;

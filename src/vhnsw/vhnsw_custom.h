@@ -103,7 +103,10 @@ typedef struct VhnswCustomState
 	int64		taken;			/* rows of the stream */
 	int64		next_look;		/* value of 'taken' to reconsider at */
 	int64		emitted;
-	VhnswDistance last_emitted;
+	VhnswDistance last_emitted; /* the farthest */
+	int64		nties;			/* emitted as far away as that */
+	ItemPointerData ties[VHNSW_CUSTOM_TIES];	/* the first of these */
+	int64		passed;			/* rows read again that are no farther */
 } VhnswCustomState;
 
 /* settings */

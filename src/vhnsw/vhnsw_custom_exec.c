@@ -52,6 +52,10 @@ static void begin_scan(CustomScanState *css, EState *estate, int eflags);
 static void read_costs(VhnswCustomState *state, List *costs);
 static TupleTableSlot *exec_scan(CustomScanState *css);
 static TupleTableSlot *next_row(ScanState *ss);
+static void note_emitted(VhnswCustomState *state, VhnswDistance distance,
+						 const ItemPointerData *tid);
+static bool is_past(const VhnswCustomState *state, VhnswDistance distance,
+					const ItemPointerData *tid);
 static bool recheck_row(ScanState *ss, TupleTableSlot *slot);
 static void rescan(CustomScanState *css);
 static void end_scan(CustomScanState *css);
@@ -59,13 +63,17 @@ static void end_search(VhnswCustomState *state);
 static void count_strategy(VhnswCustomState *state);
 static void end_stream(VhnswCustomState *state);
 static void start_search(VhnswCustomState *state);
+static void measure_index(VhnswCustomState *state);
 static void begin_stream(VhnswCustomState *state);
 static double wanted_rows(const VhnswCustomState *state);
 static VhnswFilterStrategy choose_strategy(VhnswCustomState *state);
 static VhnswFilterStrategy choose_with_matches(VhnswCustomState *state);
+static double rows_to_take(const VhnswCustomState *state);
 static void make_matches(VhnswCustomState *state);
 static bool may_change(const VhnswCustomState *state);
+static bool can_begin_anew(const VhnswCustomState *state);
 static void reconsider(VhnswCustomState *state);
+static bool sweep_is_dearer(const VhnswCustomState *state);
 static Cost table_cost(const VhnswCustomState *state, double passing);
 static Cost search_cost(const VhnswCustomState *state, double taken,
 						double fetched);
@@ -184,26 +192,57 @@ next_row(ScanState *ss)
 			return ExecClearTuple(slot);
 
 		if (state->emitted > 0 &&
-			VhnswCompareDistances(distance, state->last_emitted) < 0)
+			VhnswCompareDistances(distance, state->last_emitted) < 0 &&
+			VhnswIterativeScanMode() != VHNSW_ITERATIVE_RELAXED)
 		{
-			if (VhnswIterativeScanMode() != VHNSW_ITERATIVE_RELAXED)
-			{
-				state->search_counts.late++;
-				continue;
-			}
+			state->search_counts.late++;
+			continue;
 		}
-		else
-			state->last_emitted = distance;
 		break;
 	}
+	note_emitted(state, distance, &tid);
 
 	if (!table_tuple_fetch_row_version(ss->ss_currentRelation, &tid,
 									   ss->ps.state->es_snapshot, slot))
 		elog(ERROR, "could not fetch a row again");
 	VhnswCustomKnowDistance(state, distance);
-	state->emitted++;
 	pgstat_count_index_tuples(state->index, 1);
 	return slot;
+}
+
+/* Note the farthest that was returned, and the rows as far. */
+static void
+note_emitted(VhnswCustomState *state, VhnswDistance distance,
+			 const ItemPointerData *tid)
+{
+	int			order = state->emitted == 0 ? 1 :
+	VhnswCompareDistances(distance, state->last_emitted);
+
+	state->emitted++;
+	if (order < 0)
+		return;
+	if (order > 0)
+		state->nties = 0;
+	state->last_emitted = distance;
+	if (state->nties < VHNSW_CUSTOM_TIES)
+		state->ties[state->nties] = *tid;
+	state->nties++;
+}
+
+/* Must this row be left out, as one that was returned or is too near? */
+static bool
+is_past(const VhnswCustomState *state, VhnswDistance distance,
+		const ItemPointerData *tid)
+{
+	int			order = VhnswCompareDistances(distance, state->last_emitted);
+
+	for (int i = 0; order == 0 && i < state->nties; i++)
+	{
+		if (ItemPointerEquals(unconstify(ItemPointerData *, &state->ties[i]),
+							  unconstify(ItemPointerData *, tid)))
+			return true;
+	}
+	return order < 0;
 }
 
 /*
@@ -335,10 +374,26 @@ start_search(VhnswCustomState *state)
 	state->started = true;
 
 	VhnswCustomKnowQuery(state);
-	begin_stream(state);
+	measure_index(state);
+	state->ef = VhnswEfFor(&state->size.layout,
+						   VhnswDemandRows(state->demand));
 	change_strategy(state, choose_strategy(state));
 }
 
+static void
+measure_index(VhnswCustomState *state)
+{
+	VhnswIndexSize *size = &state->size;
+
+	size->layout = VhnswGetCache(state->index)->layout;
+	size->pages = RelationGetNumberOfBlocks(state->index);
+	size->elements = Max(size->pages * size->layout.slots_per_page, 1);
+}
+
+/*
+ * Prepare a search.  It takes the time of reading some rows, so only those ways
+ * do so that need it.
+ */
 static void
 begin_stream(VhnswCustomState *state)
 {
@@ -351,15 +406,14 @@ begin_stream(VhnswCustomState *state)
 	if (stream->search)
 		VhnswQueryWantLikely(&stream->query);
 	state->stream = stream;
-	state->size.elements = Max(stream->elements, 1);
-	state->size.pages = RelationGetNumberOfBlocks(state->index);
-	state->size.layout = stream->layout;
 
-	stream->ef = VhnswEfFor(&stream->layout, VhnswDemandRows(state->demand));
+	stream->ef = state->ef;
 	if (VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF)
 		stream->max_elements = stream->ef;
 	if (VhnswDemandIsAll(state->demand))
 		stream->expected_rows = stream->elements;
+	else if (state->matches)
+		stream->expected_rows = rows_to_take(state);
 	else if (state->quals && VhnswDemandRows(state->demand) < 0)
 		stream->expected_rows = SOME_ROWS / Max(state->costs.passing, 1e-9);
 	stream->filtered = state->quals != NULL;
@@ -369,7 +423,6 @@ begin_stream(VhnswCustomState *state)
 		stream->pause_at = VISITS_INTERVAL;
 	stream->stop_at_sweep = vhnsw_filter_strategy == VHNSW_FILTER_AUTO &&
 		!stream->unordered;
-	state->ef = stream->ef;
 }
 
 /* How many rows will probably be read. */
@@ -401,8 +454,10 @@ choose_strategy(VhnswCustomState *state)
 	Cost		all;
 	Cost		matches;
 	Cost		table;
+	bool		unordered;
 
-	if (state->stream->unordered ||
+	(void) VhnswCustomQuery(state, &unordered);
+	if (unordered ||
 		VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF ||
 		(state->quals == NULL && !VhnswDemandIsAll(state->demand)))
 		return VHNSW_FILTER_SEARCH;
@@ -440,21 +495,26 @@ choose_strategy(VhnswCustomState *state)
 static VhnswFilterStrategy
 choose_with_matches(VhnswCustomState *state)
 {
-	double		wanted = wanted_rows(state);
-	double		taken;
 	Cost		search;
 	Cost		all;
 
 	make_matches(state);
-	taken = wanted * state->size.elements / Max(state->matches->count, 1);
-	if (state->taken > 0)
-		taken = Max(taken, wanted * state->taken / (state->accepted + 1.0));
-	taken = Min(taken, state->size.elements);
-	if (!VhnswDemandIsAll(state->demand))
-		state->stream->expected_rows = taken;
-	search = search_cost(state, taken, wanted);
+	search = search_cost(state, rows_to_take(state), wanted_rows(state));
 	all = state->matches->count * state->costs.fetch;
 	return all <= search ? VHNSW_FILTER_MATCHES : VHNSW_FILTER_BITMAP;
+}
+
+/* How many rows of the stream it probably takes, if so many match. */
+static double
+rows_to_take(const VhnswCustomState *state)
+{
+	double		wanted = wanted_rows(state);
+	double		rows = wanted * state->size.elements /
+	Max(state->matches->count, 1);
+
+	if (state->taken > 0)
+		rows = Max(rows, wanted * state->taken / (state->accepted + 1.0));
+	return Min(rows, state->size.elements);
 }
 
 /* Ask the other indexes which rows they match. */
@@ -478,16 +538,32 @@ make_matches(VhnswCustomState *state)
 /*
  * May another way be taken?
  *
- * Not with a limit on what a search visits: who sets one wants an end, not
- * another way to go on.
+ * Not if the rows that are wanted are the nearest, and their number is known:
+ * nothing finds those sooner.  Nor with a limit on what a search visits: who
+ * sets one wants an end, not another way to go on.
  */
 static bool
 may_change(const VhnswCustomState *state)
 {
+	bool		exactly;
+
+	(void) VhnswDemandRemaining(state->demand, &exactly);
 	return vhnsw_filter_strategy == VHNSW_FILTER_AUTO &&
-		state->quals != NULL && state->emitted == 0 &&
+		(state->quals != NULL || !exactly) && can_begin_anew(state) &&
 		state->stream->search != NULL && state->stream->max_visits == 0 &&
 		VhnswIterativeScanMode() != VHNSW_ITERATIVE_OFF;
+}
+
+/*
+ * Can a source that has all rows take over?  It must leave out what was
+ * returned: what is nearer than the last row, and those equally near.
+ */
+static bool
+can_begin_anew(const VhnswCustomState *state)
+{
+	return state->emitted == 0 ||
+		(VhnswIterativeScanMode() != VHNSW_ITERATIVE_RELAXED &&
+		 state->nties <= VHNSW_CUSTOM_TIES);
 }
 
 /*
@@ -522,7 +598,7 @@ reconsider(VhnswCustomState *state)
 		state->search_counts.fetches * state->costs.fetch;
 	foreseen = search_cost(state, state->stream->nreported,
 						   state->search_counts.fetches);
-	rate = (state->accepted + 1.0) / Max(state->taken, 1);
+	rate = Min((state->accepted + 1.0) / Max(state->taken, 1), 1);
 	taken = wanted / rate;
 	expected = search_cost(state, taken, state->matches ? wanted : taken) *
 		Max(spent / foreseen, 1);
@@ -535,8 +611,9 @@ reconsider(VhnswCustomState *state)
 	else
 		other = table_cost(state, rate);
 
-	if (state->accepted >= wanted)
-		expected = 0;			/* only their proof is missing */
+	/* Only their proof is missing, or nobody knows how many are wanted. */
+	if (state->accepted >= wanted || state->emitted > 0)
+		expected = 0;
 
 	if (spent <= (expected > other ? other / SHARE_TO_CHANGE : other))
 		return;
@@ -546,6 +623,30 @@ reconsider(VhnswCustomState *state)
 		change_strategy(state, choose_with_matches(state));
 	else
 		change_strategy(state, VHNSW_FILTER_EXACT);
+}
+
+/*
+ * Would reading everything cost less than sweeping the index, and fetching the
+ * rows it takes?  Not if most rows are equal, and the index is small for the
+ * table.
+ */
+static bool
+sweep_is_dearer(const VhnswCustomState *state)
+{
+	double		wanted = wanted_rows(state);
+	double		passing = state->costs.passing;
+	Cost		sweep;
+
+	if (state->stream->elements * ROWS_PER_ELEMENT <=
+		state->css.ss.ss_currentRelation->rd_rel->reltuples)
+		return false;
+	if (state->matches)
+		return true;
+	if (state->taken > 0)
+		passing = Min((state->accepted + 1.0) / state->taken, 1);
+	sweep = VhnswSweepCost(&state->size) + state->costs.fetch *
+		Min(wanted / Max(passing, 1e-9), state->size.elements);
+	return table_cost(state, passing) < sweep;
 }
 
 /* What reading the table costs if this share of the rows pass. */
@@ -563,14 +664,11 @@ search_cost(const VhnswCustomState *state, double taken, double fetched)
 	taken = Min(taken, state->size.elements);
 	fetched = Min(fetched, state->size.elements);
 	return VhnswSearchCost(&state->size, taken, state->ef,
-						   state->stream->filtered) +
+						   state->quals != NULL) +
 		fetched * state->costs.fetch;
 }
 
-/*
- * Go on with another source.  Those that read everything begin anew, so they
- * come before the first row was returned.
- */
+/* Go on with another source.  Those that read everything begin anew. */
 static void
 change_strategy(VhnswCustomState *state, VhnswFilterStrategy strategy)
 {
@@ -578,18 +676,25 @@ change_strategy(VhnswCustomState *state, VhnswFilterStrategy strategy)
 	if (strategy == VHNSW_FILTER_BITMAP)
 		make_matches(state);
 	if (strategy == VHNSW_FILTER_SEARCH || strategy == VHNSW_FILTER_BITMAP)
+	{
+		if (state->stream == NULL)
+			begin_stream(state);
 		return;
+	}
 
-	Assert(state->emitted == 0);
+	Assert(can_begin_anew(state));
 	end_stream(state);
 	VhnswAnswerEnd(&state->answer);
 	VhnswAnswerInit(&state->answer, state->context);
 	VhnswAnswerBeginSort(&state->answer, sort_bound(state));
 	state->accepted = 0;
+	state->passed = 0;
 	if (strategy == VHNSW_FILTER_MATCHES)
 		read_matches(state);
 	else
 		read_table(state);
+	if (state->emitted > 0)
+		state->search_counts.late = Max(state->passed - state->emitted, 0);
 	state->exhausted = true;
 	VhnswAnswerProveAll(&state->answer);
 }
@@ -660,8 +765,8 @@ fill_answer(VhnswCustomState *state)
 
 /*
  * Have the next row of the stream at hand.  If it would read the whole index,
- * reading the table instead costs less, as its rows need not be fetched one by
- * one; but not if most rows are equal, and the index is small for the table.
+ * reading the table instead may cost less, as its rows need not be fetched one
+ * by one.
  */
 static bool
 look_ahead(VhnswCustomState *state)
@@ -680,9 +785,7 @@ look_ahead(VhnswCustomState *state)
 	if (state->has_ahead || !stream->sweep_due)
 		return state->has_ahead;
 
-	if (state->emitted == 0 &&
-		stream->elements * ROWS_PER_ELEMENT >
-		state->css.ss.ss_currentRelation->rd_rel->reltuples)
+	if (can_begin_anew(state) && sweep_is_dearer(state))
 	{
 		change_strategy(state, state->matches ?
 						VHNSW_FILTER_MATCHES : VHNSW_FILTER_EXACT);
@@ -783,6 +886,12 @@ consider_row(VhnswCustomState *state, TupleTableSlot *slot,
 		return;
 	}
 	distance = VhnswCustomDistance(state, slot);
+	if (state->stream == NULL && state->emitted > 0 &&
+		is_past(state, distance, &slot->tts_tid))
+	{
+		state->passed++;
+		return;
+	}
 
 	/* A proven bound follows from what is stored, unless that is damaged. */
 	if (VhnswCompareDistances(distance, bound) < 0 &&
