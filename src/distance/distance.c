@@ -73,6 +73,8 @@ static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y
 							  const float *a, const float *b, int dim);
 static bool same_unpacked(const DistanceKernels *x, const DistanceKernels *y,
 						  const uint8_t *packed, int dim);
+static bool same_edge_code(const DistanceKernels *x, const DistanceKernels *y,
+						   const float *from, const float *to);
 static bool same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 						   const int8_t *query);
 static bool same_block(const DistanceKernels *x, const DistanceKernels *y);
@@ -206,7 +208,8 @@ DistanceSelfTest(const DistanceKernels *kernels)
 						   (const uint8_t *) codes_a, dim))
 			return false;
 	}
-	return same_edge_dots(kernels, &distance_scalar_kernels, codes_a) &&
+	return same_edge_code(kernels, &distance_scalar_kernels, a, b) &&
+		same_edge_dots(kernels, &distance_scalar_kernels, codes_a) &&
 		same_block(kernels, &distance_scalar_kernels);
 }
 
@@ -300,6 +303,26 @@ same_unpacked(const DistanceKernels *x, const DistanceKernels *y,
 	x->unpack_nibbles(packed, table, results[0], dim);
 	y->unpack_nibbles(packed, table, results[1], dim);
 	return memcmp(results[0], results[1], sizeof(results[0])) == 0;
+}
+
+/* Two chunks, with 1 bit and with 2 */
+static bool
+same_edge_code(const DistanceKernels *x, const DistanceKernels *y,
+			   const float *from, const float *to)
+{
+	for (int bits = 1; bits <= 2; bits++)
+	{
+		uint8_t		pieces[2][2 * DISTANCE_EDGE_PIECE];
+		DistanceEdgeSums sums_x = x->edge_code(from, to, 0.9f, bits, 2,
+											   pieces[0]);
+		DistanceEdgeSums sums_y = y->edge_code(from, to, 0.9f, bits, 2,
+											   pieces[1]);
+
+		if (memcmp(&sums_x, &sums_y, sizeof(sums_x)) != 0 ||
+			memcmp(pieces[0], pieces[1], sizeof(pieces[0])) != 0)
+			return false;
+	}
+	return true;
 }
 
 /* Two groups, with the largest sums that are possible in one of them. */

@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 #include "distance/distance_block.h"
+#include "distance/distance_edge.h"
 #include "distance/distance_half.h"
 
 #define DISTANCE_LANES 32
@@ -98,6 +99,11 @@ typedef struct DistanceKernels
 
 	/* Exact for dim <= 131,071. */
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
+
+	/* The code of a difference, of 1 or 2 bits: distance_edge.c */
+	DistanceEdgeSums (*edge_code) (const float *from, const float *to,
+								   float threshold, int bits,
+								   int num_chunks, uint8_t *piece);
 
 	/* Query with codes of 1 or 2 bits of many neighbors: distance_edge.c */
 	void		(*edge_dots) (const int8_t *query, const uint8_t *codes, int bits,
@@ -226,6 +232,13 @@ DistanceL1Int8(const int8_t *a, float scale_a, const int8_t *b, float scale_b,
 			   int dim)
 {
 	return distance_kernels->l1_int8(a, scale_a, b, scale_b, dim);
+}
+
+static inline DistanceEdgeSums
+DistanceEdgeCode(const float *from, const float *to, float threshold, int bits, int num_chunks, uint8_t *piece)
+{
+	return distance_kernels->edge_code(from, to, threshold, bits,
+									   num_chunks, piece);
 }
 
 static inline void

@@ -612,6 +612,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.dot_int8 = avx2_dot_int8,
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,
+	.edge_code = DistanceEdgeCodeAvx2,
 	.edge_dots = DistanceEdgeDotsAvx2,
 	.block_near = DistanceBlockNearAvx2,
 	.hamming = avx2_hamming,

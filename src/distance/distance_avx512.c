@@ -382,6 +382,7 @@ avx512_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	.dot_int8 = avx512_dot_int8, \
 	.l1_float_int8 = lanes_l1_float_int8, \
 	.l1_int8 = lanes_l1_int8, \
+	.edge_code = DistanceEdgeCodeAvx2, \
 	.edge_dots = DistanceEdgeDotsAvx2, \
 	.block_near = DistanceBlockNearAvx512, \
 	.hamming = avx512_hamming, \

@@ -44,10 +44,23 @@ DistanceEdgeShift(int bits, int dim)
 	return dim % DistanceEdgeChunkDims(bits) / 4 * bits;
 }
 
+/* What the code u of w = to - from is worth. */
+typedef struct DistanceEdgeSums
+{
+	float		code_difference;	/* <u, w> */
+	float		code_from;		/* <u, from> */
+} DistanceEdgeSums;
+
+extern DistanceEdgeSums DistanceEdgeCodeScalar(const float *from,
+											   const float *to, float threshold, int bits,
+											   int num_chunks, uint8_t *piece);
 extern void DistanceEdgeDotsScalar(const int8_t *query, const uint8_t *codes,
 								   int bits, int num_chunks, int num_groups,
 								   int32_t *dots);
 #if defined(__x86_64__) && defined(__GNUC__)
+extern DistanceEdgeSums DistanceEdgeCodeAvx2(const float *from,
+											 const float *to, float threshold, int bits,
+											 int num_chunks, uint8_t *piece);
 extern void DistanceEdgeDotsAvx2(const int8_t *query, const uint8_t *codes,
 								 int bits, int num_chunks, int num_groups,
 								 int32_t *dots);

@@ -463,6 +463,7 @@ const DistanceKernels distance_neon_kernels = {
 	.dot_int8 = neon_dot_int8,
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,
+	.edge_code = DistanceEdgeCodeScalar,
 	.edge_dots = DistanceEdgeDotsNeon,
 	.block_near = DistanceBlockNearScalar,
 	.hamming = neon_hamming,

@@ -420,6 +420,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.dot_int8 = scalar_dot_int8,
 	.l1_float_int8 = scalar_l1_float_int8,
 	.l1_int8 = scalar_l1_int8,
+	.edge_code = DistanceEdgeCodeScalar,
 	.edge_dots = DistanceEdgeDotsScalar,
 	.block_near = DistanceBlockNearScalar,
 	.hamming = scalar_hamming,

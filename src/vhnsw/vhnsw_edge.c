@@ -60,17 +60,10 @@
  */
 #define OPTIMISM 0.65
 
-/* Four dimensions; DISTANCE_EDGE_PIECE is as many. */
-typedef float Floats4 __attribute__((vector_size(16)));
-typedef int32 Ints4 __attribute__((vector_size(16)));
-
 static Half *slot_a(const VhnswLayout *layout, const VhnswSlotData *slot);
 static Half *slot_s(const VhnswLayout *layout, const VhnswSlotData *slot);
 static uint8 *slot_piece(const VhnswLayout *layout, const VhnswSlotData *slot,
 						 int place);
-static float quantize(const VhnswEdgeSpace *space, const float *from,
-					  const float *to, uint8 *piece, float *from_product);
-static inline Floats4 load_4(const float *x);
 static double sketch_noise(const VhnswEdgeSpace *space);
 static void set_edge_scale(const VhnswLayout *layout, VhnswSlot slot,
 						   float scale);
@@ -180,9 +173,10 @@ VhnswEdgeEncode(const VhnswEdgeSpace *space, const VhnswEdgeEnd *from,
 {
 	float		length_squared;
 	float		constant;
-	float		from_product;
-	float		product = quantize(space, from->z, to->z, edge->piece,
-								   &from_product);
+	DistanceEdgeSums sums =
+	DistanceEdgeCode(from->z, to->z, OUTER_THRESHOLD, space->bits,
+					 space->dims / DistanceEdgeChunkDims(space->bits),
+					 edge->piece);
 
 	if (space->metric == VHNSW_INNER_PRODUCT)
 	{
@@ -196,68 +190,11 @@ VhnswEdgeEncode(const VhnswEdgeSpace *space, const VhnswEdgeEnd *from,
 
 	/* A code that says nothing is of no use: o looks like p. */
 	edge->s = 0;
-	if (length_squared > 0 && product > 0)
-		edge->s = -2 * length_squared / product;
+	if (length_squared > 0 && sums.code_difference > 0)
+		edge->s = -2 * length_squared / sums.code_difference;
 	if (space->metric == VHNSW_INNER_PRODUCT)
 		edge->s /= 2;
-	edge->a = constant - edge->s * from_product;
-}
-
-/*
- * Code w, the difference of two projections, and return <u, w>; *from_product
- * becomes <u, from>.
- *
- * Four dimensions at a time, as the bytes of a piece lie, and without branches:
- * signs cannot be predicted.
- */
-static float
-quantize(const VhnswEdgeSpace *space, const float *from, const float *to,
-		 uint8 *piece, float *from_product)
-{
-	int			bits = space->bits;
-	int			chunk_dims = DistanceEdgeChunkDims(bits);
-	float		threshold = FLT_MAX;
-	Floats4		products = {0};
-	Floats4		from_products = {0};
-
-	if (bits == 2)
-		threshold = OUTER_THRESHOLD *
-			sqrtf((float) DistanceL2Squared(from, to, space->dims) /
-				  space->dims);
-
-	for (int start = 0; start < space->dims; start += chunk_dims)
-	{
-		Ints4		codes = {0};
-
-		for (int i = start; i < start + chunk_dims; i += 4)
-		{
-			Floats4		f = load_4(from + i);
-			Floats4		w = load_4(to + i) - f;
-			Ints4		is_negative = w < 0;	/* -1 stands for true */
-			Ints4		is_outer = (Floats4) ((Ints4) w & PG_INT32_MAX) >
-			threshold;
-			Ints4		u = ((1 - 2 * is_outer) ^ is_negative) - is_negative;
-			Floats4		u_float = __builtin_convertvector(u, Floats4);
-
-			products += u_float * w;
-			from_products += u_float * f;
-			codes |= (u + (1 << bits) - 1) >> 1 << DistanceEdgeShift(bits, i);
-		}
-		for (int j = 0; j < 4; j++)
-			*piece++ = (uint8) codes[j];
-	}
-	*from_product = (from_products[0] + from_products[1]) +
-		(from_products[2] + from_products[3]);
-	return (products[0] + products[1]) + (products[2] + products[3]);
-}
-
-static inline Floats4
-load_4(const float *x)
-{
-	Floats4		result;
-
-	memcpy(&result, x, sizeof(result));
-	return result;
+	edge->a = constant - edge->s * sums.code_from;
 }
 
 /*

@@ -45,6 +45,9 @@
 /* Elements projected at a time. */
 #define PROJECTED_AT_ONCE 128
 
+/* Neighbors on their way from memory while one is in work */
+#define PREFETCHED 4
+
 /* What is tried, in this order; begins with the usual ones or the large ones. */
 typedef enum SketchSize
 {
@@ -94,6 +97,8 @@ static double measure_energy(const VhnswSketches *sketches,
 							 const VhnswGraph *graph);
 static void load_projection(const VhnswSketches *sketches,
 							const VhnswGraph *graph, uint32 id, float *z);
+static void prefetch_neighbor(const VhnswSketches *sketches,
+							  const VhnswGraph *graph, uint32 id);
 
 /* ----------------------------------------------------------------------
  * Sizes
@@ -578,6 +583,18 @@ load_projection(const VhnswSketches *sketches, const VhnswGraph *graph,
 		z[i] *= code->norm;
 }
 
+/* What an element's sketch is made of lies anywhere in memory. */
+static void
+prefetch_neighbor(const VhnswSketches *sketches, const VhnswGraph *graph,
+				  uint32 id)
+{
+	Size		size = sketches->space.dims * sizeof(Half);
+
+	VhnswGraphPrefetchCode(graph, id);
+	if (sketches->projections)
+		VhnswPrefetch(sketches->projections + (Size) id * sketches->space.dims, size);
+}
+
 /*
  * VhnswSketchNeighbors
  *		Put the sketches of an element's neighbors into its slot.
@@ -593,6 +610,8 @@ VhnswSketchNeighbors(VhnswSketches *sketches, const VhnswGraph *graph,
 	load_projection(sketches, graph, id, sketches->from);
 	for (int i = 0; i < graph->list_counts[id]; i++)
 	{
+		if (i + PREFETCHED < graph->list_counts[id])
+			prefetch_neighbor(sketches, graph, ids[i + PREFETCHED]);
 		to.code = VhnswGraphGetCode(graph, ids[i]);
 		load_projection(sketches, graph, ids[i], sketches->to);
 		from.code = VhnswGraphGetCode(graph, id);

@@ -107,6 +107,21 @@ VhnswGraphGetCode(const VhnswGraph *graph, uint32 id)
 						  graph->code_size);
 }
 
+/* Bring memory near the processor. */
+static inline void
+VhnswPrefetch(const void *memory, Size size)
+{
+	for (Size i = 0; i < size; i += PG_CACHE_LINE_SIZE / 2)
+		__builtin_prefetch((const char *) memory + i);
+}
+
+static inline void
+VhnswGraphPrefetchCode(const VhnswGraph *graph, uint32 id)
+{
+	if (graph->codes == NULL)
+		VhnswPrefetch(VhnswGraphGetCode(graph, id), graph->code_size);
+}
+
 /* The first TID of an element. */
 static inline ItemPointer
 VhnswGraphGetTid(const VhnswGraph *graph, uint32 id)
