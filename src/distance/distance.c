@@ -77,6 +77,8 @@ static bool same_edge_code(const DistanceKernels *x, const DistanceKernels *y,
 						   const float *from, const float *to);
 static bool same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 						   const int8_t *query);
+static bool same_row(const DistanceKernels *x, const DistanceKernels *y,
+					 const int8_t *code, int dim);
 static bool same_block(const DistanceKernels *x, const DistanceKernels *y);
 
 /*
@@ -205,7 +207,8 @@ DistanceSelfTest(const DistanceKernels *kernels)
 						  a, b, codes_a, codes_b, dim) ||
 			!same_half_results(kernels, &distance_scalar_kernels, a, b, dim) ||
 			!same_unpacked(kernels, &distance_scalar_kernels,
-						   (const uint8_t *) codes_a, dim))
+						   (const uint8_t *) codes_a, dim) ||
+			!same_row(kernels, &distance_scalar_kernels, codes_a, dim))
 			return false;
 	}
 	return same_edge_code(kernels, &distance_scalar_kernels, a, b) &&
@@ -347,6 +350,19 @@ same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 			return false;
 	}
 	return true;
+}
+
+static bool
+same_row(const DistanceKernels *x, const DistanceKernels *y,
+		 const int8_t *code, int dim)
+{
+	uint8_t		rows[2][TEST_DIM] = {{0}};
+	DistanceRowSums sums_x = x->block_row(code, dim, rows[0]);
+	DistanceRowSums sums_y = y->block_row(code, dim, rows[1]);
+
+	return sums_x.sum == sums_y.sum && sums_x.square == sums_y.square &&
+		sums_x.product == sums_y.product &&
+		memcmp(rows[0], rows[1], sizeof(rows[0])) == 0;
 }
 
 /* One block, with the largest sums that are possible in it. */

@@ -109,6 +109,9 @@ typedef struct DistanceKernels
 	void		(*edge_dots) (const int8_t *query, const uint8_t *codes, int bits,
 							  int num_chunks, int num_groups, int32_t *dots);
 
+	/* 7-bit codes of 8-bit ones: distance_block.c; dim <= 131,071 */
+	DistanceRowSums (*block_row) (const int8_t *code, int dim, uint8_t *row);
+
 	/* Four vectors with sixteen, by 7-bit codes: distance_block.c */
 	uint64_t	(*block_near) (const DistanceRows *rows,
 							   const DistancePanel *panel, int row_bytes,
@@ -247,6 +250,12 @@ DistanceEdgeDots(const int8_t *query, const uint8_t *codes, int bits,
 {
 	distance_kernels->edge_dots(query, codes, bits, num_chunks, num_groups,
 								dots);
+}
+
+static inline DistanceRowSums
+DistanceBlockRow(const int8_t *code, int dim, uint8_t *row)
+{
+	return distance_kernels->block_row(code, dim, row);
 }
 
 static inline uint64_t

@@ -614,6 +614,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.l1_int8 = lanes_l1_int8,
 	.edge_code = DistanceEdgeCodeAvx2,
 	.edge_dots = DistanceEdgeDotsAvx2,
+	.block_row = DistanceBlockRowAvx2,
 	.block_near = DistanceBlockNearAvx2,
 	.hamming = avx2_hamming,
 	.jaccard = avx2_jaccard,

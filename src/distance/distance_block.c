@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * distance_block.c
- *	  Distances of four vectors from sixteen, by 7-bit codes.
+ *	  Codes of 7 bits, and distances of four vectors from sixteen by them.
  *
  * Sums of products are of integers, and so the same in any order; what follows
  * is a fixed sequence of float operations for each pair.  So all versions give
@@ -14,6 +14,30 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
+
+/*
+ * DistanceBlockRowScalar
+ *		Make a row of 7-bit codes of 8-bit ones: 127 becomes 63, and nothing
+ *		rounds beyond.
+ *
+ * What pads the row is not written.
+ */
+DistanceRowSums
+DistanceBlockRowScalar(const int8_t *code, int dim, uint8_t *row)
+{
+	DistanceRowSums sums = {0, 0, 0};
+
+	for (int d = 0; d < dim; d++)
+	{
+		int			short_code = (code[d] * 127 + 128) >> 8;
+
+		row[d] = (uint8_t) (short_code + DISTANCE_ROW_OFFSET);
+		sums.sum += short_code;
+		sums.square += short_code * short_code;
+		sums.product += short_code * code[d];
+	}
+	return sums;
+}
 
 /*
  * DistanceBlockNearScalar
@@ -58,6 +82,48 @@ DistanceBlockNearScalar(const DistanceRows *rows, const DistancePanel *panel,
 #define AVX512 __attribute__((target(AVX512_FEATURES)))
 #define AVX512_INLINE \
 	static inline __attribute__((target(AVX512_FEATURES), always_inline))
+
+AVX2_INLINE int32_t
+sum_of_8(__m256i x)
+{
+	__m128i		sum = _mm_add_epi32(_mm256_castsi256_si128(x),
+									_mm256_extracti128_si256(x, 1));
+
+	sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+	return _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 1);
+}
+
+AVX2 DistanceRowSums
+DistanceBlockRowAvx2(const int8_t *code, int dim, uint8_t *row)
+{
+	const		__m256i ones = _mm256_set1_epi16(1);
+	__m256i		sum = _mm256_setzero_si256();
+	__m256i		square = _mm256_setzero_si256();
+	__m256i		product = _mm256_setzero_si256();
+	DistanceRowSums sums;
+	int			d;
+
+	for (d = 0; d + 16 <= dim; d += 16)
+	{
+		__m256i		codes = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *) (code + d)));
+		__m256i		shorts =
+		_mm256_srai_epi16(_mm256_add_epi16(_mm256_mullo_epi16(codes, _mm256_set1_epi16(127)),
+										   _mm256_set1_epi16(128)), 8);
+		__m256i		bytes = _mm256_add_epi16(shorts, _mm256_set1_epi16(DISTANCE_ROW_OFFSET));
+
+		_mm_storeu_si128((__m128i *) (row + d),
+						 _mm_packus_epi16(_mm256_castsi256_si128(bytes),
+										  _mm256_extracti128_si256(bytes, 1)));
+		sum = _mm256_add_epi32(sum, _mm256_madd_epi16(shorts, ones));
+		square = _mm256_add_epi32(square, _mm256_madd_epi16(shorts, shorts));
+		product = _mm256_add_epi32(product, _mm256_madd_epi16(shorts, codes));
+	}
+	sums = DistanceBlockRowScalar(code + d, dim - d, row + d);
+	sums.sum += sum_of_8(sum);
+	sums.square += sum_of_8(square);
+	sums.product += sum_of_8(product);
+	return sums;
+}
 
 AVX2_INLINE __m256i
 four_bytes(const uint8_t *p)

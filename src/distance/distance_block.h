@@ -50,6 +50,14 @@ typedef struct DistancePanel
 	const int32_t *sums;		/* of each vector's codes */
 } DistancePanel;
 
+/* Of a row's codes and of the 8-bit ones that they are made of */
+typedef struct DistanceRowSums
+{
+	int32_t		sum;			/* of the row's codes */
+	int32_t		square;			/* of their squares */
+	int32_t		product;		/* of their products with the 8-bit ones */
+} DistanceRowSums;
+
 /* The place of vector 'number' and dimension 'dim' in a panel. */
 static inline int
 DistancePanelByte(int number, int dim)
@@ -57,10 +65,14 @@ DistancePanelByte(int number, int dim)
 	return dim / 4 * (4 * DISTANCE_PANEL) + number * 4 + dim % 4;
 }
 
+extern DistanceRowSums DistanceBlockRowScalar(const int8_t *code, int dim,
+											  uint8_t *row);
 extern uint64_t DistanceBlockNearScalar(const DistanceRows *rows,
 										const DistancePanel *panel,
 										int row_bytes, float *distances);
 #if defined(__x86_64__) && defined(__GNUC__)
+extern DistanceRowSums DistanceBlockRowAvx2(const int8_t *code, int dim,
+											uint8_t *row);
 extern uint64_t DistanceBlockNearAvx2(const DistanceRows *rows,
 									  const DistancePanel *panel,
 									  int row_bytes, float *distances);

@@ -465,6 +465,7 @@ const DistanceKernels distance_neon_kernels = {
 	.l1_int8 = lanes_l1_int8,
 	.edge_code = DistanceEdgeCodeScalar,
 	.edge_dots = DistanceEdgeDotsNeon,
+	.block_row = DistanceBlockRowScalar,
 	.block_near = DistanceBlockNearScalar,
 	.hamming = neon_hamming,
 	.jaccard = neon_jaccard,

@@ -422,6 +422,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.l1_int8 = scalar_l1_int8,
 	.edge_code = DistanceEdgeCodeScalar,
 	.edge_dots = DistanceEdgeDotsScalar,
+	.block_row = DistanceBlockRowScalar,
 	.block_near = DistanceBlockNearScalar,
 	.hamming = scalar_hamming,
 	.jaccard = scalar_jaccard,

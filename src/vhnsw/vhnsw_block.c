@@ -19,13 +19,9 @@
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_nibbles.h"
 
-/* Loops over so many values are done by vector instructions. */
-#define STRIDE 16
-
-static void shorten(const int8 *code, int dims, int8 *codes);
-static void put_codes(VhnswBlock *block, const int8 *codes, float scale,
-					  float norm);
-static void put_panel(VhnswBlock *block, uint32 number, const int8 *codes);
+static uint8 *next_row(const VhnswBlock *block);
+static void finish_row(VhnswBlock *block, int32 sum, float scale, float norm);
+static void put_panel(VhnswBlock *block, uint32 number, const uint8 *row);
 
 /* Memory that a block takes. */
 Size
@@ -122,33 +118,14 @@ VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,
 			  const VhnswCode *code)
 {
 	VhnswUnpacked room;
-	int			dims = block->dims;
-	const int8 *u = VhnswRotatedNumbers(code, layout->is_direct, dims, &room);
-	int8		codes[VHNSW_MAX_BLOCK_DIMS];
-	int32		square;
+	const int8 *u = VhnswRotatedNumbers(code, layout->is_direct, block->dims,
+										&room);
+	DistanceRowSums sums = DistanceBlockRow(u, block->dims, next_row(block));
 	float		scale = 0;
 
-	shorten(u, dims, codes);
-	square = DistanceDotInt8(codes, codes, dims);
-	if (square > 0)
-		scale = code->scale *
-			(float) DistanceDotInt8(u, codes, dims) / (float) square;
-	put_codes(block, codes, scale, code->norm);
-}
-
-/* Make 7 bits of 8: 127 becomes 63, and nothing rounds beyond. */
-static void
-shorten(const int8 *code, int dims, int8 *codes)
-{
-	int			i = 0;
-
-	for (; i + STRIDE <= dims; i += STRIDE)
-	{
-		for (int j = 0; j < STRIDE; j++)
-			codes[i + j] = (int8) ((int16) (code[i + j] * 127 + 128) >> 8);
-	}
-	for (; i < dims; i++)
-		codes[i] = (int8) ((code[i] * 127 + 128) >> 8);
+	if (sums.square > 0)
+		scale = code->scale * (float) sums.product / (float) sums.square;
+	finish_row(block, sums.sum, scale, code->norm);
 }
 
 /* Add any vector. */
@@ -156,43 +133,50 @@ void
 VhnswBlockAddFloats(VhnswBlock *block, const float *x)
 {
 	int			dims = block->dims;
-	int8		codes[VHNSW_MAX_BLOCK_DIMS];
+	uint8	   *row = next_row(block);
 	double		norm_squared = DistanceNormSquared(x, dims);
 	double		product = 0;
 	float		largest = 0;
-	int32		square;
+	int32		sum = 0;
+	int32		square = 0;
 
 	for (int i = 0; i < dims; i++)
 		largest = Max(largest, fabsf(x[i]));
 	for (int i = 0; i < dims; i++)
-		codes[i] = largest > 0 ?
-			(int8) rintf(x[i] / largest * DISTANCE_CODE_LIMIT) : 0;
-	for (int i = 0; i < dims; i++)
-		product += (double) x[i] * codes[i];
-	square = DistanceDotInt8(codes, codes, dims);
-	put_codes(block, codes, square > 0 ? (float) (product / square) : 0,
-			  (float) sqrt(norm_squared));
+	{
+		int			code = largest > 0 ?
+		(int) rintf(x[i] / largest * DISTANCE_CODE_LIMIT) : 0;
+
+		row[i] = (uint8) (code + DISTANCE_ROW_OFFSET);
+		sum += code;
+		square += code * code;
+		product += (double) x[i] * code;
+	}
+	finish_row(block, sum, square > 0 ? (float) (product / square) : 0,
+			   (float) sqrt(norm_squared));
 }
 
-static void
-put_codes(VhnswBlock *block, const int8 *codes, float scale, float norm)
+static uint8 *
+next_row(const VhnswBlock *block)
 {
-	uint32		number = block->count++;
-	uint8	   *row = block->rows + (Size) number * block->row_bytes;
-	int			i = 0;
+	Assert(block->count < VhnswBlockPlaces(block->capacity));
+	return block->rows + (Size) block->count * block->row_bytes;
+}
 
-	Assert(number < VhnswBlockPlaces(block->capacity));
-	for (; i + STRIDE <= block->dims; i += STRIDE)
-	{
-		for (int j = 0; j < STRIDE; j++)
-			row[i + j] = (uint8) (codes[i + j] + DISTANCE_ROW_OFFSET);
-	}
-	for (; i < block->dims; i++)
-		row[i] = (uint8) (codes[i] + DISTANCE_ROW_OFFSET);
-	for (; i < block->row_bytes; i++)
-		row[i] = DISTANCE_ROW_OFFSET;
+/* Count the next row, whose codes have been written and have this sum. */
+static void
+finish_row(VhnswBlock *block, int32 sum, float scale, float norm)
+{
+	uint8	   *row = next_row(block);
+	uint32		number = block->count++;
+
+	memset(row + block->dims, DISTANCE_ROW_OFFSET,
+		   block->row_bytes - block->dims);
 	if (block->panels)
-		put_panel(block, number, codes);
+	{
+		put_panel(block, number, row);
+		block->sums[number] = sum;
+	}
 
 	switch (block->kind)
 	{
@@ -212,30 +196,28 @@ put_codes(VhnswBlock *block, const int8 *codes, float scale, float norm)
 	}
 }
 
-/* Put the other form into its place. */
+/* Put the other form of a row into its place. */
 static void
-put_panel(VhnswBlock *block, uint32 number, const int8 *codes)
+put_panel(VhnswBlock *block, uint32 number, const uint8 *row)
 {
 	int8	   *panel = block->panels +
 	(Size) (number / DISTANCE_PANEL * DISTANCE_PANEL) * block->row_bytes +
 	DistancePanelByte(number % DISTANCE_PANEL, 0);
-	int8		chunk[8];
-	int32		sum = 0;
 
-	for (int i = 0; i < block->dims; i++)
-		sum += codes[i];
 	for (int i = 0; i < block->row_bytes; i += 4)
 	{
-		if (i + 4 <= block->dims)
-			memcpy(panel + i * DISTANCE_PANEL, codes + i, 4);
-		else
-		{
-			memset(chunk, 0, sizeof(chunk));
-			memcpy(chunk, codes + i, Max(block->dims - i, 0));
-			memcpy(panel + i * DISTANCE_PANEL, chunk, 4);
-		}
+		uint32		word;
+
+		/*
+		 * Subtract the offset from four bytes at once: turn its bit over, and
+		 * where it is set then, a code is negative and needs the sign as
+		 * well.
+		 */
+		memcpy(&word, row + i, sizeof(word));
+		word ^= DISTANCE_ROW_OFFSET * 0x01010101U;
+		word |= (word & DISTANCE_ROW_OFFSET * 0x01010101U) << 1;
+		memcpy(panel + i * DISTANCE_PANEL, &word, sizeof(word));
 	}
-	block->sums[number] = sum;
 }
 
 /* Call this when all vectors are added, before comparing. */
@@ -243,12 +225,11 @@ void
 VhnswBlockFinish(VhnswBlock *block)
 {
 	uint32		count = block->count;
-	int8		codes[VHNSW_MAX_BLOCK_DIMS];
 
-	memset(codes, 0, block->dims);
 	while (block->count < VhnswBlockPlaces(count))
 	{
-		put_codes(block, codes, 0, 0);
+		memset(next_row(block), DISTANCE_ROW_OFFSET, block->dims);
+		finish_row(block, 0, 0, 0);
 		block->addends[block->count - 1] = get_float4_infinity();
 	}
 	block->count = count;

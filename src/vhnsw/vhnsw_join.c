@@ -29,6 +29,9 @@
 /* Guests of a leaf packed at a time. */
 #define GUESTS_AT_ONCE 16
 
+/* Members of a leaf on their way from memory while one is packed */
+#define PREFETCHED 4
+
 /* One element of so many is a far candidate. */
 #define FAR_SHARE 8
 
@@ -408,6 +411,11 @@ fill_side(Side *side, const uint32 *members, uint32 n, uint32 num_far)
 	{
 		const float *limits = join->limits + 2 * (Size) members[i];
 
+		if (i + PREFETCHED < n)
+		{
+			VhnswGraphPrefetchCode(join->graph, members[i + PREFETCHED]);
+			__builtin_prefetch(join->limits + 2 * (Size) members[i + PREFETCHED]);
+		}
 		VhnswBlockAdd(side->block, &join->graph->layout,
 					  VhnswGraphGetCode(join->graph, members[i]));
 		side->near[i].count = side->far[i].count = 0;

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * block_test.c
- *	  Unit test of the kernel that compares blocks; needs no PostgreSQL.
+ *	  unit test of the kernels for blocks; needs no PostgreSQL.
  *
  * Proves that every implementation this CPU can run gives the scalar bits, for
  * rows of 0 to 1,024 bytes, at odd addresses, with random and with extreme
- * codes, and that the scalar distances are those of the codes.
+ * codes, and that the scalar distances are those of the codes.  Likewise that it
+ * makes these rows of 8-bit codes.
  *
  *-------------------------------------------------------------------------
  */
@@ -111,6 +112,41 @@ test_size(const DistanceKernels *kernels, int row_bytes, int kind)
 	}
 }
 
+/* Rows of all 8-bit codes, of one length, and nothing beyond it */
+static void
+test_row(const DistanceKernels *kernels, int dim, int kind)
+{
+	static int8_t codes[MAX_DIMS + 1];
+	uint8_t		row[MAX_DIMS + 2];
+	DistanceRowSums wanted = {0, 0, 0};
+	DistanceRowSums sums;
+
+	memset(row, 0xA5, sizeof(row));
+	for (int d = 1; d <= dim; d++)
+		codes[d] = kind == 0 ? (int8_t) (next_random() % 255 - 127) :
+			kind == 1 ? 127 : -127;
+	sums = kernels->block_row(codes + 1, dim, row + 1);
+	for (int d = 1; d <= dim; d++)
+	{
+		int			code = (int) floor(codes[d] * 127.0 / 256 + 0.5);
+
+		wanted.sum += code;
+		wanted.square += code * code;
+		wanted.product += code * codes[d];
+		if ((row[d] != code + DISTANCE_ROW_OFFSET ||
+			 code < -DISTANCE_CODE_LIMIT || code > DISTANCE_CODE_LIMIT) &&
+			failures++ < 20)
+			printf("%s, %d dimensions, code %d became %d, not %d\n",
+				   kernels->name, dim, codes[d],
+				   row[d] - DISTANCE_ROW_OFFSET, code);
+	}
+	if ((sums.sum != wanted.sum || sums.square != wanted.square ||
+		 sums.product != wanted.product || row[dim + 1] != 0xA5) &&
+		failures++ < 20)
+		printf("%s, %d dimensions, codes %d: sums of a row\n",
+			   kernels->name, dim, kind);
+}
+
 int
 main(void)
 {
@@ -130,6 +166,8 @@ main(void)
 			for (int bytes = 0; bytes <= MAX_DIMS; bytes += bytes < 200 ? 8 : 200)
 				test_size(kernels, bytes, kind);
 			test_size(kernels, MAX_DIMS, kind);
+			for (int dim = 0; dim <= MAX_DIMS; dim += dim < 70 ? 1 : 53)
+				test_row(kernels, dim, kind);
 		}
 	}
 	printf("%d implementations, %d failures\n", tested, failures);
