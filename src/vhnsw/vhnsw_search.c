@@ -29,6 +29,16 @@
 #include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_search.h"
 
+/* Candidates, nearest first */
+#define ST_SORT sort_candidates
+#define ST_ELEMENT_TYPE VhnswCandidate
+#define ST_COMPARE(a, b) ((a)->key < (b)->key ? -1 : (a)->key > (b)->key)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DECLARE
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 /* How many of the nearest entries a search begins with. */
 #define FIRST_ENTRIES 8
 
@@ -63,7 +73,6 @@
 
 static int	compare_bounds(const pairingheap_node *a, const pairingheap_node *b,
 						   void *arg);
-static int	compare_candidates(const void *a, const void *b);
 static int	compare_elements(const void *a, const void *b);
 static void estimate_entries(VhnswSearch *search, const VhnswCache *cache);
 static bool add_entries(VhnswSearch *search);
@@ -99,15 +108,6 @@ compare_bounds(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	if (fa->bound != fb->bound)
 		return fa->bound < fb->bound ? 1 : -1;
 	return fa->element < fb->element ? 1 : -1;
-}
-
-static int
-compare_candidates(const void *a, const void *b)
-{
-	VhnswPoolKey ka = ((const VhnswCandidate *) a)->key;
-	VhnswPoolKey kb = ((const VhnswCandidate *) b)->key;
-
-	return ka < kb ? -1 : ka > kb;
 }
 
 static int
@@ -311,7 +311,7 @@ take_in_passed_over(VhnswSearch *search)
 
 /*
  * Fill the pool anew from all that is not settled, with room for 'capacity'
- * candidates.
+ * candidates.  With much memory that may be millions.
  */
 static void
 refill_pool(VhnswSearch *search, int capacity)
@@ -328,6 +328,8 @@ refill_pool(VhnswSearch *search, int capacity)
 	{
 		const VhnswSeen *seen = &search->seen.places[i];
 
+		if (i % VHNSW_SEEN_PER_CHECK == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (seen->element == VHNSW_NO_ELEMENT || seen->expanded)
 			continue;
 		all[n].key = VhnswMakePoolKey(seen->estimate, seen->element);
@@ -347,7 +349,7 @@ refill_pool(VhnswSearch *search, int capacity)
 	}
 	search->pool.count = (int) Min(n, search->pool.capacity);
 	search->pool.limit = separate_nearest(all, n, search->pool.count);
-	qsort(all, search->pool.count, sizeof(VhnswCandidate), compare_candidates);
+	sort_candidates(all, search->pool.count);
 	memcpy(search->pool.items, all,
 		   search->pool.count * sizeof(VhnswCandidate));
 	search->pool.next = 0;
@@ -396,6 +398,7 @@ separate_nearest(VhnswCandidate *all, int64 n, int64 k)
 		int64		i = low;
 		int64		j = high;
 
+		CHECK_FOR_INTERRUPTS();
 		while (i <= j)
 		{
 			while (all[i].key < pivot)

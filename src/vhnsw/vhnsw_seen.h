@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "vhnsw/vhnsw_page.h"
@@ -34,6 +35,9 @@ typedef struct VhnswSeenTable
 	VhnswSeen  *places;
 	MemoryContext context;
 } VhnswSeenTable;
+
+/* Going over so many places takes less than a millisecond. */
+#define VHNSW_SEEN_PER_CHECK 65536
 
 #define VhnswSeenPlaces(table) (UINT64CONST(1) << (table)->bits)
 
@@ -93,6 +97,8 @@ VhnswSeenReserve(VhnswSeenTable *table, int n)
 	table->count = old.count;
 	for (uint64 i = 0; i < VhnswSeenPlaces(&old); i++)
 	{
+		if (i % VHNSW_SEEN_PER_CHECK == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (old.places[i].element != VHNSW_NO_ELEMENT)
 			*VhnswSeenProbe(table, old.places[i].element) = old.places[i];
 	}
