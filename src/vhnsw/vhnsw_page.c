@@ -284,6 +284,8 @@ VhnswPrefetchSlot(const VhnswLayout *layout, const VhnswPageHints *hints,
 		return;
 	__builtin_prefetch(GetBufferDescriptor(buffer - 1));
 	__builtin_prefetch(BufferGetBlock(buffer));
+	__builtin_prefetch((char *) BufferGetBlock(buffer) + BLCKSZ -
+					   sizeof(VhnswPageOpaqueData));
 	slot = (const char *)
 		VhnswPageGetSlot(layout, BufferGetPage(buffer),
 						 VhnswElementSlot(layout, element));
