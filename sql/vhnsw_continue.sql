@@ -54,5 +54,32 @@ BEGIN
 END $$;
 SELECT most_expanded() BETWEEN 40 AND 10 * 40 AS about_ef;
 
-DROP FUNCTION most_expanded;
+-- ef_search below its default is kept to, if it is not less than the LIMIT;
+-- the rest of the proof takes what was met on the way.
+CREATE FUNCTION expanded(ef integer, wanted integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    query vector;
+    before bigint;
+    after bigint;
+    distances double precision[];
+BEGIN
+    PERFORM set_config('vhnsw.ef_search', ef::text, true);
+    SELECT expanded INTO before FROM vhnsw_session_stats();
+    FOR i IN 1..100 LOOP
+        SELECT array_agg((hashint8extended(i, j + 100) & 1023) / 10.0) INTO query
+        FROM generate_series(1, 16) AS j;
+        SELECT array_agg(d) INTO distances
+        FROM (SELECT v <-> query AS d FROM clusters ORDER BY v <-> query LIMIT wanted) s;
+        IF distances <> (SELECT array_agg(d ORDER BY d) FROM unnest(distances) d)
+           OR cardinality(distances) <> wanted THEN
+            RAISE 'not % rows in order: %', wanted, distances;
+        END IF;
+    END LOOP;
+    SELECT expanded INTO after FROM vhnsw_session_stats();
+    RETURN after - before;
+END $$;
+SELECT expanded(10, 10) < 0.9 * expanded(20, 10) AS ef_10, expanded(9, 10) = expanded(20, 10) AS ef_9,
+       expanded(40, 35) > 1.1 * expanded(39, 35) AS ef_39;
+
+DROP FUNCTION expanded, most_expanded;
 DROP TABLE clusters;

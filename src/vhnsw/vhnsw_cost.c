@@ -152,6 +152,24 @@ VhnswEfFor(const VhnswLayout *layout, double rows)
 	return (int64) Min(ef, (double) (PG_INT64_MAX / 2));
 }
 
+/*
+ * VhnswEffortFor
+ *		How many settled elements end the search for so many rows, if their
+ *		proof can do with what was expanded on the way; 0 if not before ef.
+ *
+ * The setting itself counts where it is below its default and not below the
+ * rows: who lowers it wants it to be quicker.  Elements beyond, up to ef, are
+ * taken from those that were expanded and are farther.  With the default a
+ * large LIMIT keeps its recall.
+ */
+int64
+VhnswEffortFor(int64 rows)
+{
+	int			effort = VhnswEfSearch();
+
+	return effort >= rows && effort < VHNSW_DEFAULT_EF_SEARCH ? effort : 0;
+}
+
 /* Describe an index that the caller, or the planner, has locked. */
 void
 VhnswGetIndexSize(Oid index_oid, double pages, double elements,

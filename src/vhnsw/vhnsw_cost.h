@@ -23,6 +23,7 @@ typedef struct VhnswIndexSize
 } VhnswIndexSize;
 
 extern int64 VhnswEfFor(const VhnswLayout *layout, double rows);
+extern int64 VhnswEffortFor(int64 rows);
 
 /*
  * How many elements must be settled before number 'number' is reported: ef for

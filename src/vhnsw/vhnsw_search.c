@@ -694,6 +694,8 @@ first_phase_is_over(const VhnswSearch *search, int64 nsettled)
 
 	kth = VhnswPoolKeyEstimate(pool->items[search->wanted - 1].key);
 	nearest = VhnswPoolKeyEstimate(pool->items[pool->next].key);
+	if (search->effort > 0 && pool->next >= search->effort)
+		return search->nfound >= nsettled;
 	if (VhnswMetricIsSquared(search->layout.metric))
 		limit = kth * (1 + vhnsw_gamma) * (1 + vhnsw_gamma);
 	else
@@ -735,6 +737,8 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 	 * gets room for a share of what was settled, so that filling it costs
 	 * little for each; more room would make every insertion dearer.
 	 */
+	if (search->nsettled == 0 && search->effort > 0)
+		wanted = Min(wanted, search->effort);
 	search->hints = VhnswGetPageHints(search->index);
 	if (wanted + POOL_SLACK(wanted) > pool->capacity ||
 		(search->nsettled > 0 && pool->count < wanted && knows_more(search)))

@@ -50,6 +50,8 @@ typedef struct VhnswSearch
 	bool		content;		/* the first phase has ended early */
 	MemoryContext context;		/* owns everything below */
 	VhnswSeenTable seen;
+	int64		effort;			/* settled elements that end the first phase,
+								 * if enough are expanded; 0 = all asked for */
 	VhnswPool	pool;
 	bool		forgot;			/* something seen is in the hash table only */
 	int			npassed_over;

@@ -227,6 +227,8 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 
 	search->wanted = stream->rows_wanted;
 	for (;;)
+	if (stream->rows_wanted > 0 && search->nexpanded == 0)
+		search->effort = VhnswEffortFor(stream->rows_wanted);
 	{
 		int64		required = VhnswSettledBefore(stream->nreported + 1,
 												  stream->ef, stream->filtered);
