@@ -191,8 +191,8 @@ SELECT count(*), count(DISTINCT id) FROM fetched;
 CLOSE c;
 -- when a search has cost more than reading the table, that takes over, also in
 -- the middle of equally near rows: each row comes once, but those that are late
-CREATE TABLE fours AS
-SELECT i AS id, (CASE WHEN i % 100 <> 0 THEN random_vector(8, i % 1000) END)::vector(8) AS v
+CREATE TABLE fours WITH (fillfactor = 40) AS
+SELECT i AS id, 0 AS note, (CASE WHEN i % 100 <> 0 THEN random_vector(8, i % 1000) END)::vector(8) AS v
 FROM generate_series(1, 4000) i;
 CREATE INDEX fours_v ON fours USING vhnsw (v vector_l2_ops);
 ANALYZE fours;
@@ -214,6 +214,10 @@ BEGIN
     FROM fetched, vhnsw_stats('fours_v') GROUP BY late_rows, exact_searches;
 END $$;
 SET vhnsw.ef_search = 40;
+SELECT bool_and(in_order), bool_and(complete), sum(by_exact)
+FROM generate_series(1, 8) i, read_on(random_vector(8, 5000 + i));
+-- the same with rows that were updated in place
+UPDATE fours SET note = 1;
 SELECT bool_and(in_order), bool_and(complete), sum(by_exact)
 FROM generate_series(1, 8) i, read_on(random_vector(8, 5000 + i));
 SET vhnsw.iterative_scan = relaxed_order;
@@ -296,6 +300,21 @@ SET work_mem = 64;
 SELECT agrees('SELECT id FROM items WHERE v IS NOT NULL ORDER BY v <-> random_vector(8, 5) LIMIT 1900');
 SELECT agrees('SELECT id FROM items WHERE v IS NOT NULL ORDER BY v <-> ''[1e30,1,1,1,1,1,1,1]'', id LIMIT 1900');
 RESET work_mem;
+
+-- rows that were updated in place: the index knows the first version only
+CREATE TABLE hot (id integer, label integer, v vector(8)) WITH (fillfactor = 40);
+INSERT INTO hot SELECT i, 0, random_vector(8, i) FROM generate_series(1, 500) i;
+CREATE INDEX ON hot USING vhnsw (v vector_l2_ops);
+UPDATE hot SET label = 1 WHERE id % 2 = 0;
+UPDATE hot SET label = 2 WHERE id % 4 = 0;
+ANALYZE hot;
+SET vhnsw.filter_strategy = search;
+SELECT agrees('SELECT ctid, * FROM hot ORDER BY v <-> random_vector(8, 5) LIMIT 200');
+SELECT agrees('SELECT ctid, * FROM hot WHERE label = 2 ORDER BY v <-> random_vector(8, 5) LIMIT 100');
+SET vhnsw.filter_strategy = exact;
+SELECT agrees('SELECT ctid, * FROM hot WHERE label > 0 ORDER BY v <-> random_vector(8, 5) LIMIT 200');
+RESET vhnsw.filter_strategy;
+DROP TABLE hot;
 
 -- iterative_scan: off ends after ef elements, the others go on
 SET vhnsw.ef_search = 10;

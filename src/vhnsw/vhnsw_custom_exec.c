@@ -31,6 +31,7 @@
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_custom.h"
 #include "vhnsw/vhnsw_demand.h"
+#include "vhnsw/vhnsw_row.h"
 
 /* Rows that are probably wanted if nobody says how many */
 #define SOME_ROWS 10
@@ -88,7 +89,8 @@ static int64 sort_bound(const VhnswCustomState *state);
 static void fetch_row(VhnswCustomState *state, const ItemPointerData *tid,
 					  VhnswDistance bound);
 static void consider_row(VhnswCustomState *state, TupleTableSlot *slot,
-						 VhnswDistance bound);
+						 const ItemPointerData *tid, VhnswDistance bound);
+static bool fetch_again(VhnswCustomState *state, ItemPointer tid, TupleTableSlot *slot);
 
 /* What is known of the distance of a row that no search has found. */
 static const VhnswDistance no_bound = {.value = -INFINITY};
@@ -200,11 +202,10 @@ next_row(ScanState *ss)
 		}
 		break;
 	}
-	note_emitted(state, distance, &tid);
 
-	if (!table_tuple_fetch_row_version(ss->ss_currentRelation, &tid,
-									   ss->ps.state->es_snapshot, slot))
+	if (!fetch_again(state, &tid, slot))
 		elog(ERROR, "could not fetch a row again");
+	note_emitted(state, distance, &slot->tts_tid);
 	VhnswCustomKnowDistance(state, distance);
 	pgstat_count_index_tuples(state->index, 1);
 	return slot;
@@ -406,6 +407,7 @@ begin_stream(VhnswCustomState *state)
 	if (stream->search)
 		VhnswQueryWantLikely(&stream->query);
 	state->stream = stream;
+	stream->table = state->css.ss.ss_currentRelation;
 
 	stream->ef = state->ef;
 	if (VhnswIterativeScanMode() == VHNSW_ITERATIVE_OFF)
@@ -840,7 +842,7 @@ read_table(VhnswCustomState *state)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		consider_row(state, slot, no_bound);
+		consider_row(state, slot, &slot->tts_tid, no_bound);
 	}
 	ExecClearTuple(slot);
 	table_endscan(scan);
@@ -854,24 +856,36 @@ fetch_row(VhnswCustomState *state, const ItemPointerData *tid,
 	ScanState  *ss = &state->css.ss;
 	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
 	ItemPointerData found = *tid;
-	bool		call_again = false;
 
 	state->search_counts.fetches++;
-	if (!table_index_fetch_tuple(state->fetch, &found,
-								 ss->ps.state->es_snapshot, slot,
-								 &call_again, NULL))
+	if (!VhnswFetchRow(state->fetch, &found, ss->ps.state->es_snapshot, slot))
 	{
 		state->search_counts.invisible++;
 		return;
 	}
 	pgstat_count_heap_fetch(state->index);
-	consider_row(state, slot, bound);
+	consider_row(state, slot, tid, bound);
 }
 
-/* Put a visible row into the answer, if it passes. */
+/* Fetch an accepted row again, by the TID that is in the answer. */
+static bool
+fetch_again(VhnswCustomState *state, ItemPointer tid, TupleTableSlot *slot)
+{
+	Snapshot	snapshot = state->css.ss.ps.state->es_snapshot;
+
+	if (state->strategy == VHNSW_FILTER_EXACT)
+		return table_tuple_fetch_row_version(state->css.ss.ss_currentRelation,
+											 tid, snapshot, slot);
+	return VhnswFetchRow(state->fetch, tid, snapshot, slot);
+}
+
+/*
+ * Put a visible row into the answer, if it passes.  'tid' is where indexes say
+ * that it is, or if the table was read, where it is.
+ */
 static void
 consider_row(VhnswCustomState *state, TupleTableSlot *slot,
-			 VhnswDistance bound)
+			 const ItemPointerData *tid, VhnswDistance bound)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	VhnswDistance distance;
@@ -904,6 +918,6 @@ consider_row(VhnswCustomState *state, TupleTableSlot *slot,
 						  ItemPointerGetBlockNumber(&slot->tts_tid),
 						  ItemPointerGetOffsetNumber(&slot->tts_tid)),
 				errhint("REINDEX the index."));
-	VhnswAnswerPut(&state->answer, distance, &slot->tts_tid);
+	VhnswAnswerPut(&state->answer, distance, tid);
 	state->accepted++;
 }

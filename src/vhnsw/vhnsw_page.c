@@ -29,7 +29,8 @@
 #include "vhnsw/vhnsw_page.h"
 
 /*
- * Where this backend last found the pages of an index.  Asking a buffer
+ * Where this backend last found the pages of a relation, an index or its table
+ * (vhnsw_row.c).  Asking a buffer
  * whether it still holds a page costs half of looking the page up (measured:
  * 0.7 against 1.4 microseconds on 1.5 GB).
  */
@@ -62,7 +63,6 @@ static HTAB *page_hints = NULL;
 static bool block_exists(Relation index, BlockNumber blkno);
 static Buffer read_and_lock(Relation index, BlockNumber blkno, int access,
 							BufferAccessStrategy strategy);
-static void note_hint(VhnswPageHints *hints, BlockNumber blkno, Buffer buffer);
 static void reset_hints(Datum arg, Oid relid);
 static void drop_stale_hints(void);
 static int	find_free_slot(const VhnswLayout *layout, Page page);
@@ -226,6 +226,40 @@ VhnswGetPage(Relation index, BlockNumber blkno, VhnswPageKind kind, int access)
 }
 
 /*
+ * VhnswPinHinted
+ *		Pin the buffer in which a page of a relation was last, if it still is
+ *		there and need not be looked up; else returns InvalidBuffer.
+ */
+Buffer
+VhnswPinHinted(Relation relation, VhnswPageHints *hints, BlockNumber blkno)
+{
+	Buffer		buffer = VhnswHintedBuffer(hints, blkno);
+
+	if (buffer == InvalidBuffer ||
+		hints->visits++ % VISITS_PER_LOOKUP == 0 ||
+		!ReadRecentBuffer(hints->locator, MAIN_FORKNUM, blkno, buffer))
+		return InvalidBuffer;
+
+	/* Core counts such a read nowhere. */
+	pgstat_count_buffer_read(relation);
+	pgstat_count_buffer_hit(relation);
+	if (BufferIsLocal(buffer))
+		pgBufferUsage.local_blks_hit++;
+	else
+		pgBufferUsage.shared_blks_hit++;
+	return buffer;
+}
+
+/* The buffer where a page was last, or InvalidBuffer. */
+Buffer
+VhnswHintedBuffer(const VhnswPageHints *hints, BlockNumber blkno)
+{
+	Buffer		buffer = blkno < hints->nblocks ? hints->buffers[blkno] : InvalidBuffer;
+
+	return buffer == BUFFER_ON_ITS_WAY ? InvalidBuffer : buffer;
+}
+
+/*
  * VhnswVisitPage
  *		Pin an element page and lock it in share mode, as a search does often.
  *
@@ -234,27 +268,14 @@ VhnswGetPage(Relation index, BlockNumber blkno, VhnswPageKind kind, int access)
 Buffer
 VhnswVisitPage(Relation index, VhnswPageHints *hints, BlockNumber blkno)
 {
-	Buffer		buffer = InvalidBuffer;
+	Buffer		buffer = VhnswPinHinted(index, hints, blkno);
 
-	if (blkno < hints->nblocks)
-		buffer = hints->buffers[blkno];
-	if (buffer != InvalidBuffer && buffer != BUFFER_ON_ITS_WAY &&
-		hints->visits++ % VISITS_PER_LOOKUP != 0 &&
-		ReadRecentBuffer(hints->locator, MAIN_FORKNUM, blkno, buffer))
-	{
-		/* Core counts such a read nowhere. */
-		pgstat_count_buffer_read(index);
-		pgstat_count_buffer_hit(index);
-		if (BufferIsLocal(buffer))
-			pgBufferUsage.local_blks_hit++;
-		else
-			pgBufferUsage.shared_blks_hit++;
+	if (likely(BufferIsValid(buffer)))
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	}
 	else
 	{
 		buffer = read_and_lock(index, blkno, BUFFER_LOCK_SHARE, NULL);
-		note_hint(hints, blkno, buffer);
+		VhnswNoteHint(hints, blkno, buffer);
 	}
 
 	if (unlikely(!VhnswPageIsKind(BufferGetPage(buffer), VHNSW_PAGE_ELEMENT)))
@@ -274,13 +295,10 @@ VhnswPrefetchSlot(const VhnswLayout *layout, const VhnswPageHints *hints,
 				  VhnswElement element)
 {
 	BlockNumber blkno = VhnswElementBlock(layout, element);
-	Buffer		buffer = InvalidBuffer;
+	Buffer		buffer = VhnswHintedBuffer(hints, blkno);
 	const char *slot;
 
-	if (blkno < hints->nblocks)
-		buffer = hints->buffers[blkno];
-	if (buffer == InvalidBuffer || buffer == BUFFER_ON_ITS_WAY ||
-		BufferIsLocal(buffer))
+	if (buffer == InvalidBuffer || BufferIsLocal(buffer))
 		return;
 	__builtin_prefetch(GetBufferDescriptor(buffer - 1));
 	__builtin_prefetch(BufferGetBlock(buffer));
@@ -312,21 +330,21 @@ VhnswPrefetchPage(Relation index, const VhnswLayout *layout,
 	if (!block_exists(index, blkno))
 		return;
 	result = PrefetchBuffer(index, MAIN_FORKNUM, blkno);
-	note_hint(hints, blkno, BufferIsValid(result.recent_buffer) ?
-			  result.recent_buffer : BUFFER_ON_ITS_WAY);
+	VhnswNoteHint(hints, blkno, BufferIsValid(result.recent_buffer) ?
+				  result.recent_buffer : BUFFER_ON_ITS_WAY);
 }
 
 /*
  * VhnswGetPageHints
- *		The hints for an index, perhaps none.
+ *		The hints for an index or a table, perhaps none.
  *
  * The result is valid until the next call.
  */
 VhnswPageHints *
-VhnswGetPageHints(Relation index)
+VhnswGetPageHints(Relation relation)
 {
-	Oid			relid = RelationGetRelid(index);
-	RelFileLocator locator = RelationGetLocator(index);
+	Oid			relid = RelationGetRelid(relation);
+	RelFileLocator locator = RelationGetLocator(relation);
 	VhnswPageHints *hints;
 	bool		found;
 
@@ -356,8 +374,8 @@ VhnswGetPageHints(Relation index)
 }
 
 /* Remember where a page was found.  The array grows with what is visited. */
-static void
-note_hint(VhnswPageHints *hints, BlockNumber blkno, Buffer buffer)
+void
+VhnswNoteHint(VhnswPageHints *hints, BlockNumber blkno, Buffer buffer)
 {
 	if (blkno >= hints->nblocks)
 	{

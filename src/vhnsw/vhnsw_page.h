@@ -358,7 +358,13 @@ extern void VhnswInitPage(Page page, VhnswPageKind kind,
 						  const VhnswLayout *layout);
 extern Buffer VhnswGetPage(Relation index, BlockNumber blkno,
 						   VhnswPageKind kind, int access);
-extern struct VhnswPageHints *VhnswGetPageHints(Relation index);
+extern struct VhnswPageHints *VhnswGetPageHints(Relation relation);
+extern Buffer VhnswHintedBuffer(const struct VhnswPageHints *hints,
+								BlockNumber blkno);
+extern Buffer VhnswPinHinted(Relation relation, struct VhnswPageHints *hints,
+							 BlockNumber blkno);
+extern void VhnswNoteHint(struct VhnswPageHints *hints, BlockNumber blkno,
+						  Buffer buffer);
 extern Buffer VhnswVisitPage(Relation index, struct VhnswPageHints *hints,
 							 BlockNumber blkno);
 extern void VhnswPrefetchSlot(const VhnswLayout *layout,

@@ -626,6 +626,12 @@ settle(VhnswSearch *search)
 {
 	VhnswPool  *pool = &search->pool;
 
+	int64		n = search->wanted > 0 ? search->wanted + 2 : VHNSW_NEAREST;
+
+	n = Min(Min(n, VHNSW_NEAREST), pool->next);
+	for (int i = 0; i < n; i++)
+		search->nearest[i] = pool->items[i].found->heaptid;
+	search->nnearest = (int) n;
 	for (int i = 0; i < pool->next; i++)
 		settle_one(search, pool->items[i].found);
 	pool->count -= pool->next;
@@ -688,14 +694,14 @@ first_phase_is_over(const VhnswSearch *search, int64 nsettled)
 		return false;
 	if (pool->next == pool->count)
 		return search->nfound >= nsettled;
+	if (search->effort > 0 && pool->next >= search->effort)
+		return search->nfound >= nsettled;
 	if (vhnsw_gamma <= 0 || search->wanted == 0 ||
 		pool->next < search->wanted)
 		return false;
 
 	kth = VhnswPoolKeyEstimate(pool->items[search->wanted - 1].key);
 	nearest = VhnswPoolKeyEstimate(pool->items[pool->next].key);
-	if (search->effort > 0 && pool->next >= search->effort)
-		return search->nfound >= nsettled;
 	if (VhnswMetricIsSquared(search->layout.metric))
 		limit = kth * (1 + vhnsw_gamma) * (1 + vhnsw_gamma);
 	else
@@ -731,14 +737,14 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 	}
 	if (wanted <= 0)
 		return true;
+	if (search->nsettled == 0 && search->effort > 0)
+		wanted = Min(wanted, search->effort);
 
 	/*
 	 * The pool has room for what is wanted.  When it must be filled again it
 	 * gets room for a share of what was settled, so that filling it costs
 	 * little for each; more room would make every insertion dearer.
 	 */
-	if (search->nsettled == 0 && search->effort > 0)
-		wanted = Min(wanted, search->effort);
 	search->hints = VhnswGetPageHints(search->index);
 	if (wanted + POOL_SLACK(wanted) > pool->capacity ||
 		(search->nsettled > 0 && pool->count < wanted && knows_more(search)))

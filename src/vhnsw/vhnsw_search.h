@@ -37,6 +37,9 @@ typedef struct VhnswFound
 	VhnswFingerprint fingerprint;
 } VhnswFound;
 
+/* As many rows as are fetched for the usual LIMIT */
+#define VHNSW_NEAREST 16
+
 typedef struct VhnswSearch
 {
 	Relation	index;
@@ -47,11 +50,11 @@ typedef struct VhnswSearch
 	struct VhnswKeep *keep;		/* what an insert remembers, else NULL */
 	int64		wanted;			/* nearest elements that the caller needs to
 								 * begin with; 0 = not known */
+	int64		effort;			/* settled elements that end the first phase,
+								 * if enough are expanded; 0 = all asked for */
 	bool		content;		/* the first phase has ended early */
 	MemoryContext context;		/* owns everything below */
 	VhnswSeenTable seen;
-	int64		effort;			/* settled elements that end the first phase,
-								 * if enough are expanded; 0 = all asked for */
 	VhnswPool	pool;
 	bool		forgot;			/* something seen is in the hash table only */
 	int			npassed_over;
@@ -62,6 +65,10 @@ typedef struct VhnswSearch
 	int			found_capacity;
 	pairingheap *settled;		/* VhnswFound, lowest bound first */
 	int64		nsettled;		/* ever put there */
+	ItemPointerData nearest[VHNSW_NEAREST]; /* first rows of what was settled
+											 * last, nearest first; the caller
+											 * may empty this */
+	int			nnearest;
 	VhnswCandidate *entries;	/* not made candidates yet, in any order */
 	uint32		nentries;
 	int64		nfound;

@@ -32,6 +32,7 @@
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_cost.h"
+#include "vhnsw/vhnsw_row.h"
 #include "vhnsw/vhnsw_stream.h"
 
 /* Candidates expanded before looking at memory and limits again */
@@ -226,9 +227,9 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 	VhnswSearch *search = stream->search;
 
 	search->wanted = stream->rows_wanted;
-	for (;;)
 	if (stream->rows_wanted > 0 && search->nexpanded == 0)
 		search->effort = VhnswEffortFor(stream->rows_wanted);
+	for (;;)
 	{
 		int64		required = VhnswSettledBefore(stream->nreported + 1,
 												  stream->ef, stream->filtered);
@@ -263,6 +264,10 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 			if (sweep_is_due(stream) ||
 				!VhnswSearchUntil(search, required, steps_at_once(stream)))
 				return false;
+			if (stream->table)
+				VhnswPrefetchRows(stream->table, search->nearest,
+								  search->nnearest);
+			search->nnearest = 0;
 		}
 
 		found = VhnswSearchTake(search);

@@ -48,6 +48,8 @@ typedef struct VhnswStream
 	int64		pause_at;		/* after so many visits return without a row
 								 * and set paused; the caller raises this and
 								 * goes on; 0 = never */
+	Relation	table;			/* whose rows will be fetched one by one; or
+								 * NULL */
 	bool		stop_at_sweep;	/* end instead, and set sweep_due; the caller
 								 * may then unset this and go on */
 
