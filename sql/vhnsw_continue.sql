@@ -81,5 +81,22 @@ END $$;
 SELECT expanded(10, 10) < 0.9 * expanded(20, 10) AS ef_10, expanded(9, 10) = expanded(20, 10) AS ef_9,
        expanded(40, 35) > 1.1 * expanded(39, 35) AS ef_39;
 
-DROP FUNCTION expanded, most_expanded;
+-- a page is counted once for each visit
+CREATE FUNCTION buffers(OUT visited integer, OUT fetched integer, OUT hits integer) LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+    scan json;
+BEGIN
+    FOR i IN 1..3 LOOP
+        EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT id FROM clusters'
+                ' ORDER BY v <-> ''[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]'' LIMIT 10' INTO plan;
+    END LOOP;
+    scan := plan #> '{0,Plan,Plans,0}';
+    visited := scan ->> 'Elements Visited';
+    fetched := scan ->> 'Heap Fetches';
+    hits := scan ->> 'Shared Hit Blocks';
+END $$;
+SELECT hits BETWEEN visited AND visited + 2 * fetched + 10 AS once FROM buffers();
+
+DROP FUNCTION expanded, most_expanded, buffers;
 DROP TABLE clusters;

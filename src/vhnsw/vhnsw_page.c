@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "executor/instrument.h"
 #include "pgstat.h"
 #include "storage/buf_internals.h"
 #include "storage/freespace.h"
@@ -240,13 +239,9 @@ VhnswPinHinted(Relation relation, VhnswPageHints *hints, BlockNumber blkno)
 		!ReadRecentBuffer(hints->locator, MAIN_FORKNUM, blkno, buffer))
 		return InvalidBuffer;
 
-	/* Core counts such a read nowhere. */
+	/* Core counts such a read for EXPLAIN, but not for the relation. */
 	pgstat_count_buffer_read(relation);
 	pgstat_count_buffer_hit(relation);
-	if (BufferIsLocal(buffer))
-		pgBufferUsage.local_blks_hit++;
-	else
-		pgBufferUsage.shared_blks_hit++;
 	return buffer;
 }
 
