@@ -245,6 +245,17 @@ VhnswPinHinted(Relation relation, VhnswPageHints *hints, BlockNumber blkno)
 	return buffer;
 }
 
+/* The same, and lock the page in share mode; release with VhnswReleasePage(). */
+Buffer
+VhnswLockHinted(Relation relation, VhnswPageHints *hints, BlockNumber blkno)
+{
+	Buffer		buffer = VhnswPinHinted(relation, hints, blkno);
+
+	if (BufferIsValid(buffer))
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	return buffer;
+}
+
 /* The buffer where a page was last, or InvalidBuffer. */
 Buffer
 VhnswHintedBuffer(const VhnswPageHints *hints, BlockNumber blkno)
@@ -263,11 +274,9 @@ VhnswHintedBuffer(const VhnswPageHints *hints, BlockNumber blkno)
 Buffer
 VhnswVisitPage(Relation index, VhnswPageHints *hints, BlockNumber blkno)
 {
-	Buffer		buffer = VhnswPinHinted(index, hints, blkno);
+	Buffer		buffer = VhnswLockHinted(index, hints, blkno);
 
-	if (likely(BufferIsValid(buffer)))
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	else
+	if (unlikely(!BufferIsValid(buffer)))
 	{
 		buffer = read_and_lock(index, blkno, BUFFER_LOCK_SHARE, NULL);
 		VhnswNoteHint(hints, blkno, buffer);

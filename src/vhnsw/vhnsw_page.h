@@ -363,6 +363,8 @@ extern Buffer VhnswHintedBuffer(const struct VhnswPageHints *hints,
 								BlockNumber blkno);
 extern Buffer VhnswPinHinted(Relation relation, struct VhnswPageHints *hints,
 							 BlockNumber blkno);
+extern Buffer VhnswLockHinted(Relation relation, struct VhnswPageHints *hints,
+							  BlockNumber blkno);
 extern void VhnswNoteHint(struct VhnswPageHints *hints, BlockNumber blkno,
 						  Buffer buffer);
 extern Buffer VhnswVisitPage(Relation index, struct VhnswPageHints *hints,

@@ -32,7 +32,9 @@
 #include "utils/rel.h"
 
 #include "vecdist_compat.h"
+#include "vhnsw/vhnsw_page.h"
 #include "vhnsw/vhnsw_toast.h"
+#include "vhnsw/vhnsw_toast_place.h"
 
 /* Columns of a TOAST table */
 #define TOAST_VALUE_ID 1
@@ -41,10 +43,17 @@
 
 static void open_table(VhnswToastReader *reader, Oid relid,
 					   MemoryContext parent);
+static bool read_in_place(VhnswToastReader *reader, Oid value_id, char *data,
+						  Size size);
+static bool copy_from_page(VhnswToastReader *reader, Oid value_id,
+						   Snapshot snapshot, Buffer buffer, OffsetNumber first, char *data,
+						   Size size, Size *done, int32 *number);
 static bool read_chunks(VhnswToastReader *reader, Oid value_id, char *data,
 						Size size);
+static void note_page(VhnswToastReader *reader);
 static bool copy_chunk(TupleTableSlot *slot, int32 number, char *data,
 					   Size size);
+static bool copy_data(Datum value, char *data, Size size);
 
 /*
  * VhnswToastRead
@@ -90,8 +99,9 @@ VhnswToastRead(VhnswToastReader *reader, MemoryContext parent, Datum value,
 		reader->value = palloc(VARHDRSZ + size);
 		reader->room = VARHDRSZ + size;
 	}
-	whole = read_chunks(reader, pointer.va_valueid, VARDATA(reader->value),
-						size);
+	whole = read_in_place(reader, pointer.va_valueid, VARDATA(reader->value),
+						  size) ||
+		read_chunks(reader, pointer.va_valueid, VARDATA(reader->value), size);
 	MemoryContextSwitchTo(old_context);
 	if (!whole)
 		return false;
@@ -128,6 +138,89 @@ open_table(VhnswToastReader *reader, Oid relid, MemoryContext parent)
 	MemoryContextSwitchTo(old_context);
 }
 
+/*
+ * Read all chunks of a value from where we found them before, one behind the
+ * other, without asking the index.  Returns false if they are not there, all of
+ * them visible, or if their pages are not where they were; the index knows then.
+ */
+static bool
+read_in_place(VhnswToastReader *reader, Oid value_id, char *data, Size size)
+{
+	struct VhnswPageHints *hints;
+	Snapshot	snapshot;
+	ItemPointerData tid;
+	Size		done = 0;
+	int32		number = 0;
+	BlockNumber blkno;
+	OffsetNumber first;
+
+	if (!VhnswToastPlaceGet(reader->relid, value_id, &tid))
+		return false;
+	snapshot = VecdistToastSnapshot(&reader->snapshot);
+	hints = VhnswGetPageHints(reader->table);
+	blkno = ItemPointerGetBlockNumber(&tid);
+	first = ItemPointerGetOffsetNumber(&tid);
+	while (done < size)
+	{
+		Buffer		buffer = VhnswLockHinted(reader->table, hints, blkno);
+		bool		sane;
+
+		if (!BufferIsValid(buffer))
+			return false;
+		sane = copy_from_page(reader, value_id, snapshot, buffer, first, data, size,
+							  &done, &number);
+		VhnswReleasePage(buffer);
+		if (!sane)
+			return false;
+		blkno++;
+		first = FirstOffsetNumber;
+	}
+	return true;
+}
+
+/*
+ * Copy the next chunks of a value, at least one, from a share-locked page, as
+ * far as they stand there.  Returns false if one is not as it should.
+ */
+static bool
+copy_from_page(VhnswToastReader *reader, Oid value_id, Snapshot snapshot,
+			   Buffer buffer, OffsetNumber first, char *data, Size size, Size *done,
+			   int32 *number)
+{
+	Page		page = BufferGetPage(buffer);
+	TupleDesc	desc = RelationGetDescr(reader->table);
+
+	if (first > PageGetMaxOffsetNumber(page))
+		return false;
+	for (OffsetNumber i = first;
+		 i <= PageGetMaxOffsetNumber(page) && *done < size; i++)
+	{
+		Size		chunk_size = Min(size - *done, TOAST_MAX_CHUNK_SIZE);
+		ItemId		item = PageGetItemId(page, i);
+		HeapTupleData tuple;
+		Datum		values[TOAST_CHUNK_DATA];
+		bool		isnull[TOAST_CHUNK_DATA];
+
+		if (!ItemIdIsNormal(item))
+			return false;
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		tuple.t_tableOid = reader->relid;
+		ItemPointerSet(&tuple.t_self, BufferGetBlockNumber(buffer), i);
+		heap_deform_tuple(&tuple, desc, values, isnull);
+		if (isnull[TOAST_VALUE_ID - 1] || isnull[TOAST_CHUNK_NUMBER - 1] ||
+			isnull[TOAST_CHUNK_DATA - 1] ||
+			DatumGetObjectId(values[TOAST_VALUE_ID - 1]) != value_id ||
+			DatumGetInt32(values[TOAST_CHUNK_NUMBER - 1]) != *number ||
+			!HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer) ||
+			!copy_data(values[TOAST_CHUNK_DATA - 1], data + *done, chunk_size))
+			return false;
+		*done += chunk_size;
+		(*number)++;
+	}
+	return true;
+}
+
 /* Read all chunks of a value.  Returns false if they are not as they should. */
 static bool
 read_chunks(VhnswToastReader *reader, Oid value_id, char *data, Size size)
@@ -148,6 +241,9 @@ read_chunks(VhnswToastReader *reader, Oid value_id, char *data, Size size)
 	{
 		Size		chunk_size = Min(size - done, TOAST_MAX_CHUNK_SIZE);
 
+		if (number == 0)
+			VhnswToastPlaceNote(reader->relid, value_id, &reader->slot->tts_tid);
+		note_page(reader);
 		sane = sane && chunk_size > 0 &&
 			copy_chunk(reader->slot, number++, data + done, chunk_size);
 		done += chunk_size;
@@ -156,19 +252,36 @@ read_chunks(VhnswToastReader *reader, Oid value_id, char *data, Size size)
 	return sane && done == size;
 }
 
+/* Remember where the page of the chunk in the slot is. */
+static void
+note_page(VhnswToastReader *reader)
+{
+	const BufferHeapTupleTableSlot *slot =
+	(const BufferHeapTupleTableSlot *) reader->slot;
+
+	if (TTS_IS_BUFFERTUPLE(reader->slot) && BufferIsValid(slot->buffer))
+		VhnswNoteHint(VhnswGetPageHints(reader->table),
+					  ItemPointerGetBlockNumber(&reader->slot->tts_tid),
+					  slot->buffer);
+}
+
 /* Copy a chunk, if it has this number and size. */
 static bool
 copy_chunk(TupleTableSlot *slot, int32 number, char *data, Size size)
 {
-	struct varlena *chunk;
-
 	slot_getsomeattrs(slot, TOAST_CHUNK_DATA);
-	if (slot->tts_isnull[TOAST_CHUNK_NUMBER - 1] ||
-		slot->tts_isnull[TOAST_CHUNK_DATA - 1] ||
-		DatumGetInt32(slot->tts_values[TOAST_CHUNK_NUMBER - 1]) != number)
-		return false;
-	chunk = (struct varlena *)
-		DatumGetPointer(slot->tts_values[TOAST_CHUNK_DATA - 1]);
+	return !slot->tts_isnull[TOAST_CHUNK_NUMBER - 1] &&
+		!slot->tts_isnull[TOAST_CHUNK_DATA - 1] &&
+		DatumGetInt32(slot->tts_values[TOAST_CHUNK_NUMBER - 1]) == number &&
+		copy_data(slot->tts_values[TOAST_CHUNK_DATA - 1], data, size);
+}
+
+/* Copy the data of a chunk, if it has this size. */
+static bool
+copy_data(Datum value, char *data, Size size)
+{
+	struct varlena *chunk = (struct varlena *) DatumGetPointer(value);
+
 	if ((VARATT_IS_EXTENDED(chunk) && !VARATT_IS_SHORT(chunk)) ||
 		VARSIZE_ANY_EXHDR(chunk) != size)
 		return false;
