@@ -62,7 +62,7 @@ GROUPS = (
     ("vectors out of line", r"VhnswToast\w+"),
     ("exact distances", r"VhnswCustomDistance"),
     ("rows and their visibility", r"table_tuple_fetch_row_version|heapam_\w+|heap_fetch"
-     r"|heap_hot_search_buffer|table_index_fetch_\w+|fetch_row"),
+     r"|heap_hot_search_buffer|VhnswFetchRow|VhnswPrefetchRows|fetch_row|fetch_again"),
     ("rest of the scan: order of the answer, statistics",
      r"exec_scan|ExecScan|next_row|end_search|start_search|ExecCustomScan|consider_row"),
     ("starting and ending the executor",
