@@ -3,8 +3,8 @@
  * vhnsw_cover.c
  *	  Choose entries so that what lies apart is found.
  *
- * A search finds a cluster that is far from all others if it begins there, or
- * happens to expand one of the few elements with a link to it.
+ * L2 and cosine: a search finds a cluster that is far from all others if it
+ * begins there, or happens to expand one of the few elements with a link to it.
  * With more clusters than entries that is not sure, however large ef is: of 141
  * clusters in 960 dimensions 2 % were missed with 32 entries, found at random.
  *
@@ -14,7 +14,7 @@
  * (Without the gap words-skipgram-100 would have 301 entries in place of 42,
  * find the same, and take 13 % longer.)
  *
- * Under inner product clusters are those of directions.  And there short elements that point elsewhere than all others have a
+ * Inner product: short elements that point elsewhere than all others have a
  * larger product with each other than with anybody who could lead there.  No
  * search would find them from outside, though there is a way.  So every second
  * entry points elsewhere than all before.
@@ -72,8 +72,6 @@ static void sample_end(EntrySample *sample);
 static float typical_distance(const VhnswGraph *graph,
 							  const EntrySample *sample);
 static int	compare_floats(const void *a, const void *b);
-static float cover_distance(const VhnswGraph *graph, const VhnswCode *code,
-							const VhnswCode *other);
 static float direction_distance(const VhnswGraph *graph,
 								const VhnswCode *code, const VhnswCode *other);
 
@@ -82,7 +80,7 @@ static float direction_distance(const VhnswGraph *graph,
  *		Put more entries behind those that the graph has, from the beginning of
  *		graph->order.
  *
- * Codes are those of rotated vectors.
+ * For L2 and cosine distance; codes are those of rotated vectors.
  */
 void
 VhnswCoverClusters(VhnswGraph *graph)
@@ -107,8 +105,8 @@ VhnswCoverClusters(VhnswGraph *graph)
 			continue;
 		for (uint32 j = 0; j < sample.count; j++)
 		{
-			distances[j] = cover_distance(graph, sample.codes[i],
-										  sample.codes[j]);
+			distances[j] = VhnswCodeDistance(&graph->layout, sample.codes[i],
+											 sample.codes[j]);
 			near += j != i && distances[j] <= limit;
 			beyond += distances[j] > limit && distances[j] <= GAP * limit;
 		}
@@ -177,8 +175,9 @@ typical_distance(const VhnswGraph *graph, const EntrySample *sample)
 		{
 			if (j != i)
 				nearest[i] = Min(nearest[i],
-								 cover_distance(graph, sample->codes[i],
-												sample->codes[j]));
+								 VhnswCodeDistance(&graph->layout,
+												   sample->codes[i],
+												   sample->codes[j]));
 		}
 	}
 	qsort(nearest, nprobes, sizeof(float), compare_floats);
@@ -228,19 +227,6 @@ VhnswSpreadEntries(VhnswGraph *graph)
 													   sample.codes[i]));
 	}
 	sample_end(&sample);
-}
-
-/*
- * What clusters are made of: the distance of codes or, as its square, of their
- * directions.
- */
-static float
-cover_distance(const VhnswGraph *graph, const VhnswCode *code,
-			   const VhnswCode *other)
-{
-	return graph->layout.metric == VHNSW_INNER_PRODUCT ?
-		direction_distance(graph, code, other) :
-		VhnswCodeDistance(&graph->layout, code, other);
 }
 
 /* The squared distance of what has the same directions and length 1. */

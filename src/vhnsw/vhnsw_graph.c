@@ -61,7 +61,7 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 	if (graph->layout.is_rotated &&
 		graph->layout.metric == VHNSW_INNER_PRODUCT)
 		VhnswSpreadEntries(graph);
-	if (graph->layout.is_rotated)
+	else if (graph->layout.is_rotated)
 		VhnswCoverClusters(graph);
 	graph->kind = graph->codes ? VHNSW_BUILT_BLOCKED_IN_FILES :
 		done ? VHNSW_BUILT_BLOCKED : VHNSW_BUILT_BY_SEARCH;

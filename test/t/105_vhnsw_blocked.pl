@@ -89,11 +89,6 @@ try_set('clusters far apart', dims => 32, rows => 20000, value => '5 * normal(-1
 try_set('many clusters far apart', dims => 64, rows => 6000, value => '5 * normal(-1 - n % 150, i) + normal(n, i)', floor => 0.99);
 is($server->safe_psql('postgres', q{SELECT entries BETWEEN 150 AND 200 FROM vhnsw_info('items_v')}),
 	't', 'many clusters far apart: entries');
-# So too under inner product, by directions
-try_set('many clusters far apart, inner product', dims => 64, rows => 6000, metric => 'ip',
-	value => '5 * normal(-1 - n % 150, i) + normal(n, i)', floor => 0.99);
-is($server->safe_psql('postgres', q{SELECT entries BETWEEN 150 AND 200 FROM vhnsw_info('items_v')}),
-	't', 'many clusters far apart, inner product: entries');
 # As far from each other as they are wide: lists of nearest elements lead nowhere
 try_set('clusters that touch', dims => 128, rows => 6000, value => 'normal(-1 - n % 60, i) + normal(n, i)', floor => 0.99);
 try_set('cosine', dims => 24, rows => 3000, metric => 'cosine', value => $clusters, floor => 0.9);
