@@ -7,7 +7,8 @@
  * mixed ones, constant, with one element, far from the mean, nearly equal or
  * opposite or parallel to another.  Each becomes a query and a code; the bound
  * of every query and code must not be above what the SQL function returns for
- * the two values.  Numbers depend on the seed alone.
+ * the two values.  Likely bounds may be, and are counted.  Numbers depend on the
+ * seed alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,6 +56,7 @@ typedef struct BoundsTest
 	int64		pairs;			/* with a bound */
 	int64		outside;		/* without: extreme or zero */
 	int64		sharp;			/* the bound is half of the distance or more */
+	int64		unlucky;		/* the likely bound is above the distance */
 } BoundsTest;
 
 static void init_test(BoundsTest *test, FunctionCallInfo fcinfo);
@@ -78,8 +80,8 @@ vhnsw_try_bounds(PG_FUNCTION_ARGS)
 	MemoryContext context;
 	TupleDesc	desc;
 	char	   *wrong = NULL;
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	Datum		values[5];
+	bool		nulls[5] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -100,8 +102,9 @@ vhnsw_try_bounds(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum(test.pairs);
 	values[1] = Int64GetDatum(test.outside);
 	values[2] = Int64GetDatum(test.sharp);
-	nulls[3] = wrong == NULL;
-	values[3] = wrong ? CStringGetTextDatum(wrong) : (Datum) 0;
+	values[3] = Int64GetDatum(test.unlucky);
+	nulls[4] = wrong == NULL;
+	values[4] = wrong ? CStringGetTextDatum(wrong) : (Datum) 0;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values,
 											 nulls));
 }
@@ -333,16 +336,21 @@ compare_round(BoundsTest *test)
 static char *
 compare_pair(BoundsTest *test, int query, int stored)
 {
+	VhnswQuery *prepared = &test->queries[query];
 	const VhnswCode *code = test->codes[stored];
 	VhnswCodeView view = {code->scale, code->norm, code->residual, code->code};
 	float		estimate;
-	double		bound = VhnswBound(&test->queries[query], view, &estimate);
+	double		bound = VhnswBound(prepared, view, &estimate);
 	double		distance =
 	DatumGetFloat8(FunctionCall2(&test->distance, test->datums[stored],
 								 test->datums[query]));
 
 	if (VD_MISTAKE("vhnsw-bound-too-high"))
 		bound += fabs(bound) * 1e-4;
+	VhnswQueryWantLikely(prepared);
+	if (VhnswBound(prepared, view, &estimate) > distance)
+		test->unlucky++;
+	prepared->likely = false;
 	test->pairs++;
 	if (distance > 0 ? bound >= distance / 2 : bound >= distance * 2)
 		test->sharp++;
@@ -350,7 +358,7 @@ compare_pair(BoundsTest *test, int query, int stored)
 		return NULL;
 	return psprintf("bound %.17g, distance %.17g: after %lld pairs, vectors %d and %d of the round, norms %g and %g%s",
 					bound, distance, (long long) test->pairs, query, stored,
-					test->queries[query].norm, (double) code->norm,
+					prepared->norm, (double) code->norm,
 					test->space.mean ? ", with a mean" : "");
 }
 

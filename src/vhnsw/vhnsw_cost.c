@@ -144,7 +144,7 @@ VhnswEfFor(const VhnswLayout *layout, double rows)
 		if (VhnswIterativeScanMode() != VHNSW_ITERATIVE_OFF)
 		{
 			rows += 3 * sqrt(rows);
-			if (layout->coder->has_likely_bounds)
+			if (layout->is_rotated && !layout->is_direct)
 				rows *= 2;
 		}
 		ef = Max(ef, ceil(rows));

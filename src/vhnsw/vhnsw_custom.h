@@ -127,6 +127,9 @@ extern Datum VhnswCustomQuery(const VhnswCustomState *state, bool *isnull);
 extern void VhnswCustomForgetQuery(VhnswCustomState *state);
 extern VhnswDistance VhnswCustomDistance(VhnswCustomState *state,
 										 TupleTableSlot *slot);
+extern bool VhnswCustomBoundIsUnlucky(VhnswCustomState *state,
+									  TupleTableSlot *slot,
+									  VhnswDistance distance);
 extern void VhnswCustomKnowDistance(VhnswCustomState *state,
 									VhnswDistance distance);
 

@@ -907,9 +907,9 @@ consider_row(VhnswCustomState *state, TupleTableSlot *slot,
 		return;
 	}
 
-	/* A proven bound follows from what is stored, unless that is damaged. */
+	/* The bound follows from what is stored, unless that is damaged. */
 	if (VhnswCompareDistances(distance, bound) < 0 &&
-		!state->stream->query.likely)
+		!VhnswCustomBoundIsUnlucky(state, slot, distance))
 		ereport(ERROR,
 				errcode(ERRCODE_INDEX_CORRUPTED),
 				errmsg("index \"%s\" has a code that is not of its row",

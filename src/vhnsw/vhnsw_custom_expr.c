@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
@@ -227,6 +228,35 @@ VhnswCustomDistance(VhnswCustomState *state, TupleTableSlot *slot)
 	if (!distance.isnull)
 		distance.value = DatumGetFloat8(value);
 	return distance;
+}
+
+/*
+ * VhnswCustomBoundIsUnlucky
+ *		Is the distance of a row below a likely bound that its code does give?
+ *
+ * The only other reason for a bound above the distance is a code that is not of
+ * this row.
+ */
+bool
+VhnswCustomBoundIsUnlucky(VhnswCustomState *state, TupleTableSlot *slot,
+						  VhnswDistance distance)
+{
+	EState	   *estate = state->css.ss.ps.state;
+	ExprContext *econtext = GetPerTupleExprContext(estate);
+	MemoryContext old_context;
+	Datum		value;
+	bool		isnull;
+	bool		result;
+
+	if (!state->stream->query.likely)
+		return false;
+	econtext->ecxt_scantuple = slot;
+	old_context = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+	FormIndexDatum(BuildIndexInfo(state->index), slot, estate, &value, &isnull);
+	result = !isnull &&
+		VhnswStreamBoundOf(state->stream, value) > distance.value;
+	MemoryContextSwitchTo(old_context);
+	return result;
 }
 
 /* This is the distance of the row that is about to be returned. */

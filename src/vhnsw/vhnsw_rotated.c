@@ -39,6 +39,12 @@ const int8	vhnsw_rotated_levels[16] = {
 /* How many deviations of its error a likely bound is lower than an estimate. */
 #define DEVIATIONS 5
 
+/*
+ * What is left of a vector by a code of 4 bits is a hundredth of its square, or
+ * less, if rotation has made normal deviates of it.  If not, nothing is likely.
+ */
+#define UNUSUAL_LOSS 0.02
+
 /* A smaller L2 distance may be zero in the operator's arithmetic. */
 #define SMALLEST_DISTANCE 1e-17
 
@@ -54,6 +60,8 @@ static void rotated_encode(const VhnswLayout *layout, const VhnswQuery *query,
 static void fit_scale(const VhnswQuery *query, const int8 *u, VhnswCode *code);
 static double rotated_bound(const VhnswQuery *query, VhnswCodeView view,
 							float *estimate);
+static double bound_of_dot(const VhnswQuery *query, VhnswCodeView view,
+						   double dot);
 static double lower_bound(const VhnswQuery *query, double scale, double norm,
 						  double residual, double dot);
 static double likely_bound(const VhnswQuery *query, VhnswCodeView view,
@@ -314,7 +322,7 @@ rotated_bound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
 										   query->dims);
 
 	*estimate = VhnswEstimateOfDot(query, view, dot);
-	return lower_bound(query, view.scale, view.norm, view.residual, dot);
+	return bound_of_dot(query, view, dot);
 }
 
 static double
@@ -361,11 +369,9 @@ static double
 nibble_bound(const VhnswQuery *query, VhnswCodeView view, float *estimate)
 {
 	double		dot = nibble_dot(query, view);
-	double		bound = lower_bound(query, view.scale, view.norm,
-									view.residual, dot);
 
 	*estimate = estimate_of_dot(query, view, dot);
-	return query->likely ? Max(bound, likely_bound(query, view, dot)) : bound;
+	return bound_of_dot(query, view, dot);
 }
 
 static float
@@ -385,6 +391,15 @@ nibble_distance(const VhnswLayout *layout, const VhnswCode *a,
 	if (layout->metric == VHNSW_INNER_PRODUCT)
 		return -product;
 	return Max(a->norm * a->norm + b->norm * b->norm - 2.0f * product, 0);
+}
+
+/* Of few dimensions nothing is likelier than what is proven. */
+static double
+bound_of_dot(const VhnswQuery *query, VhnswCodeView view, double dot)
+{
+	if (query->likely && query->dims > DEVIATIONS * DEVIATIONS)
+		return likely_bound(query, view, dot);
+	return lower_bound(query, view.scale, view.norm, view.residual, dot);
 }
 
 /*
@@ -444,26 +459,29 @@ lower_bound(const VhnswQuery *query, double scale, double norm,
  *
  * and only the part of q' orthogonal to x' counts in the second term.  Beside
  * the rotation its direction is as good as random, so that the product with e
- * has a standard deviation of both lengths / sqrt(dims).
+ * has a standard deviation of both lengths / sqrt(dims).  |e| is |x'| times the
+ * residual / |s u|.  (If q' points away from x', what is known of <q',x'> may be
+ * too large in magnitude, and q' itself is taken for that part.)
  */
 static double
 likely_bound(const VhnswQuery *query, VhnswCodeView view, double dot)
 {
-	double		norm = view.norm;
-	double		known_squared = norm * norm - (double) view.residual * view.residual;
-	double		share = Min(DEVIATIONS / sqrt((double) query->dims), 1);
+	double		norm_squared = (double) view.norm * view.norm;
+	double		residual_squared = (double) view.residual * view.residual;
+	double		known_squared = norm_squared - residual_squared;
 	double		product;
-	double		lost;			/* |e| */
-	double		across_squared;
+	double		across_squared; /* times |x'|^2 */
 
-	if (known_squared <= 0)
-		return -INFINITY;
-	product = unbiased_scale(view.scale, view.norm, view.residual) * dot;
-	lost = norm * view.residual / sqrt(known_squared);
-	across_squared = query->norm_squared - product / norm * (product / norm);
-	product += share * lost * sqrt(Max(across_squared, 0)) +
-		2 * DISTANCE_RELATIVE_ERROR * query->norm * norm;
-	return bound_of_product(query, norm, view.residual, product);
+	if (residual_squared >= UNUSUAL_LOSS * norm_squared)
+		return lower_bound(query, view.scale, view.norm, view.residual, dot);
+	product = view.scale * (norm_squared / known_squared) * dot;
+	across_squared = query->norm_squared * norm_squared;
+	if (product > 0)
+		across_squared = Max(across_squared - product * product, 0);
+	product += DEVIATIONS * sqrt(residual_squared / known_squared *
+								 across_squared / query->dims) +
+		2 * DISTANCE_RELATIVE_ERROR * query->norm * view.norm;
+	return bound_of_product(query, view.norm, view.residual, product);
 }
 
 /* The lower bound that follows from an upper one of <q',x'>. */
@@ -531,6 +549,7 @@ const VhnswCoder vhnsw_rotated_coder = {
 	.is_rotated = true,
 	.is_direct = true,
 	.has_mean = true,
+	.has_likely_bounds = true,
 	.own_bits = 8,
 	.code_bytes = VhnswByteForEach,
 	.classify = rotated_classify,

@@ -542,6 +542,39 @@ give_tid(VhnswStream *stream, VhnswStreamRow *row)
 }
 
 /*
+ * VhnswStreamBoundOf
+ *		The bound of a row with this value, if it stands where it belongs.
+ *
+ * Only with a search.
+ */
+double
+VhnswStreamBoundOf(const VhnswStream *stream, Datum value)
+{
+	VhnswValueType type = VhnswGetValueType(stream->index);
+	const VhnswSpace *space;
+	VhnswCode  *code;
+	VhnswCodeView view;
+	VhnswValue	vector;
+	VhnswQuery	query;
+	float		estimate;
+
+	/* Detoasting may read catalogs, and so drop the cache. */
+	VhnswValueGet(type, value, &vector);
+	space = &VhnswGetCache(stream->index)->space;
+	VhnswQueryInit(&query, space, &vector);
+	if (query.vector_class != VHNSW_VECTOR_NORMAL)
+		return -get_float8_infinity();
+
+	code = palloc(VhnswCodeSize(&stream->layout));
+	VhnswEncode(&stream->layout, &query, code);
+	view.scale = code->scale;
+	view.norm = code->norm;
+	view.residual = code->residual;
+	view.code = code->code;
+	return VhnswBound(&stream->query, view, &estimate);
+}
+
+/*
  * VhnswStreamSkip
  *		Leave out the other rows of the element that the last one is of.
  *

@@ -87,6 +87,7 @@ extern VhnswStream *VhnswStreamBegin(Relation index, Datum query, bool isnull,
 extern bool VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row);
 extern int64 VhnswStreamVisits(const VhnswStream *stream);
 extern void VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts);
+extern double VhnswStreamBoundOf(const VhnswStream *stream, Datum value);
 extern void VhnswStreamSkip(VhnswStream *stream);
 extern void VhnswStreamEnd(VhnswStream *stream);
 

@@ -282,6 +282,48 @@ is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('i', true)}), '',
 	'without damage nothing is reported');
 
 # ----------------------------------------------------------------------
+# A code that is not of its row is noticed by a scan whose bounds are likely
+# ones: those of 8 or 4 bits and many dimensions
+# ----------------------------------------------------------------------
+
+foreach my $storage (qw(auto tiny))
+{
+	$server->safe_psql('postgres', <<"SQL");
+DROP TABLE IF EXISTS wide;
+CREATE TABLE wide AS
+SELECT n AS id, (SELECT array_agg((hashint8extended(i, n) & 65535) / 65535.0)::vector(100) FROM generate_series(1, 100) i) AS v
+FROM generate_series(1, 50) n;
+CREATE INDEX wide_v ON wide USING vhnsw (v vector_l2_ops) WITH (storage = $storage);
+CHECKPOINT;
+SQL
+	my $search = <<'SQL';
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET vhnsw.filter_strategy = search;
+SELECT count(*) FROM (SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide WHERE id = 7) LIMIT 50) s
+SQL
+	my $file = $server->safe_psql('postgres', q{SELECT pg_relation_filepath('wide_v')});
+	is($server->safe_psql('postgres', $search), 50, "$storage: all rows are found");
+	$server->stop;
+
+	# The norm of the first element is doubled.
+	$file = $server->data_dir . "/$file";
+	my $damaged = slurp_file($file);
+	my ($block) = grep { unpack('C', substr $damaged, $_ * $page_size + $special + 4, 1) == 4 }
+	  0 .. length($damaged) / $page_size - 1;
+	my $norm = $block * $page_size + $header + 20;
+	substr $damaged, $norm, 4, pack 'f<', 2 * unpack 'f<', substr $damaged, $norm, 4;
+	open my $fh, '>:raw', $file or die "$file: $!";
+	print $fh $damaged;
+	close $fh or die "$file: $!";
+	$server->start;
+	my ($ret, $stdout, $stderr) = $server->psql('postgres', "\\set VERBOSITY verbose\n$search");
+	like("$stdout\n$stderr", qr/ERROR:  XX002: index "wide_v" has a code that is not of its row/,
+		"$storage: a scan notices a code of another row");
+}
+drive_out();
+
+# ----------------------------------------------------------------------
 # Indexes of other format versions: one that is known is used as it is
 # ----------------------------------------------------------------------
 
