@@ -1,9 +1,10 @@
 """Does the planner choose the faster plan?  Chosen plans and actual times.
 
-Run by "make bench-planner" (README.md here has a table it made).  About thirty
+Run by "make bench-planner" (README.md here has a table it made).  About forty
 queries: tables of several sizes, LIMITs, filters of several selectivities with
 and without a btree, filters that agree with the distance or are against it,
-joins, more keys, tables without ANALYZE.  Each is run as planned, with the
+several filters, joins, subqueries, partitions, generic plans, more keys, tables
+without ANALYZE.  Each is run as planned, with the
 vector index forced, and without it, in turn; a time is the least of the rounds.
 "ratio" is that of the chosen plan to the best of the three; beyond 2 the choice
 was wrong.
@@ -40,7 +41,15 @@ BEGIN
     FOREACH setting IN ARRAY string_to_array(settings, ' ') LOOP
         PERFORM set_config(split_part(setting, '=', 1), split_part(setting, '=', 2), true);
     END LOOP;
-    EXECUTE 'EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ' || query INTO explained;
+    IF query LIKE 'PREPARE %' THEN
+        SET LOCAL plan_cache_mode = force_generic_plan;
+        EXECUTE split_part(query, ';', 1);
+        EXECUTE 'EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ' || split_part(query, ';', 2)
+            INTO explained;
+        DEALLOCATE ALL;
+    ELSE
+        EXECUTE 'EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ' || query INTO explained;
+    END IF;
     node := explained->0->'Plan';
     ms := explained->0->'Execution Time';
     plan := '';
@@ -74,8 +83,22 @@ def make_table(server, name, rows, dims, analyze=True):
         "VACUUM %s %s" % ("ANALYZE" if analyze else "", name))
 
 
+def make_partitions(server, table, dims):
+    """The rows of a table in eight partitions."""
+    server.sql(
+        "planner",
+        "CREATE TABLE parted (id integer, r2 bigint, v vector(%d)) PARTITION BY HASH (id)" % dims,
+        *["CREATE TABLE parted_%d PARTITION OF parted FOR VALUES WITH (MODULUS 8, REMAINDER %d)"
+          % (i, i) for i in range(8)],
+        "INSERT INTO parted SELECT id, r2, v FROM " + table,
+        "CREATE INDEX ON parted USING vhnsw (v vector_l2_ops)", "VACUUM ANALYZE parted")
+
+
 def make_cases(tables):
-    """(description, query with {q} for the distance) of all cases."""
+    """(description, query with {q} for the distance, {v} the vector) of all cases.
+
+    What is prepared comes in two statements, and gets a generic plan.
+    """
     cases = []
     for rows, table in tables:
         for limit in (1, 10, 100, 1000):
@@ -95,7 +118,30 @@ def make_cases(tables):
         cases.append((how + ": farthest 10 % pass",
                       "SELECT id FROM %s WHERE %s >= %d ORDER BY {q} LIMIT 10"
                       % (table, column, rows - rows // 10)))
+    generic = "PREPARE s (vector, integer) AS SELECT id FROM %s " % table
     cases += [
+        ("btree: 0.1 % OR nearest 0.1 % pass",
+         "SELECT id FROM %s WHERE r < %d OR near < %d ORDER BY {q} LIMIT 10"
+         % (table, rows // 1000, rows // 1000)),
+        ("no btree: 1 % OR 10 % pass",
+         "SELECT id FROM %s WHERE r2 < %d OR near2 %% 10 = 3 ORDER BY {q} LIMIT 10"
+         % (table, rows // 100)),
+        ("btree: 10 % AND no btree: 10 % pass",
+         "SELECT id FROM %s WHERE r < %d AND near2 %% 10 = 3 ORDER BY {q} LIMIT 10"
+         % (table, rows // 10)),
+        ("subquery LIMIT 100, 10 % pass above",
+         "SELECT id FROM (SELECT id, r2 FROM %s ORDER BY {q} LIMIT 100) s WHERE r2 %% 10 = 3"
+         % table),
+        ("8 partitions, LIMIT 10", "SELECT id FROM parted ORDER BY {q} LIMIT 10"),
+        ("8 partitions, no btree: 10 % pass",
+         "SELECT id FROM parted WHERE r2 < %d ORDER BY {q} LIMIT 10" % (rows // 10)),
+        ("8 partitions, no btree: 0.1 % pass",
+         "SELECT id FROM parted WHERE r2 < %d ORDER BY {q} LIMIT 10" % (rows // 1000)),
+        ("generic plan, LIMIT $2", generic + "ORDER BY v <-> $1 LIMIT $2; EXECUTE s('{v}', 10)"),
+        ("generic plan, btree: 1 % pass, $2", generic
+         + "WHERE r < $2 ORDER BY v <-> $1 LIMIT 10; EXECUTE s('{v}', %d)" % (rows // 100)),
+        ("generic plan, no btree: 10 % pass, $2", generic
+         + "WHERE r2 < $2 ORDER BY v <-> $1 LIMIT 10; EXECUTE s('{v}', %d)" % (rows // 10)),
         ("ORDER BY distance, id", "SELECT id FROM %s ORDER BY {q}, id LIMIT 10" % table),
         ("OFFSET 200", "SELECT id FROM %s ORDER BY {q} LIMIT 10 OFFSET 200" % table),
         ("no LIMIT", "SELECT id FROM %s ORDER BY {q}" % table),
@@ -121,6 +167,7 @@ def measure(server, query, dims):
         text = query.replace("{q}", "v <-> '%s'" % server.vectors[vector]) \
             if "parts" not in query else \
             query.replace("{q}", "t.v <-> '%s'" % server.vectors[vector])
+        text = text.replace("{v}", server.vectors[vector])
         best = {}
 
         # The first round fills the caches of the session.
@@ -145,6 +192,7 @@ def run(server):
         say("table of %d rows" % rows)
         make_table(server, "items_%d" % rows, rows, dims)
         tables.append((rows, "items_%d" % rows))
+    make_partitions(server, tables[-1][1], dims)
     make_table(server, "fresh", min(sizes[-1], 10000), dims, analyze=False)
     server.sql("planner",
                "CREATE TABLE parts AS SELECT i AS id, random_vector(%d, i + 1000000)"

@@ -444,8 +444,8 @@ wanted_rows(const VhnswCustomState *state)
  * What share of the rows pass is an estimate, and whether those near the query
  * do is not known at all.  So if it would cost little, compared to the other
  * ways, to find that they do, a search tries; reconsider() sees to the rest.
- * It can do so only before the first row is returned, which is late enough if
- * the number of rows wanted is known.
+ * Only if the number of rows wanted is known: else the first are returned
+ * before that, and from then on a change comes late.
  */
 static VhnswFilterStrategy
 choose_strategy(VhnswCustomState *state)

@@ -72,6 +72,7 @@ static void cost_path(PlannerInfo *root, IndexOptInfo *index,
 					  CustomPath *path, Path *bitmap,
 					  VhnswCustomCosts *costs);
 static bool limit_is_ours(PlannerInfo *root, RelOptInfo *rel);
+static Cost bitmap_cost(Path *bitmap, double rows);
 static void remove_index_paths(RelOptInfo *rel, const CustomPath *path);
 static List *make_costs(const VhnswCustomCosts *costs);
 static Plan *plan_custom_path(PlannerInfo *root, RelOptInfo *rel,
@@ -289,6 +290,7 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	double		wanted = root->limit_tuples > 0 ? root->limit_tuples : SOME_ROWS;
 	double		ef;
 	double		taken;
+	Cost		search;
 	Cost		startup;
 	Cost		all;
 
@@ -303,25 +305,16 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	costs->row = VhnswRowCost(&size);
 	costs->table = VhnswTableCost(rel->pages, rel->tuples) +
 		rel->tuples * quals.per_tuple;
-	costs->bitmap = 0;
+	costs->bitmap = bitmap ? bitmap_cost(bitmap, rows) : 0;
 
-	startup = VhnswSearchCost(&size, taken, ef, filtered) + taken * costs->fetch;
+	search = VhnswSearchCost(&size, taken, ef, filtered);
+	startup = search + taken * costs->fetch;
 	if (bitmap)
-	{
-		Cost		search = VhnswSearchCost(&size, taken, ef, filtered) +
-		wanted * costs->fetch;
-		Cost		matches = rows * costs->fetch;
-		Path	   *qual = castNode(BitmapHeapPath, bitmap)->bitmapqual;
-		Cost		qual_cost;
-		Selectivity selectivity;
-
-		cost_bitmap_tree_node(qual, &qual_cost, &selectivity);
-		costs->bitmap = qual_cost + rows * MATCH_COST;
-		startup = Min(startup, costs->bitmap + Min(search, matches));
-	}
+		startup = Min(startup, costs->bitmap +
+					  Min(search + wanted * costs->fetch, rows * costs->fetch));
 
 	/* As core sees it, whose scan of the table may be parallel. */
-	if (rel->baserestrictinfo != NIL)
+	if (filtered)
 	{
 		Cost		table = rel->pages * seq_page_cost + rel->tuples *
 		(cpu_tuple_cost + quals.per_tuple) + rows * costs->row;
@@ -338,6 +331,18 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 		(cpu_tuple_cost + path->path.pathtarget->cost.per_tuple);
 	if (!limit_is_ours(root, rel))
 		path->path.total_cost += all;
+}
+
+/* Of making the bitmap, in which so many rows are expected. */
+static Cost
+bitmap_cost(Path *bitmap, double rows)
+{
+	Cost		cost;
+	Selectivity selectivity;
+
+	cost_bitmap_tree_node(castNode(BitmapHeapPath, bitmap)->bitmapqual, &cost,
+						  &selectivity);
+	return cost + rows * MATCH_COST;
 }
 
 /* Does the LIMIT of the query count rows of this relation? */
