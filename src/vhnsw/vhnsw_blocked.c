@@ -24,6 +24,7 @@
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_cover.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_recall.h"
@@ -111,7 +112,7 @@ static void renumber(VhnswGraph *graph, VhnswPartition *partition,
 					 uint32 *nearest);
 static void join_parts(VhnswCrew *crew, VhnswJoin *join,
 					   const VhnswPartition *partition, uint64 seed);
-static void run_chooser(VhnswCrew *crew, VhnswJob job, ChooseJob *arg);
+static void begin_chooser_job(VhnswCrew *crew, VhnswJob job, ChooseJob *arg);
 static Chooser *begin_chooser(VhnswCrew *crew, const ChooseJob *job);
 static void begin_chunk(Chooser *chooser, uint32 first, uint32 end);
 static void end_chunk(Chooser *chooser);
@@ -149,7 +150,7 @@ VhnswBlockedElementBytes(const VhnswLayout *layout)
 	sizeof(uint32) + sizeof(bool);
 	Size		join = VhnswJoinElementBytes(layout->degree);
 	Size		members = VhnswMemberBytes(layout, OVERLAP);
-	Size		incoming = (FirstLinks(layout) + 1) * sizeof(uint32);
+	Size		incoming = (FirstLinks(layout) + 2) * sizeof(uint32);
 	Size		later = VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
 
 	return Max(partition, join + Max(Max(members, incoming), later));
@@ -175,10 +176,10 @@ VhnswBlockedJoinBytes(const VhnswLayout *layout)
 
 /*
  * VhnswBlockedLink
- *		Give every element its neighbors.
+ *		Give every element its neighbors, and choose the entries.
  *
- * Returns false, and leaves the elements without, if their leaves do not hold
- * their neighbors.  Elements get new numbers in either case.
+ * Returns false, and does neither, if leaves do not hold the neighbors of their
+ * elements.  Elements get new numbers in either case.
  */
 bool
 VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
@@ -230,7 +231,9 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	{
 		.join = *join,.end = graph->count
 	};
-	run_chooser(crew, VHNSW_JOB_CHOOSE_FIRST, &job);
+	begin_chooser_job(crew, VHNSW_JOB_CHOOSE_FIRST, &job);
+	VhnswChooseEntries(graph);
+	VhnswCrewFinish(crew);
 	link_back(crew, &job);
 
 	/* Zero would say that it is not known. */
@@ -373,11 +376,11 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 }
 
 static void
-run_chooser(VhnswCrew *crew, VhnswJob job, ChooseJob *arg)
+begin_chooser_job(VhnswCrew *crew, VhnswJob job, ChooseJob *arg)
 {
 	VhnswJoinShare(&arg->join);
-	VhnswCrewRun(crew, job, arg, sizeof(*arg),
-				 (arg->end - arg->first + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
+	VhnswCrewBegin(crew, job, arg, sizeof(*arg),
+				   (arg->end - arg->first + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
 }
 
 static Chooser *
@@ -624,7 +627,7 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 
 	if (join->spilled)
 	{
-		Size		cache = VhnswGraphCacheBytes(graph, 2 * sizeof(uint32) +
+		Size		cache = VhnswGraphCacheBytes(graph, 3 * sizeof(uint32) +
 												 sizeof(uint8) + VhnswJoinRestBytes);
 
 		VhnswSpillResize(graph->codes, cache / 2);
@@ -637,7 +640,8 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 		job->end = graph->count;
 		job->incoming = collect_incoming(crew, join, job->first, &job->end,
 										 max_links);
-		run_chooser(crew, VHNSW_JOB_CHOOSE_AGAIN, job);
+		begin_chooser_job(crew, VHNSW_JOB_CHOOSE_AGAIN, job);
+		VhnswCrewFinish(crew);
 		VhnswCrewFree(crew, &job->incoming);
 	}
 	if (join->spilled)

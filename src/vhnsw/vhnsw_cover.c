@@ -25,10 +25,14 @@
 
 #include <float.h>
 
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 
 #include "vhnsw/vhnsw_cover.h"
 #include "vhnsw/vhnsw_meta.h"
+
+/* Random order without random results. */
+#define ORDER_SEED UINT64CONST(0x76686E7377)
 
 /* Four for each of the most entries that there may be */
 #define SAMPLE (4 * VHNSW_MAX_ENTRIES)
@@ -65,6 +69,9 @@ typedef struct EntrySample
 	uint32		count;
 } EntrySample;
 
+static void shuffle(VhnswGraph *graph);
+static void cover_clusters(VhnswGraph *graph);
+static void spread_entries(VhnswGraph *graph);
 static void sample_begin(EntrySample *sample, const VhnswGraph *graph,
 						 uint32 most);
 static void sample_exchange(EntrySample *sample, uint32 i, uint32 j);
@@ -76,14 +83,51 @@ static float direction_distance(const VhnswGraph *graph,
 								const VhnswCode *code, const VhnswCode *other);
 
 /*
- * VhnswCoverClusters
- *		Put more entries behind those that the graph has, from the beginning of
- *		graph->order.
+ * VhnswChooseEntries
+ *		Make graph->order, and choose the entries, with which it begins.
  *
- * For L2 and cosine distance; codes are those of rotated vectors.
+ * Elements have their last numbers; no lists are needed.
  */
 void
-VhnswCoverClusters(VhnswGraph *graph)
+VhnswChooseEntries(VhnswGraph *graph)
+{
+	shuffle(graph);
+	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
+	if (graph->layout.is_rotated &&
+		graph->layout.metric == VHNSW_INNER_PRODUCT)
+		spread_entries(graph);
+	else if (graph->layout.is_rotated)
+		cover_clusters(graph);
+}
+
+/*
+ * Sorted input would make the first elements, from which searches start, all
+ * lie in one corner.
+ */
+static void
+shuffle(VhnswGraph *graph)
+{
+	pg_prng_state prng;
+
+	graph->order_memory = VhnswCrewAlloc(graph->crew,
+										 (Size) graph->count * sizeof(uint32));
+	graph->order = graph->order_memory.address;
+	pg_prng_seed(&prng, ORDER_SEED);
+	for (uint32 i = 0; i < graph->count; i++)
+	{
+		uint32		j = pg_prng_uint64_range(&prng, 0, i);
+
+		graph->order[i] = graph->order[j];
+		graph->order[j] = i;
+	}
+}
+
+/*
+ * Put more entries behind those that the graph has, from the beginning of
+ * graph->order.  For L2 and cosine distance; codes are those of rotated vectors.
+ */
+static void
+cover_clusters(VhnswGraph *graph)
 {
 	EntrySample sample;
 	float	   *distances;
@@ -194,14 +238,11 @@ compare_floats(const void *a, const void *b)
 }
 
 /*
- * VhnswSpreadEntries
- *		Make every second entry one that points elsewhere than all before: the
- *		farthest of a sample.
- *
- * For inner product.
+ * Make every second entry one that points elsewhere than all before: the
+ * farthest of a sample.  For inner product.
  */
-void
-VhnswSpreadEntries(VhnswGraph *graph)
+static void
+spread_entries(VhnswGraph *graph)
 {
 	EntrySample sample;
 

@@ -10,7 +10,6 @@
 
 #include "vhnsw/vhnsw_graph.h"
 
-extern void VhnswCoverClusters(VhnswGraph *graph);
-extern void VhnswSpreadEntries(VhnswGraph *graph);
+extern void VhnswChooseEntries(VhnswGraph *graph);
 
 #endif							/* VHNSW_COVER_H */

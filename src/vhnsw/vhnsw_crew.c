@@ -212,13 +212,30 @@ void
 VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
 			 uint32 nchunks)
 {
+	VhnswCrewBegin(crew, job, arg, size, nchunks);
+	VhnswCrewFinish(crew);
+}
+
+/*
+ * VhnswCrewBegin
+ *		As VhnswCrewRun(), but return at once, while workers begin.
+ *
+ * Until VhnswCrewFinish() the leader may do what neither needs the results of
+ * the job nor changes what it reads; and 'arg' stays where it is.
+ */
+void
+VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
+			   uint32 nchunks)
+{
 	CrewShared *shared = crew->shared;
 
+	Assert(crew->job == VHNSW_JOB_NONE);
+	crew->job = job;
+	crew->argument = arg;
 	if (shared == NULL)
 	{
 		crew->next = 0;
 		crew->nchunks = nchunks;
-		do_job(crew, job, arg);
 		return;
 	}
 
@@ -230,8 +247,16 @@ VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
 	shared->nchunks = nchunks;
 	pg_atomic_write_u32(&shared->next, 0);
 	arrive_and_wait(shared);
-	do_job(crew, job, arg);
-	arrive_and_wait(shared);
+}
+
+/* Take part in the job that was begun; returns when all of it is done. */
+void
+VhnswCrewFinish(VhnswCrew *crew)
+{
+	do_job(crew, crew->job, crew->argument);
+	if (crew->shared)
+		arrive_and_wait(crew->shared);
+	crew->job = VHNSW_JOB_NONE;
 }
 
 /*

@@ -39,6 +39,8 @@ typedef struct VhnswCrew
 	bool		is_worker;
 	Relation	index;			/* open; of a whole crew only */
 	struct CrewShared *shared;	/* NULL while there are no workers */
+	VhnswJob	job;			/* begun and not finished, in the leader */
+	const void *argument;		/* of that */
 	uint32		next;			/* chunks taken, while there are none */
 	uint32		nchunks;
 	List	   *segments;		/* shared memory attached and not freed */
@@ -53,6 +55,9 @@ extern void VhnswCrewSetWorkers(VhnswCrew *crew, int workers);
 extern void VhnswCrewSetGraph(VhnswCrew *crew, struct VhnswGraph *graph);
 extern void VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg,
 						 Size size, uint32 nchunks);
+extern void VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg,
+						   Size size, uint32 nchunks);
+extern void VhnswCrewFinish(VhnswCrew *crew);
 extern bool VhnswCrewNext(VhnswCrew *crew, uint32 *chunk);
 extern void VhnswCrewPhase(int phase, int64 total);
 extern void VhnswCrewReport(VhnswCrew *crew, int64 done);

@@ -14,7 +14,6 @@
 #include "postgres.h"
 
 #include "commands/progress.h"
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/backend_progress.h"
@@ -25,22 +24,17 @@
 #include "vhnsw/vhnsw_cover.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_linker.h"
-#include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_probe.h"
 #include "vhnsw/vhnsw_span.h"
 
 /* Fewer elements are linked by search. */
 #define MIN_BLOCKED 1000
 
-/* Random order without random results. */
-#define ORDER_SEED UINT64CONST(0x76686E7377)
-
 /* How many unreached elements one element takes before another's turn. */
 #define MAX_HOSTED 8
 
 static bool wants_blocks(const VhnswGraph *graph);
 static void connect_clusters(VhnswGraph *graph);
-static void shuffle(VhnswGraph *graph);
 static void attach_unreached(VhnswGraph *graph);
 
 /*
@@ -56,13 +50,8 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 
 	/* Before anything is said about elements: it gives them new numbers. */
 	done = wants_blocks(graph) && VhnswBlockedLink(graph, index_name);
-	shuffle(graph);
-	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
-	if (graph->layout.is_rotated &&
-		graph->layout.metric == VHNSW_INNER_PRODUCT)
-		VhnswSpreadEntries(graph);
-	else if (graph->layout.is_rotated)
-		VhnswCoverClusters(graph);
+	if (!done)
+		VhnswChooseEntries(graph);
 	graph->kind = graph->codes ? VHNSW_BUILT_BLOCKED_IN_FILES :
 		done ? VHNSW_BUILT_BLOCKED : VHNSW_BUILT_BY_SEARCH;
 	if (!done)
@@ -97,28 +86,6 @@ wants_blocks(const VhnswGraph *graph)
 		return false;
 	return vhnsw_build_method == VHNSW_BUILD_BLOCKED ||
 		graph->count >= MIN_BLOCKED;
-}
-
-/*
- * Sorted input would make the first elements, from which searches start, all
- * lie in one corner.
- */
-static void
-shuffle(VhnswGraph *graph)
-{
-	pg_prng_state prng;
-
-	graph->order_memory = VhnswCrewAlloc(graph->crew,
-										 (Size) graph->count * sizeof(uint32));
-	graph->order = graph->order_memory.address;
-	pg_prng_seed(&prng, ORDER_SEED);
-	for (uint32 i = 0; i < graph->count; i++)
-	{
-		uint32		j = pg_prng_uint64_range(&prng, 0, i);
-
-		graph->order[i] = graph->order[j];
-		graph->order[j] = i;
-	}
 }
 
 /* State of the sweep that attaches what is not reached. */

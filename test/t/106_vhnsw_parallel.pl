@@ -188,6 +188,18 @@ my ($said, $pages) = build(2, 'vector_l2_ops', settings => 'SET max_parallel_wor
 like($said, qr/built with 0 of 2 planned/, 'no worker started');
 is($pages, $alone, 'no worker started: the same index');
 
+# Without parallel_workers each process shall have 32 MB.
+$server->safe_psql('postgres', 'ALTER TABLE items RESET (parallel_workers)');
+foreach my $case ([ '63MB', 0 ], [ '64MB', 1 ], [ '96MB', 2 ], [ '1GB', 2 ])
+{
+	my ($memory, $workers) = @$case;
+
+	($said) = build(2, 'vector_l2_ops',
+		settings => "SET maintenance_work_mem = '$memory'; SET min_parallel_table_scan_size = 0;");
+	like($said, qr/is planned for .* with $workers workers/, "$memory: $workers workers");
+}
+$server->safe_psql('postgres', 'ALTER TABLE items SET (parallel_workers = 8)');
+
 ($said, $pages) = build(2, 'vector_l2_ops', create => <<'SQL');
 CREATE TEMP TABLE temporary (id integer, v vector(16)) WITH (parallel_workers = 2);
 INSERT INTO temporary SELECT * FROM items;
