@@ -376,6 +376,7 @@ same_block(const DistanceKernels *x, const DistanceKernels *y)
 	int8_t		panel_codes[DISTANCE_PANEL * row_bytes];
 	float		floats[3][DISTANCE_PANEL];
 	int32_t		sums[DISTANCE_PANEL];
+	int32_t		dots[2][DISTANCE_ROWS * DISTANCE_PANEL];
 	float		distances[2][DISTANCE_ROWS * DISTANCE_PANEL];
 	DistanceRows rows = {row_codes, floats[0], floats[1], floats[2]};
 	DistancePanel panel = {panel_codes, floats[0], floats[1], floats[2], sums};
@@ -391,7 +392,10 @@ same_block(const DistanceKernels *x, const DistanceKernels *y)
 		floats[2][i] = (float) i * 1700 - 20000;
 		sums[i] = i * 77 - 600;
 	}
-	return x->block_near(&rows, &panel, row_bytes, distances[0]) ==
+	x->block_dots(row_codes, panel_codes, row_bytes, dots[0]);
+	y->block_dots(row_codes, panel_codes, row_bytes, dots[1]);
+	return memcmp(dots[0], dots[1], sizeof(dots[0])) == 0 &&
+		x->block_near(&rows, &panel, row_bytes, distances[0]) ==
 		y->block_near(&rows, &panel, row_bytes, distances[1]) &&
 		memcmp(distances[0], distances[1], sizeof(distances[0])) == 0;
 }

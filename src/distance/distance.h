@@ -112,6 +112,10 @@ typedef struct DistanceKernels
 	/* 7-bit codes of 8-bit ones: distance_block.c; dim <= 131,071 */
 	DistanceRowSums (*block_row) (const int8_t *code, int dim, uint8_t *row);
 
+	/* Rows of bytes with a panel: distance_block.c; row_bytes <= 65,535 */
+	void		(*block_dots) (const uint8_t *rows, const int8_t *panel,
+							   int row_bytes, int32_t *dots);
+
 	/* Four vectors with sixteen, by 7-bit codes: distance_block.c */
 	uint64_t	(*block_near) (const DistanceRows *rows,
 							   const DistancePanel *panel, int row_bytes,
@@ -256,6 +260,13 @@ static inline DistanceRowSums
 DistanceBlockRow(const int8_t *code, int dim, uint8_t *row)
 {
 	return distance_kernels->block_row(code, dim, row);
+}
+
+static inline void
+DistanceBlockDots(const uint8_t *rows, const int8_t *panel, int row_bytes,
+				  int32_t *dots)
+{
+	distance_kernels->block_dots(rows, panel, row_bytes, dots);
 }
 
 static inline uint64_t

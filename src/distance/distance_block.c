@@ -40,6 +40,30 @@ DistanceBlockRowScalar(const int8_t *code, int dim, uint8_t *row)
 }
 
 /*
+ * DistanceBlockDotsScalar
+ *		dots[16 * i + j] = sum of row i times vector j of the panel.
+ *
+ * There are DISTANCE_ROWS rows, of any unsigned bytes, offsets included; codes
+ * of the panel have 7 bits as always.
+ */
+void
+DistanceBlockDotsScalar(const uint8_t *rows, const int8_t *panel,
+						int row_bytes, int32_t *dots)
+{
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		for (int j = 0; j < DISTANCE_PANEL; j++)
+		{
+			int32_t		dot = 0;
+
+			for (int d = 0; d < row_bytes; d++)
+				dot += rows[i * row_bytes + d] * panel[DistancePanelByte(j, d)];
+			dots[DISTANCE_PANEL * i + j] = dot;
+		}
+	}
+}
+
+/*
  * DistanceBlockNearScalar
  *		Distances of all pairs, and which of them are within a limit.
  *
@@ -169,6 +193,39 @@ finish_8(const DistanceRows *rows, int i, const DistancePanel *panel, int j,
 	return _mm256_movemask_ps(near);
 }
 
+AVX2 void
+DistanceBlockDotsAvx2(const uint8_t *rows, const int8_t *panel, int row_bytes,
+					  int32_t *dots)
+{
+	const		__m256i ones = _mm256_set1_epi16(1);
+
+	for (int j = 0; j < DISTANCE_PANEL; j += 8)
+	{
+		__m256i		sums[DISTANCE_ROWS];
+
+		for (int i = 0; i < DISTANCE_ROWS; i++)
+			sums[i] = _mm256_setzero_si256();
+		for (int d = 0; d < row_bytes; d += 4)
+		{
+			__m256i		chunk =
+			_mm256_loadu_si256((const __m256i *) (panel + d * DISTANCE_PANEL + 4 * j));
+
+			/* 2 * 255 * 63 fits 16 bits, but twice that does not. */
+			for (int i = 0; i < DISTANCE_ROWS; i++)
+			{
+				__m256i		products =
+				_mm256_maddubs_epi16(four_bytes(rows + (uint64_t) i * row_bytes + d),
+									 chunk);
+
+				sums[i] = _mm256_add_epi32(sums[i],
+										   _mm256_madd_epi16(products, ones));
+			}
+		}
+		for (int i = 0; i < DISTANCE_ROWS; i++)
+			_mm256_storeu_si256((__m256i *) (dots + DISTANCE_PANEL * i + j), sums[i]);
+	}
+}
+
 AVX2 uint64_t
 DistanceBlockNearAvx2(const DistanceRows *rows, const DistancePanel *panel,
 					  int row_bytes, float *distances)
@@ -212,19 +269,11 @@ sixteen_times_4(const uint8_t *p)
 	return _mm512_set1_epi32(word);
 }
 
-AVX512 uint64_t
-DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
-						int row_bytes, float *distances)
+/* The sums of products of four rows with the vectors of a panel */
+AVX512_INLINE void
+dots_of_4(const uint8_t *row, const int8_t *codes, int row_bytes, __m512i * sums)
 {
-	const uint8_t *row = rows->codes;
-	const int8_t *codes = panel->codes;
-	__m512i		offset = _mm512_slli_epi32(_mm512_loadu_si512(panel->sums), 6);
-	__m512		addends = _mm512_loadu_ps(panel->addends);
-	__m512		factors = _mm512_loadu_ps(panel->factors);
-	__m512		limits = _mm512_loadu_ps(panel->limits);
-	__m512i		sums[DISTANCE_ROWS];
 	__m512i		sums1[DISTANCE_ROWS];
-	uint64_t	near = 0;
 
 	/*
 	 * Two sums for each row, of even and of odd chunks: with one, most of the
@@ -249,7 +298,31 @@ DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
 	}
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 		sums[i] = _mm512_add_epi32(sums[i], sums1[i]);
+}
 
+AVX512 void
+DistanceBlockDotsAvx512(const uint8_t *rows, const int8_t *panel,
+						int row_bytes, int32_t *dots)
+{
+	__m512i		sums[DISTANCE_ROWS];
+
+	dots_of_4(rows, panel, row_bytes, sums);
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		_mm512_storeu_si512(dots + DISTANCE_PANEL * i, sums[i]);
+}
+
+AVX512 uint64_t
+DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
+						int row_bytes, float *distances)
+{
+	__m512i		offset = _mm512_slli_epi32(_mm512_loadu_si512(panel->sums), 6);
+	__m512		addends = _mm512_loadu_ps(panel->addends);
+	__m512		factors = _mm512_loadu_ps(panel->factors);
+	__m512		limits = _mm512_loadu_ps(panel->limits);
+	__m512i		sums[DISTANCE_ROWS];
+	uint64_t	near = 0;
+
+	dots_of_4(rows->codes, panel->codes, row_bytes, sums);
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 	{
 		__m512		dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[i], offset));

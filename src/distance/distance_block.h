@@ -26,6 +26,9 @@
 #define DISTANCE_CODE_LIMIT 63
 #define DISTANCE_ROW_OFFSET 64
 
+/* Codes of 8 bits and a sign as rows, which DistanceBlockDots() takes too */
+#define DISTANCE_BYTE_OFFSET 128
+
 /* Bytes of a row; a panel takes DISTANCE_PANEL times as much. */
 #define DistanceRowBytes(dims) (((dims) + 7) / 8 * 8)
 
@@ -67,12 +70,18 @@ DistancePanelByte(int number, int dim)
 
 extern DistanceRowSums DistanceBlockRowScalar(const int8_t *code, int dim,
 											  uint8_t *row);
+extern void DistanceBlockDotsScalar(const uint8_t *rows, const int8_t *panel,
+									int row_bytes, int32_t *dots);
 extern uint64_t DistanceBlockNearScalar(const DistanceRows *rows,
 										const DistancePanel *panel,
 										int row_bytes, float *distances);
 #if defined(__x86_64__) && defined(__GNUC__)
 extern DistanceRowSums DistanceBlockRowAvx2(const int8_t *code, int dim,
 											uint8_t *row);
+extern void DistanceBlockDotsAvx2(const uint8_t *rows, const int8_t *panel,
+								  int row_bytes, int32_t *dots);
+extern void DistanceBlockDotsAvx512(const uint8_t *rows, const int8_t *panel,
+									int row_bytes, int32_t *dots);
 extern uint64_t DistanceBlockNearAvx2(const DistanceRows *rows,
 									  const DistancePanel *panel,
 									  int row_bytes, float *distances);

@@ -466,6 +466,7 @@ const DistanceKernels distance_neon_kernels = {
 	.edge_code = DistanceEdgeCodeScalar,
 	.edge_dots = DistanceEdgeDotsNeon,
 	.block_row = DistanceBlockRowScalar,
+	.block_dots = DistanceBlockDotsScalar,
 	.block_near = DistanceBlockNearScalar,
 	.hamming = neon_hamming,
 	.jaccard = neon_jaccard,

@@ -423,6 +423,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.edge_code = DistanceEdgeCodeScalar,
 	.edge_dots = DistanceEdgeDotsScalar,
 	.block_row = DistanceBlockRowScalar,
+	.block_dots = DistanceBlockDotsScalar,
 	.block_near = DistanceBlockNearScalar,
 	.hamming = scalar_hamming,
 	.jaccard = scalar_jaccard,

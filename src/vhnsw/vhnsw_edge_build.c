@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "vecdist_debug.h"
+#include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_nibbles.h"
 #include "vhnsw/vhnsw_pca.h"
@@ -84,6 +85,16 @@ typedef struct EnergyJob
 	VhnswMemory squares;
 } EnergyJob;
 
+/* Projects several elements at once. */
+typedef struct Projector
+{
+	const VhnswGraph *graph;
+	const VhnswEdgeSpace *space;
+	VhnswBlock *basis;			/* NULL if there is none */
+	uint8	   *rows;			/* codes of DISTANCE_ROWS elements */
+	float	   *z;				/* their projections */
+} Projector;
+
 static void choose_dims(SketchSize size, VhnswLayout *layout);
 static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
 static bool may_have_sketches(const VhnswLayout *layout);
@@ -95,6 +106,9 @@ static VhnswMemory train(const VhnswGraph *graph,
 						 const VhnswMemory *covariance, int ncomponents);
 static double measure_energy(const VhnswSketches *sketches,
 							 const VhnswGraph *graph);
+static Projector *begin_projector(const VhnswGraph *graph,
+								  const VhnswEdgeSpace *space);
+static void project(Projector *projector, const uint32 *ids, int n);
 static void load_projection(const VhnswSketches *sketches,
 							const VhnswGraph *graph, uint32 id, float *z);
 static void prefetch_neighbor(const VhnswSketches *sketches,
@@ -311,6 +325,84 @@ train(const VhnswGraph *graph, const VhnswMemory *covariance, int ncomponents)
 	return matrix;
 }
 
+/* In the current memory context */
+static Projector *
+begin_projector(const VhnswGraph *graph, const VhnswEdgeSpace *space)
+{
+	Projector  *projector = palloc_object(Projector);
+
+	projector->graph = graph;
+	projector->space = space;
+	projector->basis = NULL;
+	projector->rows = NULL;
+	projector->z = palloc_array(float, DISTANCE_ROWS * space->dims);
+	if (space->matrix)
+	{
+		VhnswBlock *basis = VhnswBlockCreate(VHNSW_BLOCK_PRODUCT,
+											 space->source_dims, space->dims);
+
+		for (int i = 0; i < space->dims; i++)
+			VhnswBlockAddFloats(basis, space->matrix + (Size) i * space->source_dims);
+		VhnswBlockFinish(basis);
+		projector->basis = basis;
+		projector->rows = palloc_array(uint8, DISTANCE_ROWS * basis->row_bytes);
+	}
+	return projector;
+}
+
+/*
+ * Project n elements, DISTANCE_ROWS at most, into projector->z.
+ *
+ * Their codes are multiplied by 7-bit ones of the basis.  So both ends of an
+ * edge are off by the same small linear map, and their difference by little.
+ */
+static void
+project(Projector *projector, const uint32 *ids, int n)
+{
+	const VhnswEdgeSpace *space = projector->space;
+	const VhnswBlock *basis = projector->basis;
+	float		scales[DISTANCE_ROWS];
+	int32		dots[DISTANCE_ROWS][DISTANCE_PANEL];
+	VhnswUnpacked room;
+
+	if (basis == NULL)
+	{
+		for (int i = 0; i < n; i++)
+			VhnswEdgeProjectCode(space, VhnswGraphGetCode(projector->graph, ids[i]),
+								 projector->z + i * space->dims);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const VhnswCode *code = VhnswGraphGetCode(projector->graph, ids[i]);
+		const int8 *u = VhnswRotatedNumbers(code, space->is_direct,
+											space->source_dims, &room);
+		uint8	   *row = projector->rows + i * basis->row_bytes;
+
+		scales[i] = code->scale;
+		for (int j = 0; j < space->source_dims; j++)
+			row[j] = (uint8) u[j] ^ DISTANCE_BYTE_OFFSET;
+		memset(row + space->source_dims, DISTANCE_BYTE_OFFSET,
+			   basis->row_bytes - space->source_dims);
+	}
+	for (int i = n; i < DISTANCE_ROWS; i++)
+		memset(projector->rows + i * basis->row_bytes, DISTANCE_BYTE_OFFSET,
+			   basis->row_bytes);
+
+	for (int first = 0; first < space->dims; first += DISTANCE_PANEL)
+	{
+		DistanceBlockDots(projector->rows,
+						  basis->panels + (Size) first * basis->row_bytes,
+						  basis->row_bytes, &dots[0][0]);
+		for (int i = 0; i < n; i++)
+		{
+			for (int j = first; j < Min(first + DISTANCE_PANEL, space->dims); j++)
+				projector->z[i * space->dims + j] = scales[i] * basis->factors[j] *
+					(float) (dots[i][j - first] - DISTANCE_BYTE_OFFSET * basis->sums[j]);
+		}
+	}
+}
+
 /* The share of squared lengths of edges that the projection keeps. */
 static double
 measure_energy(const VhnswSketches *sketches, const VhnswGraph *graph)
@@ -346,10 +438,13 @@ VhnswEnergyJob(VhnswCrew *crew, const void *arg)
 	VhnswGraph *graph = crew->graph;
 	EdgeSquares *squares = VhnswCrewAddress(crew, &job.squares);
 	VhnswLayout plain = graph->layout;
+	Projector  *projector;
+	int			dims = sketches->layout.edge_dims;
 	uint32		chunk;
 
 	plain.metric = VHNSW_L2;
 	VhnswAttachSketches(crew, sketches);
+	projector = begin_projector(graph, &sketches->space);
 	VhnswGraphAttachLists(crew, &job.lists);
 	while (VhnswCrewNext(crew, &chunk))
 	{
@@ -365,19 +460,21 @@ VhnswEnergyJob(VhnswCrew *crew, const void *arg)
 			{
 				0
 			};
-			VhnswEdgeProjectCode(&sketches->space,
-								 VhnswGraphGetCode(graph, id), sketches->from);
+			project(projector, &id, 1);
+			memcpy(sketches->from, projector->z, dims * sizeof(float));
 			for (int j = 0; j < graph->list_counts[id]; j++)
 			{
 				const VhnswCode *other = VhnswGraphGetCode(graph, ids[j]);
 
-				VhnswEdgeProjectCode(&sketches->space, other, sketches->to);
-				squares[i].kept += DistanceL2Squared(sketches->from,
-													 sketches->to,
-													 sketches->space.dims);
 				squares[i].all +=
 					Max(VhnswCodeDistance(&plain, VhnswGraphGetCode(graph, id),
 										  other), 0);
+				if (j % DISTANCE_ROWS == 0)
+					project(projector, ids + j,
+							Min(graph->list_counts[id] - j, DISTANCE_ROWS));
+				squares[i].kept +=
+					DistanceL2Squared(sketches->from, projector->z +
+									  j % DISTANCE_ROWS * dims, dims);
 			}
 		}
 	}
@@ -528,10 +625,10 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 	Size		stride = dims * sizeof(Half);
 	uint32		chunk;
 	char	   *projections;
-	float	   *z;
+	Projector  *projector;
 
 	VhnswAttachSketches(crew, &sketches);
-	z = sketches.from;
+	projector = begin_projector(graph, &sketches.space);
 	if (sketches.spilled)
 	{
 		stride = VhnswSpillStride(stride);
@@ -548,11 +645,20 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 		VD_DEBUG_POINT("vhnsw-build-project");
 		for (uint32 id = first; id < end; id++)
 		{
-			const VhnswCode *code = VhnswGraphGetCode(graph, id);
+			float		norm = VhnswGraphGetCode(graph, id)->norm;
+			uint32		place = (id - first) % DISTANCE_ROWS;
+			float	   *z = projector->z + place * dims;
 
-			VhnswEdgeProjectCode(&sketches.space, code, z);
-			for (int j = 0; j < dims && code->norm > 0; j++)
-				z[j] /= code->norm;
+			if (place == 0)
+			{
+				uint32		ids[DISTANCE_ROWS];
+
+				for (int i = 0; i < DISTANCE_ROWS; i++)
+					ids[i] = id + i;
+				project(projector, ids, Min(end - id, DISTANCE_ROWS));
+			}
+			for (int j = 0; j < dims && norm > 0; j++)
+				z[j] /= norm;
 			DistanceFloatToHalf(z, (Half *) (projections + stride *
 											 (sketches.spilled ? id - first : (Size) id)),
 								dims);

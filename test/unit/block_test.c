@@ -6,7 +6,7 @@
  * Proves that every implementation this CPU can run gives the scalar bits, for
  * rows of 0 to 1,024 bytes, at odd addresses, with random and with extreme
  * codes, and that the scalar distances are those of the codes.  Likewise that it
- * makes these rows of 8-bit codes.
+ * makes these rows of 8-bit codes, and the sums of rows of any bytes.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,6 +54,7 @@ test_size(const DistanceKernels *kernels, int row_bytes, int kind)
 	float		distances[2][PAIRS];
 	DistanceRows rows = {row_buffer + 1, floats[0], floats[1], floats[2]};
 	DistancePanel panel = {panel_buffer + 1, floats[0], floats[1], floats[2], sums};
+	int32_t		dots[PAIRS];
 	uint64_t	near[2];
 
 	for (int i = 0; i < DISTANCE_ROWS; i++)
@@ -88,6 +89,25 @@ test_size(const DistanceKernels *kernels, int row_bytes, int kind)
 		failures++ < 20)
 		printf("%s, %d bytes, codes %d: not the bits of scalar\n",
 			   kernels->name, row_bytes, kind);
+
+	/* The same panel with rows of any bytes */
+	for (int i = 0; i < DISTANCE_ROWS * row_bytes; i++)
+		row_buffer[1 + i] = kind == 0 ? (uint8_t) next_random() :
+			kind == 1 ? 255 : row_buffer[1 + i] / 64 * 255;
+	kernels->block_dots(row_buffer + 1, panel.codes, row_bytes, dots);
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		for (int j = 0; j < DISTANCE_PANEL; j++)
+		{
+			int			dot = 0;
+
+			for (int d = 0; d < row_bytes; d++)
+				dot += row_buffer[1 + i * row_bytes + d] * b[j][d];
+			if (dots[i * DISTANCE_PANEL + j] != dot && failures++ < 20)
+				printf("%s, %d bytes, codes %d: sum %d, not %d\n", kernels->name,
+					   row_bytes, kind, dots[i * DISTANCE_PANEL + j], dot);
+		}
+	}
 
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 	{
