@@ -14,6 +14,11 @@
  * the links of those before; those of one round do not see each other's, so
  * any number of processes can take part.
  *
+ * What a few miss in one place may be all that is there: a hundred clusters of
+ * eight elements are 3 % of 30,000.  So numbers are divided into areas as large
+ * as a leaf, and of those where searches failed more elements are searched for,
+ * and all in the end, while failures go on.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -29,6 +34,19 @@
 #define FIRST_STRIDE 2048
 #define LAST_STRIDE 32
 
+/*
+ * Numbers of an area, and strides of the elements in weak areas, offsets 1 and
+ * 0 with the last.  At most one of so many areas takes part.
+ */
+#define AREA 256
+#define WEAK_STRIDE 8
+#define WEAK_SHARE 4
+#define WEAKEST_STRIDE 2
+#define WEAKEST_SHARE 16
+
+/* Where fewer than one of so many probes fail, they end. */
+#define FAILURES 16
+
 /* The pool of a search. */
 #define PROBE_EF 32
 
@@ -42,23 +60,37 @@
 /* What a search for an element gave. */
 typedef struct Probe
 {
-	uint32		target;			/* who shall get a link */
+	uint32		target;			/* whom to search for; then: who shall get a
+								 * link */
+	uint32		area;			/* its place among those probed */
 	uint32		nhosts;			/* from them; 0 = it was found */
 	uint32		hosts[MAX_HOSTS];
 } Probe;
 
-/* Job: search for the elements stride / 2, and so on. */
+/* Job: search for the targets of probes. */
 typedef struct ProbeJob
 {
 	VhnswListsShape lists;
 	VhnswMemory order;
 	uint32		nstarts;
-	uint32		stride;
 	uint32		nprobes;
 	VhnswMemory probes;
 } ProbeJob;
 
-static void probe_element(VhnswBeam *beam, uint32 id, VhnswCode *code,
+/* Probes of an area: in this round, and how many failed. */
+typedef struct Area
+{
+	uint32		number;
+	uint32		probed;
+	uint32		failed;
+} Area;
+
+static uint32 weak_areas(Area *areas, uint32 n, uint32 most);
+static int	compare_areas(const void *a, const void *b);
+static uint32 probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas,
+						  uint32 nareas, uint32 stride, uint32 offset,
+						  uint8 *added, uint32 *missed);
+static void probe_element(VhnswBeam *beam, VhnswCode *code,
 						  const uint32 *starts,
 						  const VhnswCode **start_codes, uint32 nstarts,
 						  Probe *probe);
@@ -76,41 +108,124 @@ VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 	ProbeJob	job = {
 		.order = graph->order_memory,.nstarts = graph->nentries
 	};
+	uint32		nareas = (graph->count + AREA - 1) / AREA;
+	Area	   *areas = palloc_array(Area, nareas);
 	uint32		total = 0;
 	uint32		missed = 0;
 
-	for (job.stride = FIRST_STRIDE; job.stride >= LAST_STRIDE; job.stride /= 4)
+	for (uint32 i = 0; i < nareas; i++)
+		areas[i] = (Area)
 	{
-		const Probe *probes;
-
-		job.nprobes = (graph->count + job.stride / 2 - 1) / job.stride;
-		if (job.nprobes == 0)
-			continue;
-		job.probes = VhnswCrewAlloc(graph->crew, job.nprobes * sizeof(Probe));
-		job.lists = VhnswGraphDescribeLists(graph);
-		VhnswCrewRun(graph->crew, VHNSW_JOB_PROBE, &job, sizeof(job),
-					 (job.nprobes + PROBED_AT_ONCE - 1) / PROBED_AT_ONCE);
-		probes = job.probes.address;
-		for (uint32 i = 0; i < job.nprobes; i++)
-		{
-			const Probe *probe = &probes[i];
-			int			linked = 0;
-
-			missed += probe->nhosts > 0;
-			for (uint32 j = 0; j < probe->nhosts && linked < HOSTS; j++)
-			{
-				if (!VhnswSpanLink(graph, probe->hosts[j], probe->target, added))
-					continue;
-				(void) VhnswSpanLink(graph, probe->target, probe->hosts[j], added);
-				linked++;
-			}
-		}
-		total += job.nprobes;
-		VhnswCrewFree(graph->crew, &job.probes);
+		.number = i
+	};
+	for (uint32 stride = FIRST_STRIDE; stride >= LAST_STRIDE; stride /= 4)
+	{
+		total += probe_areas(graph, &job, areas, nareas, stride, stride / 2,
+							 added, &missed);
 	}
 	ereport(DEBUG1,
 			errmsg_internal("%u of %u searches for elements did not come near them",
 							missed, total));
+	total = missed = 0;
+	nareas = weak_areas(areas, nareas, nareas / WEAK_SHARE);
+	total += probe_areas(graph, &job, areas, nareas, WEAK_STRIDE, WEAK_STRIDE / 2,
+						 added, &missed);
+	nareas = weak_areas(areas, nareas,
+						(graph->count + AREA - 1) / AREA / WEAKEST_SHARE);
+	for (int offset = WEAKEST_STRIDE - 1; offset >= 0; offset--)
+		total += probe_areas(graph, &job, areas, nareas, WEAKEST_STRIDE, offset,
+							 added, &missed);
+	if (total > 0)
+		ereport(DEBUG1,
+				errmsg_internal("%u of %u more, where they did not", missed, total));
+	pfree(areas);
+}
+
+/* Put those areas first where most probes fail; returns how many. */
+static uint32
+weak_areas(Area *areas, uint32 n, uint32 most)
+{
+	uint32		count = 0;
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (areas[i].failed * FAILURES >= areas[i].probed &&
+			areas[i].failed > 0)
+			areas[count++] = areas[i];
+	}
+	qsort(areas, count, sizeof(Area), compare_areas);
+	return Min(count, most);
+}
+
+static int
+compare_areas(const void *a, const void *b)
+{
+	const Area *aa = a;
+	const Area *ab = b;
+
+	if (aa->failed != ab->failed)
+		return aa->failed > ab->failed ? -1 : 1;
+	return aa->number < ab->number ? -1 : aa->number > ab->number;
+}
+
+/*
+ * Search for the elements at equal intervals in some areas, and link those that
+ * are not found.  Returns how many there are.
+ */
+static uint32
+probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas, uint32 nareas,
+			uint32 stride, uint32 offset, uint8 *added, uint32 *missed)
+{
+	Probe	   *probes;
+	uint32		n = 0;
+	uint32		most = nareas * ((AREA + stride - 1) / stride);
+
+	if (nareas == 0)
+		return 0;
+	job->probes = VhnswCrewAlloc(graph->crew, most * sizeof(Probe));
+	probes = job->probes.address;
+	for (uint32 i = 0; i < nareas; i++)
+	{
+		uint32		first = areas[i].number * AREA;
+		uint32		end = Min(first + AREA, graph->count);
+		uint32		id = first + offset;
+
+		/* With large strides an area may have none. */
+		if (stride > AREA)
+			id = (first + stride - 1 - offset) / stride * stride + offset;
+		areas[i].probed = areas[i].failed = 0;
+		for (; id < end; id += stride)
+		{
+			probes[n++] = (Probe)
+			{
+				.target = id,.area = i
+			};
+			areas[i].probed++;
+		}
+	}
+	job->nprobes = n;
+	job->lists = VhnswGraphDescribeLists(graph);
+	VhnswCrewRun(graph->crew, VHNSW_JOB_PROBE, job, sizeof(*job),
+				 (n + PROBED_AT_ONCE - 1) / PROBED_AT_ONCE);
+	for (uint32 i = 0; i < n; i++)
+	{
+		const Probe *probe = &probes[i];
+		int			linked = 0;
+
+		if (probe->nhosts == 0)
+			continue;
+		(*missed)++;
+		areas[probe->area].failed++;
+		for (uint32 j = 0; j < probe->nhosts && linked < HOSTS; j++)
+		{
+			if (!VhnswSpanLink(graph, probe->hosts[j], probe->target, added))
+				continue;
+			(void) VhnswSpanLink(graph, probe->target, probe->hosts[j], added);
+			linked++;
+		}
+	}
+	VhnswCrewFree(graph->crew, &job->probes);
+	return n;
 }
 
 void
@@ -135,8 +250,8 @@ VhnswProbeJob(VhnswCrew *crew, const void *arg)
 
 		CHECK_FOR_INTERRUPTS();
 		for (uint32 i = first; i < end; i++)
-			probe_element(beam, job->stride / 2 + i * job->stride, code, order,
-						  start_codes, job->nstarts, &probes[i]);
+			probe_element(beam, code, order, start_codes, job->nstarts,
+						  &probes[i]);
 	}
 }
 
@@ -145,10 +260,10 @@ VhnswProbeJob(VhnswCrew *crew, const void *arg)
  * as the nearest that it lists.
  */
 static void
-probe_element(VhnswBeam *beam, uint32 id, VhnswCode *code,
-			  const uint32 *starts, const VhnswCode **start_codes,
+probe_element(VhnswBeam *beam, VhnswCode *code, const uint32 *starts, const VhnswCode **start_codes,
 			  uint32 nstarts, Probe *probe)
 {
+	uint32		id = probe->target;
 	const VhnswGraph *graph = beam->graph;
 	const VhnswLayout *layout = &graph->layout;
 	VhnswLink	links[PROBE_EF];
@@ -157,7 +272,6 @@ probe_element(VhnswBeam *beam, uint32 id, VhnswCode *code,
 	int			n;
 
 	Assert(id < graph->count);
-	probe->target = id;
 	probe->nhosts = 0;
 	memcpy(code, VhnswGraphGetCode(graph, id), graph->code_size);
 	VhnswBeamSearch(beam, code, starts, start_codes, nstarts);

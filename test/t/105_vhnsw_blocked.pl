@@ -111,6 +111,11 @@ try_set('inner product, planted', dims => 16, rows => 6000, metric => 'ip',
 	value => 'CASE WHEN n % 100 = 0 THEN (i > 8)::integer * abs(normal(n, i))
 	          WHEN i > 8 THEN -abs(normal(n, i)) ELSE 5 * normal(n, i) END',
 	query => '(i > 8)::integer * abs(normal(n, i))', floor => 0.95);
+# 3 % of the rows, of which searches miss many: more of them are searched for
+my $small = '5 * normal(-100 - %s %% 45, i) + 0.1 * normal(n, i)';
+try_set('inner product, small clusters beside large ones', dims => 64, rows => 12000, metric => 'ip',
+	value => 'CASE WHEN n % 33 = 0 THEN ' . sprintf($small, 'n / 33') . ' ELSE 5 * normal(-1 - n % 20, i) + 0.5 * normal(n, i) END',
+	query => sprintf($small, 'n'), floor => 0.9);
 
 # As many directions as dimensions
 my $said = try_set('no clusters', dims => 64, rows => 24000, value => 'normal(n, i)', floor => 0.4);
