@@ -54,13 +54,14 @@ typedef struct VhnswCustomCosts
 	Cost		table;			/* of reading the table, conditions included,
 								 * distances not */
 	Cost		bitmap;			/* of making the bitmap */
+	double		matches;		/* rows in the bitmap */
 	Cost		fetch;			/* of one row by TID, conditions included */
 	Cost		row;			/* of one that passes, when it is read in
 								 * order */
 	double		passing;		/* share of the index that passes */
 } VhnswCustomCosts;
 
-#define VHNSW_CUSTOM_NCOSTS 5
+#define VHNSW_CUSTOM_NCOSTS 6
 
 /* Of more equal rows that were returned we do not know which they are. */
 #define VHNSW_CUSTOM_TIES 16

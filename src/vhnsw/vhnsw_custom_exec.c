@@ -69,6 +69,9 @@ static void begin_stream(VhnswCustomState *state);
 static double wanted_rows(const VhnswCustomState *state);
 static VhnswFilterStrategy choose_strategy(VhnswCustomState *state);
 static VhnswFilterStrategy choose_with_matches(VhnswCustomState *state);
+static double matches_passing(const VhnswCustomState *state);
+static double rows_matching(const VhnswCustomState *state, double taken);
+static double rows_in_bitmap(const VhnswCustomState *state, double passing);
 static double rows_to_take(const VhnswCustomState *state);
 static void make_matches(VhnswCustomState *state);
 static bool may_change(const VhnswCustomState *state);
@@ -155,8 +158,8 @@ static void
 read_costs(VhnswCustomState *state, List *costs)
 {
 	double	   *places[VHNSW_CUSTOM_NCOSTS] = {&state->costs.table,
-		&state->costs.bitmap, &state->costs.fetch, &state->costs.row,
-	&state->costs.passing};
+		&state->costs.bitmap, &state->costs.matches, &state->costs.fetch,
+	&state->costs.row, &state->costs.passing};
 
 	for (int i = 0; i < VHNSW_CUSTOM_NCOSTS; i++)
 		*places[i] = floatVal(list_nth(costs, i));
@@ -453,7 +456,6 @@ choose_strategy(VhnswCustomState *state)
 	double		wanted = wanted_rows(state);
 	double		taken;
 	Cost		search;
-	Cost		all;
 	Cost		matches;
 	Cost		table;
 	bool		unordered;
@@ -478,16 +480,15 @@ choose_strategy(VhnswCustomState *state)
 	taken = Min(wanted / Max(state->costs.passing, 1e-9),
 				state->size.elements);
 	search = search_cost(state, taken, taken);
-	all = state->costs.passing * state->size.elements * state->costs.fetch;
-	matches = state->costs.bitmap + all;
+	matches = state->costs.bitmap + state->costs.matches * state->costs.fetch;
 	table = table_cost(state, state->costs.passing);
 	if (VhnswDemandRows(state->demand) >= 0 &&
 		search_cost(state, wanted, wanted) * SHARE_TO_CHANGE <=
 		(state->bitmap ? Min(matches, table) : table))
 		return VHNSW_FILTER_SEARCH;
 	if (state->bitmap && Min(search, table) >
-		Min(state->costs.bitmap + search -
-			(taken - wanted) * state->costs.fetch, matches))
+		Min(state->costs.bitmap +
+			search_cost(state, taken, rows_matching(state, taken)), matches))
 		return choose_with_matches(state);
 	return search <= table ?
 		VHNSW_FILTER_SEARCH : VHNSW_FILTER_EXACT;
@@ -497,13 +498,45 @@ choose_strategy(VhnswCustomState *state)
 static VhnswFilterStrategy
 choose_with_matches(VhnswCustomState *state)
 {
+	double		taken;
 	Cost		search;
 	Cost		all;
 
 	make_matches(state);
-	search = search_cost(state, rows_to_take(state), wanted_rows(state));
+	taken = rows_to_take(state);
+	search = search_cost(state, taken, rows_matching(state, taken));
 	all = state->matches->count * state->costs.fetch;
 	return all <= search ? VHNSW_FILTER_MATCHES : VHNSW_FILTER_BITMAP;
+}
+
+/* What share of the rows that match probably passes the other conditions. */
+static double
+matches_passing(const VhnswCustomState *state)
+{
+	double		share = state->costs.passing * state->size.elements /
+	Max(state->costs.matches, 1);
+
+	return Min(Max(share, 1e-9), 1);
+}
+
+/* How many of the rows that are taken match, and have to be fetched. */
+static double
+rows_matching(const VhnswCustomState *state, double taken)
+{
+	return Min(wanted_rows(state) / matches_passing(state), taken);
+}
+
+/*
+ * How many rows the bitmap probably has, if this share of them all passes: as
+ * many as pass at least, and perhaps fewer than the planner thought.
+ */
+static double
+rows_in_bitmap(const VhnswCustomState *state, double passing)
+{
+	double		pass = passing * state->size.elements;
+
+	return Max(pass, Min(state->costs.matches,
+						 pass / matches_passing(state)));
 }
 
 /* How many rows of the stream it probably takes, if so many match. */
@@ -512,7 +545,7 @@ rows_to_take(const VhnswCustomState *state)
 {
 	double		wanted = wanted_rows(state);
 	double		rows = wanted * state->size.elements /
-	Max(state->matches->count, 1);
+	Max(state->matches->count * matches_passing(state), 1);
 
 	if (state->taken > 0)
 		rows = Max(rows, wanted * state->taken / (state->accepted + 1.0));
@@ -602,14 +635,16 @@ reconsider(VhnswCustomState *state)
 						   state->search_counts.fetches);
 	rate = Min((state->accepted + 1.0) / Max(state->taken, 1), 1);
 	taken = wanted / rate;
-	expected = search_cost(state, taken, state->matches ? wanted : taken) *
+	expected = search_cost(state, taken, state->matches ?
+						   rows_matching(state, taken) : taken) *
 		Max(spent / foreseen, 1);
 	if (state->matches)
 		other = state->matches->count * state->costs.fetch;
 	else if (state->bitmap)
 		other = state->costs.bitmap +
-			Min(rate * state->size.elements * state->costs.fetch,
-				expected - (taken - wanted) * state->costs.fetch);
+			Min(rows_in_bitmap(state, rate) * state->costs.fetch,
+				expected - (taken - rows_matching(state, taken)) *
+				state->costs.fetch);
 	else
 		other = table_cost(state, rate);
 

@@ -72,7 +72,8 @@ static void cost_path(PlannerInfo *root, IndexOptInfo *index,
 					  CustomPath *path, Path *bitmap,
 					  VhnswCustomCosts *costs);
 static bool limit_is_ours(PlannerInfo *root, RelOptInfo *rel);
-static Cost bitmap_cost(Path *bitmap, double rows);
+static void cost_bitmap(RelOptInfo *rel, Path *bitmap, double rows,
+						VhnswCustomCosts *costs);
 static void remove_index_paths(RelOptInfo *rel, const CustomPath *path);
 static List *make_costs(const VhnswCustomCosts *costs);
 static Plan *plan_custom_path(PlannerInfo *root, RelOptInfo *rel,
@@ -305,13 +306,16 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 	costs->row = VhnswRowCost(&size);
 	costs->table = VhnswTableCost(rel->pages, rel->tuples) +
 		rel->tuples * quals.per_tuple;
-	costs->bitmap = bitmap ? bitmap_cost(bitmap, rows) : 0;
+	costs->bitmap = costs->matches = 0;
+	if (bitmap)
+		cost_bitmap(rel, bitmap, rows, costs);
 
 	search = VhnswSearchCost(&size, taken, ef, filtered);
 	startup = search + taken * costs->fetch;
 	if (bitmap)
 		startup = Min(startup, costs->bitmap +
-					  Min(search + wanted * costs->fetch, rows * costs->fetch));
+					  Min(search + wanted / rows * costs->matches * costs->fetch,
+						  costs->matches * costs->fetch));
 
 	/* As core sees it, whose scan of the table may be parallel. */
 	if (filtered)
@@ -333,16 +337,20 @@ cost_path(PlannerInfo *root, IndexOptInfo *index, CustomPath *path,
 		path->path.total_cost += all;
 }
 
-/* Of making the bitmap, in which so many rows are expected. */
-static Cost
-bitmap_cost(Path *bitmap, double rows)
+/*
+ * Of making the bitmap, and how many rows are in it: more than pass, if there
+ * are conditions that it knows nothing of.
+ */
+static void
+cost_bitmap(RelOptInfo *rel, Path *bitmap, double rows,
+			VhnswCustomCosts *costs)
 {
-	Cost		cost;
 	Selectivity selectivity;
 
-	cost_bitmap_tree_node(castNode(BitmapHeapPath, bitmap)->bitmapqual, &cost,
-						  &selectivity);
-	return cost + rows * MATCH_COST;
+	cost_bitmap_tree_node(castNode(BitmapHeapPath, bitmap)->bitmapqual,
+						  &costs->bitmap, &selectivity);
+	costs->matches = Max(selectivity * rel->tuples, rows);
+	costs->bitmap += costs->matches * MATCH_COST;
 }
 
 /* Does the LIMIT of the query count rows of this relation? */
@@ -374,7 +382,7 @@ static List *
 make_costs(const VhnswCustomCosts *costs)
 {
 	const double values[VHNSW_CUSTOM_NCOSTS] = {costs->table, costs->bitmap,
-	costs->fetch, costs->row, costs->passing};
+	costs->matches, costs->fetch, costs->row, costs->passing};
 	List	   *list = NIL;
 
 	for (int i = 0; i < VHNSW_CUSTOM_NCOSTS; i++)

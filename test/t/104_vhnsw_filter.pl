@@ -157,6 +157,28 @@ like($flat, qr/Strategy: exact$/m, 'a search among equals is left for the table'
 my ($visited) = $flat =~ /Elements Visited: (\d+)/;
 cmp_ok($visited, '<', 600, "... after $visited visits");
 
+# The other index knows of one of two conditions, and the planner expects the
+# second to let next to nothing pass.
+my $two = $server->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION clustered(n bigint) RETURNS vector LANGUAGE sql IMMUTABLE AS $$
+    SELECT array_agg(((hashint8extended(i, n % 100) & 1023)
+                      + (hashint8extended(i, n + 1000) & 1023) * 0.7) / 1024.0)::vector
+    FROM generate_series(1, 32) i
+$$;
+CREATE TABLE two AS
+SELECT i AS id, hashint8(i) & 1023 AS r, clustered(i)::vector(32) AS v FROM generate_series(1, 10000) i;
+CREATE INDEX ON two (r);
+CREATE INDEX ON two USING vhnsw (v vector_l2_ops);
+VACUUM ANALYZE two;
+SET max_parallel_workers_per_gather = 0;
+SET enable_sort = off;
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF)
+SELECT id FROM two WHERE r < 100 AND id % 10 = 3 ORDER BY v <-> (SELECT clustered(1000000001)) LIMIT 10
+SQL
+like($two, qr/Strategy: matches$/m, 'rows of one condition are fetched');
+($visited) = $two =~ /Elements Visited: (\d+)/;
+cmp_ok($visited, '<', 600, "... after $visited visits");
+
 # All sessions count together.
 $server->safe_psql('postgres', "SELECT vhnsw_stats_reset('items_v')");
 my $search = "SET enable_seqscan = off; SET enable_sort = off;
