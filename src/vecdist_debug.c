@@ -16,6 +16,9 @@
  *			LWLock is held.
  *	hold	the same with advisory lock (29795, 1), for a second session
  *
+ * A name that begins with "leader/" or "worker/" is that of a point for the
+ * leader of parallel workers, or any backend without, or for workers.
+ *
  * Setting vecdist.debug_points starts all counts at zero.
  *
  *-------------------------------------------------------------------------
@@ -29,6 +32,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "access/parallel.h"
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -132,8 +136,12 @@ VecdistDebugPoint(const char *name)
 	for (int i = 0; i < num_debug_points; i++)
 	{
 		DebugPoint *point = &debug_points[i];
+		const char *role = IsParallelWorker() ? "worker/" : "leader/";
+		const char *wanted = point->name;
 
-		if (strcmp(point->name, name) != 0 || point->countdown <= 0 ||
+		if (strncmp(wanted, role, strlen(role)) == 0)
+			wanted += strlen(role);
+		if (strcmp(wanted, name) != 0 || point->countdown <= 0 ||
 			--point->countdown > 0)
 			continue;
 

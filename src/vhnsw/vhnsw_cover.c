@@ -65,6 +65,7 @@ typedef struct EntrySample
 {
 	uint32	   *order;			/* their numbers: graph->order */
 	const VhnswCode **codes;
+	VhnswSpill *spilled;		/* in place of codes, if not NULL */
 	float	   *nearest;		/* distance to the nearest entry */
 	uint32		count;
 } EntrySample;
@@ -74,7 +75,9 @@ static void cover_clusters(VhnswGraph *graph);
 static void spread_entries(VhnswGraph *graph);
 static void sample_begin(EntrySample *sample, const VhnswGraph *graph,
 						 uint32 most);
-static void sample_exchange(EntrySample *sample, uint32 i, uint32 j);
+static void sample_exchange(EntrySample *sample, const VhnswGraph *graph,
+							uint32 i, uint32 j);
+static inline const VhnswCode *sample_code(const EntrySample *sample, uint32 i);
 static void sample_end(EntrySample *sample);
 static float typical_distance(const VhnswGraph *graph,
 							  const EntrySample *sample);
@@ -149,8 +152,9 @@ cover_clusters(VhnswGraph *graph)
 			continue;
 		for (uint32 j = 0; j < sample.count; j++)
 		{
-			distances[j] = VhnswCodeDistance(&graph->layout, sample.codes[i],
-											 sample.codes[j]);
+			distances[j] = VhnswCodeDistance(&graph->layout,
+											 sample_code(&sample, i),
+											 sample_code(&sample, j));
 			near += j != i && distances[j] <= limit;
 			beyond += distances[j] > limit && distances[j] <= GAP * limit;
 		}
@@ -164,7 +168,7 @@ cover_clusters(VhnswGraph *graph)
 
 		/* What stood there has been looked at, as all before i have. */
 		if (!is_entry)
-			sample_exchange(&sample, i, graph->nentries++);
+			sample_exchange(&sample, graph, i, graph->nentries++);
 	}
 	sample_end(&sample);
 	pfree(distances);
@@ -176,24 +180,57 @@ sample_begin(EntrySample *sample, const VhnswGraph *graph, uint32 most)
 {
 	sample->order = graph->order;
 	sample->count = Min(graph->count, most);
-	sample->codes = VhnswGraphSample(graph, sample->order, sample->count);
+	sample->codes = NULL;
+	sample->spilled = NULL;
+	if (graph->codes)
+	{
+		/* Copies, in the order in which they are compared */
+		sample->spilled =
+			VhnswSpillCreate(NULL, 0, graph->code_size, sample->count, 0);
+		for (uint32 i = 0; i < sample->count; i++)
+			memcpy(VhnswSpillChange(sample->spilled, i),
+				   VhnswGraphGetCode(graph, sample->order[i]),
+				   graph->code_size);
+	}
+	else
+		sample->codes = VhnswGraphSample(graph, sample->order, sample->count);
 	sample->nearest = palloc_array(float, sample->count);
 	for (uint32 i = 0; i < sample->count; i++)
 		sample->nearest[i] = FLT_MAX;
 }
 
+/* A code of the sample, which need not stay where it is. */
+static inline const VhnswCode *
+sample_code(const EntrySample *sample, uint32 i)
+{
+	return sample->spilled ? VhnswSpillGet(sample->spilled, i) :
+		sample->codes[i];
+}
+
 /* Each takes the place of the other. */
 static void
-sample_exchange(EntrySample *sample, uint32 i, uint32 j)
+sample_exchange(EntrySample *sample, const VhnswGraph *graph, uint32 i,
+				uint32 j)
 {
 	uint32		id = sample->order[i];
-	const VhnswCode *code = sample->codes[i];
 	float		nearest = sample->nearest[i];
 
 	sample->order[i] = sample->order[j];
 	sample->order[j] = id;
-	sample->codes[i] = sample->codes[j];
-	sample->codes[j] = code;
+	if (sample->spilled)
+	{
+		for (int k = 0; k < 2; k++)
+			memcpy(VhnswSpillChange(sample->spilled, k == 0 ? i : j),
+				   VhnswGraphGetCode(graph, sample->order[k == 0 ? i : j]),
+				   graph->code_size);
+	}
+	else
+	{
+		const VhnswCode *code = sample->codes[i];
+
+		sample->codes[i] = sample->codes[j];
+		sample->codes[j] = code;
+	}
 	sample->nearest[i] = sample->nearest[j];
 	sample->nearest[j] = nearest;
 }
@@ -202,6 +239,10 @@ static void
 sample_end(EntrySample *sample)
 {
 	pfree(sample->nearest);
+	if (sample->spilled)
+		VhnswSpillFree(sample->spilled);
+	else
+		pfree(sample->codes);
 }
 
 /* The median distance of an element of the sample to the nearest other one. */
@@ -220,8 +261,8 @@ typical_distance(const VhnswGraph *graph, const EntrySample *sample)
 			if (j != i)
 				nearest[i] = Min(nearest[i],
 								 VhnswCodeDistance(&graph->layout,
-												   sample->codes[i],
-												   sample->codes[j]));
+												   sample_code(sample, i),
+												   sample_code(sample, j)));
 		}
 	}
 	qsort(nearest, nprobes, sizeof(float), compare_floats);
@@ -259,13 +300,13 @@ spread_entries(VhnswGraph *graph)
 				if (sample.nearest[i] > sample.nearest[farthest])
 					farthest = i;
 			}
-			sample_exchange(&sample, entry, farthest);
+			sample_exchange(&sample, graph, entry, farthest);
 		}
 		for (uint32 i = entry + 1; i < sample.count; i++)
 			sample.nearest[i] = Min(sample.nearest[i],
 									direction_distance(graph,
-													   sample.codes[entry],
-													   sample.codes[i]));
+													   sample_code(&sample, entry),
+													   sample_code(&sample, i)));
 	}
 	sample_end(&sample);
 }

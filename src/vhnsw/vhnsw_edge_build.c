@@ -36,6 +36,9 @@
 /* Its dimensions are gathered so many at a time. */
 #define DIMS_AT_ONCE 32
 
+/* Enough for a basis of the usual sizes; as many vectors make two of these. */
+#define MIN_SAMPLE_ELEMENTS 512
+
 /* Elements whose edges are measured, and so many at a time */
 #define ENERGY_ELEMENTS 400
 #define MEASURED_AT_ONCE 8
@@ -241,35 +244,49 @@ VhnswUntrainedSketches(VhnswLayout *layout)
  * ----------------------------------------------------------------------
  */
 
+/* Memory that learning takes at least, if there can be anything to learn. */
+Size
+VhnswLearningBytes(const VhnswLayout *layout)
+{
+	for (SketchSize size = SKETCH_DEFAULT; size < SKETCH_FULL; size++)
+	{
+		VhnswLayout other = *layout;
+
+		choose_dims(size, &other);
+		if (other.edge_dims > 0 && other.edge_dims < other.dims)
+			return (Size) layout->dims * sizeof(float) *
+				(layout->dims + MIN_SAMPLE_ELEMENTS);
+	}
+	return 0;
+}
+
 /* How the vectors vary, by elements spread evenly. */
 static VhnswMemory
 learn_covariance(const VhnswGraph *graph)
 {
 	VhnswCrew  *crew = graph->crew;
 	int			dims = graph->layout.dims;
-	int			n = (int) Min(Min(graph->count, SAMPLE_ELEMENTS),
-							  SAMPLE_BYTES / (sizeof(float) * dims));
+	Size		room = VhnswGraphLearningRoom(graph);
+	Size		squares = (Size) dims * dims * sizeof(float);
+	Size		n = Min(SAMPLE_ELEMENTS, SAMPLE_BYTES / (sizeof(float) * dims));
 	SampleJob	job = {.dims_at_once = DIMS_AT_ONCE};
 	VhnswMemory covariance;
 
-	/*
-	 * As much again is for the covariance, which stays for all sizes.  And
-	 * what is in a file is read once.
-	 */
+	/* Besides, there is the covariance, which stays for all sizes. */
+	n = Min(n, (room > squares ? room - squares : 0) / (sizeof(float) * dims));
+	n = Min(Max(n, MIN_SAMPLE_ELEMENTS), graph->count);
+
+	/* What is in a file is read once. */
 	if (graph->codes)
-	{
-		n = (int) Max(Min((uint64) n, graph->memory_limit / 4 * 3 /
-						  (2 * sizeof(float) * dims)), 1);
 		job.dims_at_once = dims;
-	}
-	job.n = n;
-	for (int i = 0; i < n; i++)
-		job.unit = Max(job.unit, sample_code(graph, n, i)->scale);
+	job.n = (int) n;
+	for (int i = 0; i < job.n; i++)
+		job.unit = Max(job.unit, sample_code(graph, job.n, i)->scale);
 	job.columns = VhnswCrewAlloc(crew, mul_size(mul_size(n, dims),
 												sizeof(float)));
 	VhnswCrewRun(crew, VHNSW_JOB_SAMPLE, &job, sizeof(job),
 				 (dims + job.dims_at_once - 1) / job.dims_at_once);
-	covariance = VhnswCovariance(crew, &job.columns, n, dims);
+	covariance = VhnswCovariance(crew, &job.columns, job.n, dims);
 	VhnswCrewFree(crew, &job.columns);
 	return covariance;
 }
@@ -501,8 +518,8 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	/* Learning takes memory too. */
 	if (graph->codes)
 	{
-		VhnswSpillResize(graph->codes, cache / 8);
-		VhnswSpillResize(graph->spilled_lists, cache / 16);
+		VhnswSpillResize(graph->codes, VHNSW_MIN_CACHE / 2);
+		VhnswSpillResize(graph->spilled_lists, VHNSW_MIN_CACHE / 4);
 	}
 
 	/*

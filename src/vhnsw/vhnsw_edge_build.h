@@ -30,6 +30,7 @@ typedef struct VhnswSketches
 	float	   *to;
 } VhnswSketches;
 
+extern Size VhnswLearningBytes(const VhnswLayout *layout);
 extern void VhnswUntrainedSketches(VhnswLayout *layout);
 extern VhnswSketches *VhnswMakeSketches(VhnswGraph *graph,
 										const char *index_name);

@@ -12,10 +12,13 @@
 #include "utils/memutils.h"
 
 #include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_load.h"
+#include "vhnsw/vhnsw_span.h"
 
 /* About so many bytes make a bundle, but not more elements than 2^10. */
 #define BUNDLE_BYTES (128 * 1024)
@@ -26,9 +29,6 @@
  * large, is made beside it.
  */
 #define HASH_BYTES (3 * sizeof(CodesEntry) * 10 / 9)
-
-/* Of files, at least */
-#define MIN_CACHE_BYTES (1024 * 1024)
 
 /* A new segment has this part of all bundles, so that there are few. */
 #define SEGMENT_SHARE 8
@@ -42,6 +42,8 @@ typedef struct CodesEntry
 
 static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
 								int workers);
+static uint64 work_bytes(const VhnswGraph *graph, uint64 count);
+static uint64 taken_bytes(const VhnswGraph *graph, uint64 count);
 static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 
@@ -98,6 +100,7 @@ VhnswGraphCreate(const VhnswLayout *layout, VhnswCrew *crew,
 	graph->crew = crew;
 	graph->layout = *layout;
 	graph->memory_limit = memory_limit;
+	graph->learning_bytes = VhnswLearningBytes(layout);
 	init_sizes(graph);
 	graph->duplicates_capacity = 16;
 	graph->duplicates = palloc_array(VhnswDuplicate,
@@ -132,14 +135,52 @@ memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 {
 	const VhnswLayout *layout = &graph->layout;
 	int			processes = workers + 1;
-	uint64		loading = count * HASH_BYTES + MIN_CACHE_BYTES;
+	uint64		loading = count * HASH_BYTES + VHNSW_MIN_CACHE;
 	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
-	processes * (MIN_CACHE_BYTES + VhnswJoinLeafBytes(layout, count));
+	processes * (VHNSW_MIN_CACHE + work_bytes(graph, count));
+	uint64		learning = count * VhnswOrderBytes + VHNSW_MIN_CACHE +
+	graph->learning_bytes;
 
 	if (workers > 0)
 		loading += VhnswBatchBytes(layout);
 	return (uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate) +
-		Max(loading, linking);
+		Max(Max(loading, linking), learning);
+}
+
+/*
+ * What a process has in work, if codes are in a file: hubs, a leaf, or later a
+ * sample of the codes.
+ */
+static uint64
+work_bytes(const VhnswGraph *graph, uint64 count)
+{
+	const VhnswLayout *layout = &graph->layout;
+
+	return Max(Max(VhnswHubsWorkBytes(layout, count),
+				   VhnswJoinLeafBytes(layout, count)),
+			   VhnswSpanBytes(layout, count));
+}
+
+/* What is there when sketches are learned, with any number of workers. */
+static uint64
+taken_bytes(const VhnswGraph *graph, uint64 count)
+{
+	uint64		taken = (uint64) graph->duplicates_capacity *
+	sizeof(VhnswDuplicate) + count * VhnswOrderBytes;
+
+	if (graph->codes)
+		return taken + VHNSW_MIN_CACHE;
+	return taken + graph->nbundles * (uint64) graph->bundle_bytes +
+		count * VhnswJoinElementBytes(graph->layout.degree);
+}
+
+/* Memory to learn sketches with. */
+Size
+VhnswGraphLearningRoom(const VhnswGraph *graph)
+{
+	uint64		taken = taken_bytes(graph, graph->count);
+
+	return graph->memory_limit > taken ? graph->memory_limit - taken : 0;
 }
 
 /*
@@ -169,6 +210,9 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 		linking = Max(linking,
 					  count * VhnswBlockedElementBytes(layout) +
 					  VhnswJoinLeafBytes(layout, count) * (workers + 1));
+	linking = Max(linking,
+				  count * (VhnswJoinElementBytes(layout->degree) +
+						   VhnswOrderBytes) + graph->learning_bytes);
 	return fixed + Max(linking, loading);
 }
 
@@ -191,11 +235,11 @@ VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
 	int			processes = graph->crew->workers + 1;
 	uint64		taken = (uint64) graph->duplicates_capacity *
 	sizeof(VhnswDuplicate) +
-	processes * (uint64) VhnswJoinLeafBytes(&graph->layout, graph->count) +
+	processes * work_bytes(graph, graph->count) +
 	(uint64) graph->count * element_bytes;
 
-	return graph->memory_limit > taken + processes * MIN_CACHE_BYTES ?
-		(graph->memory_limit - taken) / processes : MIN_CACHE_BYTES;
+	return graph->memory_limit > taken + processes * VHNSW_MIN_CACHE ?
+		(graph->memory_limit - taken) / processes : VHNSW_MIN_CACHE;
 }
 
 /*

@@ -44,6 +44,7 @@ typedef struct VhnswGraph
 	struct VhnswSegment *segments;
 	struct codes_hash *hash;	/* finds equal codes, while loading */
 	uint64		memory_limit;	/* bytes */
+	Size		learning_bytes; /* of these, for sketches, at least */
 	VhnswSpill *codes;			/* in place of bundles, if not NULL */
 
 	/* TIDs beyond the first: (element, tid), in the order of loading */
@@ -164,6 +165,9 @@ VhnswGraphChangeIds(const VhnswGraph *graph, uint32 id)
 	return VhnswGraphGetIds(graph, id);
 }
 
+/* Memory of a process for the records of files, at least */
+#define VHNSW_MIN_CACHE (1024 * 1024)
+
 /* For each element: order, and state of the sweep at the end of linking. */
 #define VhnswOrderBytes (3 * sizeof(uint32) + sizeof(uint8))
 
@@ -178,6 +182,7 @@ extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
 									int workers);
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
+extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
 extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
 extern void VhnswGraphSpill(VhnswGraph *graph);
 extern void VhnswGraphCloseFiles(VhnswGraph *graph);

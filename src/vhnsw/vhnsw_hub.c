@@ -27,6 +27,8 @@
 /* Of all that are divided, at most this share joins each leaf. */
 #define HUBS_SHARE 8
 
+#define HubsOf(count) Min(VHNSW_HUBS_OF_LEAF, (count) / HUBS_SHARE + 1)
+
 /* Find the hubs of some leaves. */
 typedef struct HubsJob
 {
@@ -61,6 +63,16 @@ VhnswHubsBytes(void)
 	return VHNSW_HUBS_OF_LEAF * sizeof(uint32) + sizeof(int);
 }
 
+/* Memory of a process that finds them. */
+Size
+VhnswHubsWorkBytes(const VhnswLayout *layout, uint64 count)
+{
+	if (layout->metric != VHNSW_INNER_PRODUCT)
+		return 0;
+	return Min(LEAVES_AT_ONCE, count / VHNSW_LEAF_SIZE + 1) *
+		2 * HubsOf(count) * sizeof(VhnswKey);
+}
+
 /*
  * VhnswFindHubs
  *		Find those elements that join each of k leaves.
@@ -75,7 +87,7 @@ VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
 {
 	HubsJob		job = {.n = n,.members = members,.k = k,.centroids = *centroids};
 
-	hubs->places = Min(VHNSW_HUBS_OF_LEAF, n / HUBS_SHARE + 1);
+	hubs->places = HubsOf(n);
 	hubs->memory = VhnswCrewAlloc(crew, (Size) k * hubs->places * sizeof(uint32) +
 								  k * sizeof(int));
 	attach_hubs(crew, hubs, k);
@@ -115,10 +127,11 @@ VhnswHubsJob(VhnswCrew *crew, const void *arg)
 {
 	HubsJob		job = *(const HubsJob *) arg;
 	VhnswHubs  *hubs = &job.hubs;
+	int			leaves = Min(LEAVES_AT_ONCE, (int) job.k);
 	Meeting    *meetings = palloc_array(Meeting, LEAVES_AT_ONCE);
 	float	   *limits = palloc_array(float, LEAVES_AT_ONCE);
 	VhnswKey   *keys = palloc_array(VhnswKey,
-									(Size) LEAVES_AT_ONCE * 2 * hubs->places);
+									(Size) leaves * 2 * hubs->places);
 	VhnswBlock	centroids;
 	uint32		chunk;
 
@@ -136,7 +149,9 @@ VhnswHubsJob(VhnswCrew *crew, const void *arg)
 			limits[i] = i < count ? FLT_MAX : -get_float4_infinity();
 			meetings[i] = (Meeting)
 			{
-				hubs->places, 0, keys + (Size) i * 2 * hubs->places, &limits[i]
+				hubs->places, 0,
+					keys + (Size) Min(i, leaves - 1) * 2 * hubs->places,
+					&limits[i]
 			};
 		}
 		meet(&job, crew->graph, &centroids, first, count, meetings, limits);

@@ -27,6 +27,7 @@ typedef struct VhnswHubs
 
 #define VhnswHubsOf(hubs, leaf) ((hubs)->elements + (Size) (leaf) * (hubs)->places)
 
+extern Size VhnswHubsWorkBytes(const VhnswLayout *layout, uint64 count);
 extern Size VhnswHubsBytes(void);
 extern void VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
 						  const VhnswMemory *centroids, uint32 k,

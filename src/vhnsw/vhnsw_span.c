@@ -49,6 +49,14 @@ static int	find_nearest(const VhnswGraph *graph, const uint32 *ids,
 						 const VhnswCode **codes, uint32 which, uint32 count,
 						 VhnswLink *nearest);
 
+/* Memory of a process for that, if elements are in a file. */
+Size
+VhnswSpanBytes(const VhnswLayout *layout, uint64 count)
+{
+	return Min(count / SAMPLE_STRIDE, LARGEST_SAMPLE) *
+		(VhnswCodeSize(layout) + sizeof(VhnswCode *));
+}
+
 /*
  * VhnswSpanClusters
  *		Link a sample of the elements among themselves.

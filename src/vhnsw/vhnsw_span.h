@@ -10,6 +10,7 @@
 
 #include "vhnsw/vhnsw_graph.h"
 
+extern Size VhnswSpanBytes(const VhnswLayout *layout, uint64 count);
 extern void VhnswSpanClusters(VhnswGraph *graph, uint8 *added);
 extern bool VhnswSpanLink(VhnswGraph *graph, uint32 from, uint32 to,
 						  uint8 *added);

@@ -150,6 +150,12 @@ foreach my $create (
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM vhnsw_check('items_v', true)}), 0, "$name: vhnsw_check");
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file");
 
+	if ($create eq $l2)
+	{
+		(undef, undef, $in_files) = build('10MB', $create, 'SET max_parallel_maintenance_workers = 2; SET max_parallel_workers = 0;');
+		is($server->safe_psql('postgres', $record), 'blocked in files|0|10240|0', 'no worker started: vhnsw_info');
+		is($in_files, $in_memory, 'no worker started: the same index');
+	}
 	foreach my $workers ($create eq $l2 ? (1, 2, 4) : 2)
 	{
 		my $memory = 10240 + 2048 * int($workers / 2);
@@ -161,6 +167,18 @@ foreach my $create (
 		is($in_files, $in_memory, "$name: the same index with $workers workers");
 		is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file with $workers workers");
 	}
+}
+
+# Near the least that files need.  (Samples of codes, hubs, and what sketches are
+# learned from would not fit beside the caches if they were not planned.)
+foreach my $create ($l2, $l2 =~ s/l2/ip/r)
+{
+	my ($name) = $create =~ /(\w+)_ops/;
+	my ($said, $grown, undef, $most) = build('4700kB', $create);
+
+	is($server->safe_psql('postgres', $record), 'blocked in files|0|4700|0', "$name: in little memory");
+	cmp_ok($grown, '<', 4700 + 500, "$name: in little memory it grew by $grown kB");
+	cmp_ok($most, '<', 4700 + 4000, "$name: in little memory, all in all $most kB");
 }
 
 # Sixty bytes for each row beside what a build takes anyway, some 3,300 kB, are
