@@ -329,7 +329,10 @@ VhnswSampleJob(VhnswCrew *crew, const void *arg)
 	}
 }
 
-/* A basis for 'ncomponents' dimensions. */
+/*
+ * A basis for 'ncomponents' dimensions, of vectors that blocks have codes for:
+ * so elements are projected as queries and inserts are, which use floats.
+ */
 static VhnswMemory
 train(const VhnswGraph *graph, const VhnswMemory *covariance, int ncomponents)
 {
@@ -338,7 +341,12 @@ train(const VhnswGraph *graph, const VhnswMemory *covariance, int ncomponents)
 	VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
 										 sizeof(float)));
 
+	float	   *basis;
+
 	VhnswPca(graph->crew, covariance, dims, ncomponents, &matrix);
+	basis = VhnswCrewAddress(graph->crew, &matrix);
+	for (int i = 0; i < ncomponents; i++)
+		VhnswBlockRoundFloats(basis + (Size) i * dims, dims);
 	return matrix;
 }
 
@@ -370,8 +378,7 @@ begin_projector(const VhnswGraph *graph, const VhnswEdgeSpace *space)
 /*
  * Project n elements, DISTANCE_ROWS at most, into projector->z.
  *
- * Their codes are multiplied by 7-bit ones of the basis.  So both ends of an
- * edge are off by the same small linear map, and their difference by little.
+ * Their codes are multiplied by 7-bit ones of the basis, which are what it is.
  */
 static void
 project(Projector *projector, const uint32 *ids, int n)
