@@ -112,11 +112,13 @@ SQL
 # Recall
 # ----------------------------------------------------------------------
 
+# Of L1 the bounds of 4 bits prove so little that a strict search would sweep the
+# index: its graph is tried without a proof.
 foreach my $case (
-	[ 8057,  'vector_l2_ops', '<->' ],
-	[ 16000, 'vector_l1_ops', '<+>' ])
+	[ 8057,  'vector_l2_ops', '<->', 'SET vhnsw.ef_search = 10;' ],
+	[ 16000, 'vector_l1_ops', '<+>', 'SET vhnsw.ef_search = 40; SET vhnsw.iterative_scan = off;' ])
 {
-	my ($dims, $class, $operator) = @$case;
+	my ($dims, $class, $operator, $settings) = @$case;
 	my $n    = 1000;
 	my $name = "$class, $dims dimensions, $n rows";
 
@@ -124,7 +126,7 @@ foreach my $case (
 	$server->safe_psql('postgres', "CREATE INDEX items_v ON items USING vhnsw (v $class)");
 
 	my $exact = nearest_of_queries($server, $operator, $by_table);
-	my $got   = nearest_of_queries($server, $operator, "$by_index SET vhnsw.ef_search = 10;");
+	my $got   = nearest_of_queries($server, $operator, "$by_index $settings");
 	my $recall =
 	  sum(map { recall_at_k($got->{$_}, $exact->{$_}) } keys %$exact) / $queries;
 
@@ -132,7 +134,7 @@ foreach my $case (
 
 	my ($searches, $visited, $sweeps) = split /\|/,
 	  $server->safe_psql('postgres', <<"SQL");
-$by_index SET vhnsw.ef_search = 10;
+$by_index $settings
 SELECT count(*) FROM queries q,
     LATERAL (SELECT id FROM items ORDER BY v $operator q.v LIMIT 10) near
 \\g /dev/null
