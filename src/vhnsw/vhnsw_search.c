@@ -774,10 +774,14 @@ VhnswSearchUntil(VhnswSearch *search, int64 nsettled, int64 max_steps)
 			expand(search);
 		}
 		else if (knows_more(search))
-			refill_pool(search,
-						Max(pool->capacity,
-							(int) Min(search->seen.count / SEEN_PER_ROOM,
-									  INT_MAX / 2)));
+		{
+			/* With less than that, what is expanded already might fill it. */
+			wanted = nsettled - search->nsettled;
+			wanted = Max(wanted + POOL_SLACK(wanted),
+						 (int64) (search->seen.count / SEEN_PER_ROOM));
+			refill_pool(search, Max(pool->capacity,
+									(int) Min(wanted, INT_MAX / 2)));
+		}
 		else if (!add_entries(search))
 		{
 			settle(search);
