@@ -120,6 +120,15 @@ extern void VhnswCustomInit(void);
 /* vhnsw_custom_exec.c */
 extern Node *VhnswCustomCreateState(CustomScan *plan);
 extern bool VhnswIsCustomScan(PlanState *state);
+extern void VhnswCustomMakeMatches(VhnswCustomState *state);
+
+/* vhnsw_custom_choose.c */
+extern VhnswFilterStrategy VhnswCustomChoose(VhnswCustomState *state);
+extern VhnswFilterStrategy VhnswCustomChooseAgain(VhnswCustomState *state);
+extern bool VhnswCustomMayChange(const VhnswCustomState *state);
+extern bool VhnswCustomCanBeginAnew(const VhnswCustomState *state);
+extern bool VhnswCustomSweepIsDearer(const VhnswCustomState *state);
+extern double VhnswCustomExpectedRows(const VhnswCustomState *state);
 
 /* vhnsw_custom_expr.c */
 extern void VhnswCustomInitExprs(VhnswCustomState *state, EState *estate);
