@@ -98,13 +98,6 @@ typedef struct VhnswDuplicate
 	ItemPointerData tid;
 } VhnswDuplicate;
 
-/* The number of the i-th of n elements that are spread evenly. */
-static inline uint32
-VhnswSpreadId(const VhnswGraph *graph, uint32 n, uint32 i)
-{
-	return (uint32) ((uint64) graph->count * i / n);
-}
-
 static inline VhnswCode *
 VhnswGraphGetCode(const VhnswGraph *graph, uint32 id)
 {

@@ -43,6 +43,7 @@ typedef struct ExactJob
 } ExactJob;
 
 static VhnswBlockKind block_kind(const VhnswGraph *graph);
+static uint32 checked_id(const VhnswGraph *graph, uint32 nchecked, uint32 i);
 static void find_nearest(const VhnswGraph *graph, const VhnswBlock *checked,
 						 VhnswBlock *rows, uint32 first, uint32 end,
 						 Nearest *nearest);
@@ -70,7 +71,7 @@ VhnswJoinRecall(VhnswCrew *crew, const VhnswJoin *join)
 
 	for (uint32 i = 0; i < job.nchecked; i++)
 	{
-		uint32		id = VhnswSpreadId(graph, job.nchecked, i);
+		uint32		id = checked_id(graph, job.nchecked, i);
 		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
 		Nearest		all = parts[i];
 		VhnswKey	last;
@@ -99,6 +100,13 @@ block_kind(const VhnswGraph *graph)
 		VHNSW_BLOCK_PRODUCT : VHNSW_BLOCK_SQUARED;
 }
 
+/* Elements spread evenly are checked. */
+static uint32
+checked_id(const VhnswGraph *graph, uint32 nchecked, uint32 i)
+{
+	return (uint32) ((uint64) graph->count * i / nchecked);
+}
+
 void
 VhnswExactJob(VhnswCrew *crew, const void *arg)
 {
@@ -115,15 +123,15 @@ VhnswExactJob(VhnswCrew *crew, const void *arg)
 	for (uint32 i = 0; i < job->nchecked; i++)
 		VhnswBlockAdd(checked, &graph->layout,
 					  VhnswGraphGetCode(graph,
-										VhnswSpreadId(graph, job->nchecked, i)));
+										checked_id(graph, job->nchecked, i)));
 	VhnswBlockFinish(checked);
 	while (VhnswCrewNext(crew, &part))
 	{
 		Nearest    *nearest = parts + part * job->nchecked;
 
 		find_nearest(graph, checked, rows,
-					 VhnswSpreadId(graph, NUM_PARTS, part),
-					 VhnswSpreadId(graph, NUM_PARTS, part + 1),
+					 (uint32) ((uint64) graph->count * part / NUM_PARTS),
+					 (uint32) ((uint64) graph->count * (part + 1) / NUM_PARTS),
 					 nearest);
 		for (uint32 i = 0; i < job->nchecked; i++)
 			cut(&nearest[i]);
@@ -172,7 +180,7 @@ find_nearest(const VhnswGraph *graph, const VhnswBlock *checked,
 
 					bits &= bits - 1;
 					if (place < rows->count && i < checked->count &&
-						id != VhnswSpreadId(graph, checked->count, i))
+						id != checked_id(graph, checked->count, i))
 						offer(&nearest[i], VhnswMakeKey(distances[bit], id),
 							  &limits[i]);
 				}
