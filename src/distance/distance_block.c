@@ -11,9 +11,88 @@
  */
 #include "distance/distance_block.h"
 
+#include <math.h>
+
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
+
+static float largest_of(const float *x, int dim);
+static float scale_of(const float *x, int dim, float largest);
+static inline int code_of(float x, float largest);
+
+/*
+ * DistanceBlockFloats
+ *		Make a row of 7-bit codes of any vector, 63 for its largest number.
+ *
+ * Returns their scale, and the sum of the codes.  What pads the row is not
+ * written.
+ */
+float
+DistanceBlockFloats(const float *x, int dim, uint8_t *row, int32_t *sum)
+{
+	float		largest = largest_of(x, dim);
+
+	*sum = 0;
+	for (int d = 0; d < dim; d++)
+	{
+		int			code = code_of(x[d], largest);
+
+		row[d] = (uint8_t) (code + DISTANCE_ROW_OFFSET);
+		*sum += code;
+	}
+	return scale_of(x, dim, largest);
+}
+
+/*
+ * DistanceBlockRound
+ *		Make of a vector the one that stands for it in a block.
+ *
+ * What is computed from it by floats is then what a block computes.
+ */
+void
+DistanceBlockRound(float *x, int dim)
+{
+	float		largest = largest_of(x, dim);
+	float		scale = scale_of(x, dim, largest);
+
+	for (int d = 0; d < dim; d++)
+		x[d] = scale * (float) code_of(x[d], largest);
+}
+
+static float
+largest_of(const float *x, int dim)
+{
+	float		largest = 0;
+
+	for (int d = 0; d < dim; d++)
+		largest = fmaxf(largest, fabsf(x[d]));
+	return largest;
+}
+
+/* What the codes are to be multiplied by, by least squares. */
+static float
+scale_of(const float *x, int dim, float largest)
+{
+	double		product = 0;
+	int32_t		square = 0;
+
+	for (int d = 0; d < dim; d++)
+	{
+		int			code = code_of(x[d], largest);
+
+		product += (double) x[d] * code;
+		square += code * code;
+	}
+	return square > 0 ? (float) (product / square) : 0;
+}
+
+/* Divided first: 63 / largest is infinite where numbers are subnormal. */
+static inline int
+code_of(float x, float largest)
+{
+	return largest > 0 ? (int) rintf(x / largest * DISTANCE_CODE_LIMIT) : 0;
+}
 
 /*
  * DistanceBlockRowScalar

@@ -68,6 +68,9 @@ DistancePanelByte(int number, int dim)
 	return dim / 4 * (4 * DISTANCE_PANEL) + number * 4 + dim % 4;
 }
 
+extern float DistanceBlockFloats(const float *x, int dim, uint8_t *row,
+								 int32_t *sum);
+extern void DistanceBlockRound(float *x, int dim);
 extern DistanceRowSums DistanceBlockRowScalar(const int8_t *code, int dim,
 											  uint8_t *row);
 extern void DistanceBlockDotsScalar(const uint8_t *rows, const int8_t *panel,

@@ -19,7 +19,6 @@
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_nibbles.h"
 
-static float unit_of(const float *x, int dims);
 static uint8 *next_row(const VhnswBlock *block);
 static void finish_row(VhnswBlock *block, int32 sum, float scale, float norm);
 static void put_panel(VhnswBlock *block, uint32 number, const uint8 *row);
@@ -133,62 +132,11 @@ VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,
 void
 VhnswBlockAddFloats(VhnswBlock *block, const float *x)
 {
-	int			dims = block->dims;
-	uint8	   *row = next_row(block);
-	float		unit = unit_of(x, dims);
-	double		norm_squared = DistanceNormSquared(x, dims);
-	double		product = 0;
-	int32		sum = 0;
-	int32		square = 0;
+	double		norm_squared = DistanceNormSquared(x, block->dims);
+	int32		sum;
+	float		scale = DistanceBlockFloats(x, block->dims, next_row(block), &sum);
 
-	for (int i = 0; i < dims; i++)
-	{
-		int			code = (int) rintf(x[i] * unit);
-
-		row[i] = (uint8) (code + DISTANCE_ROW_OFFSET);
-		sum += code;
-		square += code * code;
-		product += (double) x[i] * code;
-	}
-	finish_row(block, sum, square > 0 ? (float) (product / square) : 0,
-			   (float) sqrt(norm_squared));
-}
-
-/*
- * VhnswBlockRoundFloats
- *		Make of a vector the one that stands for it in a block.
- *
- * What is computed from it by floats is then what a block computes.
- */
-void
-VhnswBlockRoundFloats(float *x, int dims)
-{
-	float		unit = unit_of(x, dims);
-	double		product = 0;
-	double		square = 0;
-	float		scale;
-
-	for (int i = 0; i < dims; i++)
-	{
-		float		code = rintf(x[i] * unit);
-
-		square += code * code;
-		product += (double) x[i] * code;
-	}
-	scale = square > 0 ? (float) (product / square) : 0;
-	for (int i = 0; i < dims; i++)
-		x[i] = scale * rintf(x[i] * unit);
-}
-
-/* With what numbers are multiplied so that the largest has the largest code. */
-static float
-unit_of(const float *x, int dims)
-{
-	float		largest = 0;
-
-	for (int i = 0; i < dims; i++)
-		largest = Max(largest, fabsf(x[i]));
-	return largest > 0 ? DISTANCE_CODE_LIMIT / largest : 0;
+	finish_row(block, sum, scale, (float) sqrt(norm_squared));
 }
 
 static uint8 *

@@ -61,7 +61,6 @@ extern void VhnswBlockReset(VhnswBlock *block);
 extern void VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,
 						  const VhnswCode *code);
 extern void VhnswBlockAddFloats(VhnswBlock *block, const float *x);
-extern void VhnswBlockRoundFloats(float *x, int dims);
 extern void VhnswBlockFinish(VhnswBlock *block);
 
 /*

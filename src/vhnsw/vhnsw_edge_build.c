@@ -346,7 +346,7 @@ train(const VhnswGraph *graph, const VhnswMemory *covariance, int ncomponents)
 	VhnswPca(graph->crew, covariance, dims, ncomponents, &matrix);
 	basis = VhnswCrewAddress(graph->crew, &matrix);
 	for (int i = 0; i < ncomponents; i++)
-		VhnswBlockRoundFloats(basis + (Size) i * dims, dims);
+		DistanceBlockRound(basis + (Size) i * dims, dims);
 	return matrix;
 }
 

@@ -6,13 +6,15 @@
  * Proves that every implementation this CPU can run gives the scalar bits, for
  * rows of 0 to 1,024 bytes, at odd addresses, with random and with extreme
  * codes, and that the scalar distances are those of the codes.  Likewise that it
- * makes these rows of 8-bit codes, and the sums of rows of any bytes.
+ * makes these rows of 8-bit codes, and the sums of rows of any bytes.  And that
+ * rows of floats are as exact for the smallest numbers as for the largest.
  *
  *-------------------------------------------------------------------------
  */
 #include "distance/distance_block.h"
 #include "distance/distance_impl.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -167,10 +169,56 @@ test_row(const DistanceKernels *kernels, int dim, int kind)
 			   kernels->name, dim, kind);
 }
 
+/*
+ * Rows of floats whose largest is this: each code is off by half a unit at the
+ * most, and rounded floats are what codes and scale stand for, and stay so.
+ */
+static void
+test_floats(int dim, float largest)
+{
+	static float x[MAX_DIMS];
+	static float rounded[MAX_DIMS];
+	uint8_t		row[MAX_DIMS + 1];
+	uint8_t		again[MAX_DIMS];
+	int32_t		sum;
+	int32_t		wanted = 0;
+	float		scale;
+
+	for (int d = 0; d < dim; d++)
+		x[d] = (float) ((double) largest * ((int) (next_random() % 2001) - 1000) / 1000);
+	x[next_random() % dim] = -largest;
+	memcpy(rounded, x, sizeof(x));
+	row[dim] = 0xA5;
+
+	scale = DistanceBlockFloats(x, dim, row, &sum);
+	DistanceBlockRound(rounded, dim);
+	DistanceBlockFloats(rounded, dim, again, &wanted);
+	if (largest > 63 * FLT_MIN && memcmp(row, again, dim) != 0 && failures++ < 20)
+		printf("%d floats up to %g: rounded ones have other codes\n", dim, largest);
+
+	wanted = 0;
+	for (int d = 0; d < dim; d++)
+	{
+		int			code = row[d] - DISTANCE_ROW_OFFSET;
+		double		exact = largest > 0 ?
+		(double) x[d] / largest * DISTANCE_CODE_LIMIT : 0;
+
+		wanted += code;
+		if ((fabs(code - exact) > 0.50001 ||
+			 rounded[d] != scale * (float) code) && failures++ < 20)
+			printf("%d floats up to %g: %g has code %d, not %g, and became %g\n",
+				   dim, largest, x[d], code, exact, rounded[d]);
+	}
+	if ((sum != wanted || row[dim] != 0xA5) && failures++ < 20)
+		printf("%d floats up to %g: sum %d, not %d\n", dim, largest, sum, wanted);
+}
+
 int
 main(void)
 {
 	const char *names[] = {"scalar", "avx2", "avx512", "neon"};
+	const float largest[] = {FLT_MAX / 2, 1, 1e-36f, 2e-37f, 1.8e-37f, 1e-38f, 1e-39f,
+	1e-40f, 1e-43f, 1e-45f, 0};
 	int			tested = 0;
 
 	DistanceInit();
@@ -189,6 +237,11 @@ main(void)
 			for (int dim = 0; dim <= MAX_DIMS; dim += dim < 70 ? 1 : 53)
 				test_row(kernels, dim, kind);
 		}
+	}
+	for (int i = 0; i < (int) (sizeof(largest) / sizeof(largest[0])); i++)
+	{
+		for (int dim = 1; dim <= MAX_DIMS; dim += dim < 40 ? 1 : 164)
+			test_floats(dim, largest[i]);
 	}
 	printf("%d implementations, %d failures\n", tested, failures);
 	return tested > 0 && failures == 0 ? 0 : 1;
