@@ -480,11 +480,7 @@ VhnswChooseAgainJob(VhnswCrew *crew, const void *arg)
 static const VhnswCode *
 keep_code(Chooser *chooser, int place, uint32 id)
 {
-	const VhnswCode *code = VhnswGraphGetCode(chooser->graph, id);
-	Size		size = chooser->graph->code_size;
-
-	return chooser->copies ?
-		memcpy(chooser->copies + place * size, code, size) : code;
+	return VhnswGraphKeepCode(chooser->graph, id, chooser->copies, place);
 }
 
 /* Sort the chooser's n keys and make links of them; returns how many differ. */

@@ -338,7 +338,7 @@ compare_pair(BoundsTest *test, int query, int stored)
 {
 	VhnswQuery *prepared = &test->queries[query];
 	const VhnswCode *code = test->codes[stored];
-	VhnswCodeView view = {code->scale, code->norm, code->residual, code->code};
+	VhnswCodeView view = VhnswViewOfCode(code);
 	float		estimate;
 	double		bound = VhnswBound(prepared, view, &estimate);
 	double		distance =

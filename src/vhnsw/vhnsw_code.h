@@ -191,6 +191,14 @@ VhnswEntryView(const VhnswEntryData *entry)
 	return view;
 }
 
+static inline VhnswCodeView
+VhnswViewOfCode(const VhnswCode *code)
+{
+	VhnswCodeView view = {code->scale, code->norm, code->residual, code->code};
+
+	return view;
+}
+
 /*
  * VhnswBound
  *		A value that the SQL operator cannot fall below, or if query->likely is

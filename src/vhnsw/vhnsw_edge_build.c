@@ -295,7 +295,7 @@ learn_covariance(const VhnswGraph *graph)
 static const VhnswCode *
 sample_code(const VhnswGraph *graph, int n, int i)
 {
-	return VhnswGraphGetCode(graph, (uint32) ((uint64) graph->count * i / n));
+	return VhnswGraphGetCode(graph, VhnswGraphSpread(graph, n, i));
 }
 
 void
@@ -477,7 +477,7 @@ VhnswEnergyJob(VhnswCrew *crew, const void *arg)
 
 		for (uint32 i = first; i < end; i++)
 		{
-			uint32		id = (uint32) ((uint64) graph->count * i / job.n);
+			uint32		id = VhnswGraphSpread(graph, job.n, i);
 			const uint32 *ids = VhnswGraphGetIds(graph, id);
 
 			squares[i] = (EdgeSquares)

@@ -318,12 +318,7 @@ VhnswGraphSample(const VhnswGraph *graph, const uint32 *ids, uint32 n)
 		copies = palloc_extended(Max((Size) n * graph->code_size, 1),
 								 MCXT_ALLOC_HUGE);
 	for (uint32 i = 0; i < n; i++)
-	{
-		sample[i] = VhnswGraphGetCode(graph, ids[i]);
-		if (copies)
-			sample[i] = memcpy(copies + i * graph->code_size, sample[i],
-							   graph->code_size);
-	}
+		sample[i] = VhnswGraphKeepCode(graph, ids[i], copies, i);
 	return sample;
 }
 

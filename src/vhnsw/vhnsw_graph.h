@@ -98,6 +98,13 @@ typedef struct VhnswDuplicate
 	ItemPointerData tid;
 } VhnswDuplicate;
 
+/* The number of the i-th of n elements that are spread evenly. */
+static inline uint32
+VhnswGraphSpread(const VhnswGraph *graph, uint32 n, uint32 i)
+{
+	return (uint32) ((uint64) graph->count * i / n);
+}
+
 static inline VhnswCode *
 VhnswGraphGetCode(const VhnswGraph *graph, uint32 id)
 {
@@ -106,6 +113,21 @@ VhnswGraphGetCode(const VhnswGraph *graph, uint32 id)
 	return (VhnswCode *) (graph->bundles[id >> graph->bundle_shift] +
 						  (id & ((1U << graph->bundle_shift) - 1)) *
 						  graph->code_size);
+}
+
+/*
+ * The code of an element, which stays where it is: if that is in a file, a copy
+ * at this place of 'copies', which are NULL else.
+ */
+static inline const VhnswCode *
+VhnswGraphKeepCode(const VhnswGraph *graph, uint32 id, char *copies,
+				   uint32 place)
+{
+	const VhnswCode *code = VhnswGraphGetCode(graph, id);
+
+	return copies ?
+		memcpy(copies + (Size) place * graph->code_size, code,
+			   graph->code_size) : code;
 }
 
 /* Bring memory near the processor. */

@@ -294,10 +294,7 @@ probe_element(VhnswBeam *beam, VhnswCode *code, const uint32 *starts, const Vhns
 	{
 		links[i].distance = beam->entries[i].distance;
 		links[i].id = beam->entries[i].id;
-		links[i].code = VhnswGraphGetCode(graph, links[i].id);
-		if (copies)
-			links[i].code = memcpy(copies + i * graph->code_size,
-								   links[i].code, graph->code_size);
+		links[i].code = VhnswGraphKeepCode(graph, links[i].id, copies, i);
 	}
 	probe->nhosts = VhnswSelectLinks(layout, links, n, MAX_HOSTS, MAX_HOSTS,
 									 hosts);

@@ -43,7 +43,6 @@ typedef struct ExactJob
 } ExactJob;
 
 static VhnswBlockKind block_kind(const VhnswGraph *graph);
-static uint32 checked_id(const VhnswGraph *graph, uint32 nchecked, uint32 i);
 static void find_nearest(const VhnswGraph *graph, const VhnswBlock *checked,
 						 VhnswBlock *rows, uint32 first, uint32 end,
 						 Nearest *nearest);
@@ -71,7 +70,7 @@ VhnswJoinRecall(VhnswCrew *crew, const VhnswJoin *join)
 
 	for (uint32 i = 0; i < job.nchecked; i++)
 	{
-		uint32		id = checked_id(graph, job.nchecked, i);
+		uint32		id = VhnswGraphSpread(graph, job.nchecked, i);
 		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
 		Nearest		all = parts[i];
 		VhnswKey	last;
@@ -100,13 +99,6 @@ block_kind(const VhnswGraph *graph)
 		VHNSW_BLOCK_PRODUCT : VHNSW_BLOCK_SQUARED;
 }
 
-/* Elements spread evenly are checked. */
-static uint32
-checked_id(const VhnswGraph *graph, uint32 nchecked, uint32 i)
-{
-	return (uint32) ((uint64) graph->count * i / nchecked);
-}
-
 void
 VhnswExactJob(VhnswCrew *crew, const void *arg)
 {
@@ -121,9 +113,11 @@ VhnswExactJob(VhnswCrew *crew, const void *arg)
 	uint32		part;
 
 	for (uint32 i = 0; i < job->nchecked; i++)
-		VhnswBlockAdd(checked, &graph->layout,
-					  VhnswGraphGetCode(graph,
-										checked_id(graph, job->nchecked, i)));
+	{
+		uint32		id = VhnswGraphSpread(graph, job->nchecked, i);
+
+		VhnswBlockAdd(checked, &graph->layout, VhnswGraphGetCode(graph, id));
+	}
 	VhnswBlockFinish(checked);
 	while (VhnswCrewNext(crew, &part))
 	{
@@ -180,7 +174,7 @@ find_nearest(const VhnswGraph *graph, const VhnswBlock *checked,
 
 					bits &= bits - 1;
 					if (place < rows->count && i < checked->count &&
-						id != checked_id(graph, checked->count, i))
+						id != VhnswGraphSpread(graph, checked->count, i))
 						offer(&nearest[i], VhnswMakeKey(distances[bit], id),
 							  &limits[i]);
 				}

@@ -625,7 +625,6 @@ static void
 settle(VhnswSearch *search)
 {
 	VhnswPool  *pool = &search->pool;
-
 	int64		n = search->wanted > 0 ? search->wanted + 2 : VHNSW_NEAREST;
 
 	n = Min(Min(n, VHNSW_NEAREST), pool->next);

@@ -553,7 +553,6 @@ VhnswStreamBoundOf(const VhnswStream *stream, Datum value)
 	VhnswValueType type = VhnswGetValueType(stream->index);
 	const VhnswSpace *space;
 	VhnswCode  *code;
-	VhnswCodeView view;
 	VhnswValue	vector;
 	VhnswQuery	query;
 	float		estimate;
@@ -567,11 +566,7 @@ VhnswStreamBoundOf(const VhnswStream *stream, Datum value)
 
 	code = palloc(VhnswCodeSize(&stream->layout));
 	VhnswEncode(&stream->layout, &query, code);
-	view.scale = code->scale;
-	view.norm = code->norm;
-	view.residual = code->residual;
-	view.code = code->code;
-	return VhnswBound(&stream->query, view, &estimate);
+	return VhnswBound(&stream->query, VhnswViewOfCode(code), &estimate);
 }
 
 /*
