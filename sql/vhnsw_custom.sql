@@ -87,8 +87,20 @@ SELECT agrees('SELECT id, v <-> random_vector(8, 5) AS d FROM items ORDER BY d L
 SELECT agrees('SELECT v <-> random_vector(8, 5) AS d FROM items ORDER BY d');
 SELECT agrees('SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> (SELECT NULL::vector) LIMIT 5000) s');
 SELECT agrees('SELECT id FROM items ORDER BY v <-> random_vector(8, 5), id LIMIT 20');
-SELECT agrees('SELECT v <-> random_vector(8, 5) FROM items ORDER BY v <-> random_vector(8, 5) FETCH FIRST 20 ROWS WITH TIES');
 SELECT agrees('SELECT id FROM items ORDER BY v <-> random_vector(8, 5) LIMIT 0');
+-- more ties than ef, and no row of them is left out where all are wanted
+CREATE TABLE tied AS
+SELECT i AS id, random_vector(8, least(i, 10))::vector(8) AS v FROM generate_series(1, 300) i;
+CREATE INDEX tied_v ON tied USING vhnsw (v vector_l2_ops);
+ANALYZE tied;
+SET vhnsw.ef_search = 10;
+SELECT agrees('SELECT v <-> random_vector(8, 11) FROM tied ORDER BY v <-> random_vector(8, 11) FETCH FIRST 12 ROWS WITH TIES');
+SET vhnsw.filter_strategy = search;
+SELECT agrees('SELECT v <-> random_vector(8, 11) FROM tied ORDER BY v <-> random_vector(8, 11) FETCH FIRST 12 ROWS WITH TIES');
+SELECT agrees('SELECT id FROM tied ORDER BY v <-> random_vector(8, 11), id LIMIT 12');
+SELECT agrees('SELECT id FROM tied ORDER BY v <-> random_vector(8, 11), id DESC LIMIT 12');
+RESET vhnsw.filter_strategy;
+DROP TABLE tied;
 
 -- conditions, in each way to find what passes, for many filters and queries
 SET vhnsw.ef_search = 1000;
@@ -223,6 +235,31 @@ FROM generate_series(1, 8) i, read_on(random_vector(8, 5000 + i));
 SET vhnsw.iterative_scan = relaxed_order;
 SELECT complete, by_exact FROM read_on(random_vector(8, 5001));
 RESET vhnsw.iterative_scan;
+-- of bit strings bounds are distances, so that rows are returned before all that
+-- are as near have been read: none of these is left out, and none comes twice.
+-- There are seven at every distance from zero, which are as many elements.
+CREATE TABLE sevens AS
+SELECT i AS id, rpad(lpad(repeat('1', i / 7), i / 7 + 200 * (i % 7), '0'), 2000, '0')::bit(2000) AS b
+FROM generate_series(7, 3506) i;
+CREATE INDEX sevens_b ON sevens USING vhnsw (b bit_hamming_ops);
+ANALYZE sevens;
+CREATE FUNCTION read_sevens(OUT in_order boolean, OUT returned bigint, OUT different bigint, OUT late bigint,
+                            OUT by_exact bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    c CURSOR FOR SELECT id FROM sevens ORDER BY b <~> 0::bit(2000);
+BEGIN
+    PERFORM vhnsw_stats_reset('sevens_b');
+    TRUNCATE fetched RESTART IDENTITY;
+    OPEN c;
+    PERFORM fetch_all(c, 1);
+    CLOSE c;
+    SELECT bool_and(id / 7 >= previous), count(*), count(DISTINCT id) INTO in_order, returned, different
+    FROM (SELECT id, lag(id / 7) OVER (ORDER BY n) AS previous FROM fetched) s;
+    SELECT late_rows, exact_searches INTO late, by_exact FROM vhnsw_stats('sevens_b');
+END $$;
+SELECT ef, r.*
+FROM unnest('{10,160}'::integer[]) ef, set_config('vhnsw.ef_search', ef::text, false), read_sevens() r;
 SET vhnsw.ef_search = 1000;
 -- without LIMIT the first rows come before all is read
 DECLARE c NO SCROLL CURSOR FOR SELECT id FROM items ORDER BY v <-> random_vector(8, 9);
