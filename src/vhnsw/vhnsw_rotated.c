@@ -15,6 +15,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_code.h"
 #include "vhnsw/vhnsw_nibbles.h"
 
@@ -469,6 +470,8 @@ likely_bound(const VhnswQuery *query, VhnswCodeView view, double dot)
 	double		norm_squared = (double) view.norm * view.norm;
 	double		residual_squared = (double) view.residual * view.residual;
 	double		known_squared = norm_squared - residual_squared;
+	double		deviations = VD_MISTAKE("vhnsw-unlucky-bound") ?
+	-DEVIATIONS : DEVIATIONS;
 	double		product;
 	double		across_squared; /* times |x'|^2 */
 
@@ -478,7 +481,7 @@ likely_bound(const VhnswQuery *query, VhnswCodeView view, double dot)
 	across_squared = query->norm_squared * norm_squared;
 	if (product > 0)
 		across_squared = Max(across_squared - product * product, 0);
-	product += DEVIATIONS * sqrt(residual_squared / known_squared *
+	product += deviations * sqrt(residual_squared / known_squared *
 								 across_squared / query->dims) +
 		2 * DISTANCE_RELATIVE_ERROR * query->norm * view.norm;
 	return bound_of_product(query, view.norm, view.residual, product);

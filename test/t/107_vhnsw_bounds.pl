@@ -1,8 +1,9 @@
 # Bounds are never above the distance, whatever the vectors (I8).
 #
 # Pairs of vectors that are hard on the arithmetic, of 1 to 16,000 dimensions,
-# under each metric, type and length of codes: the bound from the code of one must not be above
-# what the SQL function returns, and likely bounds hardly ever.  VECDIST_PAIRS (default: 100,000 in all) and
+# under each metric, type and length of codes: the bound from the code of one must
+# not be above what the SQL function returns, and likely bounds hardly ever; where
+# they are, a scan goes on.  VECDIST_PAIRS (default: 100,000 in all) and
 # VECDIST_SEED choose others; "make check-bounds" takes three million.
 
 use strict;
@@ -94,5 +95,35 @@ my ($n, $outside, $sharp, $unlucky, $message) =
   try_bounds('vector', 1, 'l2_distance', 16, 100_000,
 	"SET vecdist.debug_mistake = 'vhnsw-bound-too-high';", 0);
 like($message, qr/^bound .* distance /, 'a bound that is too high is noticed');
+
+# ----------------------------------------------------------------------
+# A likely bound above the distance is bad luck, not damage: a Vhnsw Scan goes on
+# (112_vhnsw_damage.pl has the other case)
+# ----------------------------------------------------------------------
+
+my $unlucky_bounds = "SET vecdist.debug_mistake = 'vhnsw-unlucky-bound';";
+
+foreach my $storage (qw(auto tiny))
+{
+	($n, $outside, $sharp, $unlucky, $message) =
+	  try_bounds('vector', 1, 'l2_distance', 100, 10_000, $unlucky_bounds, $storage eq 'tiny' ? 4 : 0);
+	cmp_ok($unlucky, '>', $n / 4, "$storage: $unlucky likely bounds of $n are made too high");
+	$server->safe_psql('postgres', <<"SQL");
+DROP TABLE IF EXISTS wide;
+CREATE TABLE wide AS
+SELECT n AS id, (SELECT array_agg((hashint8extended(i, n) & 65535) / 65535.0)::vector(100) FROM generate_series(1, 100) i) AS v
+FROM generate_series(1, 50) n;
+CREATE INDEX wide_v ON wide USING vhnsw (v vector_l2_ops) WITH (storage = $storage);
+SQL
+	my $search = <<'SQL';
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET vhnsw.filter_strategy = search;
+SELECT string_agg(id::text, ' ') FROM (SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide WHERE id = 7) LIMIT 50) s
+SQL
+	my $exact = $search =~ s/enable_(seqscan|sort) = off/enable_indexscan = off/gr;
+	my ($ret, $stdout, $stderr) = $server->psql('postgres', "$unlucky_bounds\n$search");
+	is("$stdout$stderr", $server->safe_psql('postgres', $exact), "$storage: and a scan returns all rows in order");
+}
 
 done_testing();
