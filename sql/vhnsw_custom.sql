@@ -374,6 +374,9 @@ SELECT ef('SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 10');
 SELECT ef('SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 16');
 SET vhnsw.iterative_scan = strict_order;
 SELECT ef('SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 16');
+-- it shows what was set where that ends the search, though more are found
+SELECT ef('SELECT id FROM items ORDER BY v <-> random_vector(8, 9) LIMIT 5');
+SELECT ef('SELECT id FROM items WHERE category < 10 ORDER BY v <-> random_vector(8, 9) LIMIT 5');
 DROP FUNCTION ef;
 SET vhnsw.iterative_scan = relaxed_order;
 SELECT count(*) FROM (SELECT id FROM items WHERE category >= 15 ORDER BY v <-> random_vector(8, 9) LIMIT 20) s;

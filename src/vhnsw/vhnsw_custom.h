@@ -85,6 +85,7 @@ typedef struct VhnswCustomState
 	MemoryContext context;		/* of a scan; reset at rescan */
 	VhnswCounts counts;			/* of all searches that have ended */
 	int64		ef;				/* of the last search */
+	int64		settled_first;	/* by it, of these; 0 if there was none */
 	VhnswFilterStrategy last_strategy;
 
 	/* For one scan */

@@ -358,6 +358,7 @@ start_search(VhnswCustomState *state)
 	measure_index(state);
 	state->ef = VhnswEfFor(&state->size.layout,
 						   VhnswDemandRows(state->demand));
+	state->settled_first = 0;
 	change_strategy(state, VhnswCustomChoose(state));
 }
 
@@ -398,6 +399,7 @@ begin_stream(VhnswCustomState *state)
 		stream->rows_wanted = Max(VhnswDemandRows(state->demand), 0);
 	if (VhnswCustomMayChange(state))
 		stream->pause_at = VISITS_INTERVAL;
+	state->settled_first = VhnswStreamEf(stream);
 	stream->stop_at_sweep = vhnsw_filter_strategy == VHNSW_FILTER_AUTO &&
 		!stream->unordered;
 }

@@ -3,8 +3,8 @@
  * vhnsw_custom_explain.c
  *	  EXPLAIN of the custom scan "Vhnsw Scan".
  *
- * Counts are sums over all searches of the scan, not averages.  Core adds how
- * many rows the conditions removed.
+ * Counts are sums over all searches of the scan, not averages; strategy and ef
+ * are those of the last.  Core adds how many rows the conditions removed.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,7 +45,8 @@ VhnswCustomExplain(CustomScanState *css, List *ancestors, ExplainState *es)
 
 	ExplainPropertyText("Strategy", strategy_name(state->last_strategy), es);
 	ExplainPropertyInteger("Searches", NULL, counts.searches, es);
-	ExplainPropertyInteger("Ef", NULL, state->ef, es);
+	if (state->settled_first > 0)
+		ExplainPropertyInteger("Ef", NULL, state->settled_first, es);
 	ExplainPropertyInteger("Elements Visited", NULL,
 						   counts.expanded + counts.evaluated, es);
 	ExplainPropertyInteger("Edges Scored", NULL, counts.scored, es);

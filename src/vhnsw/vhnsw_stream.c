@@ -41,6 +41,7 @@
 static bool next_from_list(VhnswStream *stream, VhnswOutsideList list,
 						   ItemPointer tid);
 static bool next_from_graph(VhnswStream *stream, VhnswStreamRow *row);
+static int64 effort(const VhnswStream *stream);
 static bool cut(VhnswStream *stream);
 static bool limit_is_reached(const VhnswStream *stream);
 static bool memory_is_full(const VhnswStream *stream);
@@ -227,8 +228,8 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 	VhnswSearch *search = stream->search;
 
 	search->wanted = stream->rows_wanted;
-	if (stream->rows_wanted > 0 && search->nexpanded == 0)
-		search->effort = VhnswEffortFor(stream->rows_wanted);
+	if (search->nexpanded == 0)
+		search->effort = effort(stream);
 	for (;;)
 	{
 		int64		required = VhnswSettledBefore(stream->nreported + 1,
@@ -279,6 +280,22 @@ next_from_graph(VhnswStream *stream, VhnswStreamRow *row)
 		stream->nreported++;
 		take_tids(stream, found);
 	}
+}
+
+/* How many settled elements may end the search before ef; 0 = none. */
+static int64
+effort(const VhnswStream *stream)
+{
+	return stream->rows_wanted > 0 ? VhnswEffortFor(stream->rows_wanted) : 0;
+}
+
+/* How many elements the search settles before its first row. */
+int64
+VhnswStreamEf(const VhnswStream *stream)
+{
+	int64		fewer = effort(stream);
+
+	return fewer > 0 ? fewer : stream->ef;
 }
 
 /* End the stream although there may be more; always false. */

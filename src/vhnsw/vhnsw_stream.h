@@ -85,6 +85,7 @@ typedef struct VhnswStream
 extern VhnswStream *VhnswStreamBegin(Relation index, Datum query, bool isnull,
 									 MemoryContext parent);
 extern bool VhnswStreamNext(VhnswStream *stream, VhnswStreamRow *row);
+extern int64 VhnswStreamEf(const VhnswStream *stream);
 extern int64 VhnswStreamVisits(const VhnswStream *stream);
 extern void VhnswStreamCount(const VhnswStream *stream, VhnswCounts *counts);
 extern double VhnswStreamBoundOf(const VhnswStream *stream, Datum value);
