@@ -263,10 +263,36 @@ extern Bitmapset *DistTopKPrune(PlanState *node, List *steps,
 extern const CustomScanMethods DistTopKScanMethods;
 
 /*
+ * dist_topk_answer.c
+ *
+ * DistTopKSetUpColumns finds out how the columns of the scan tuple travel, which
+ * stays the same while the plan runs, and returns the columns of an answer, as
+ * SQL defines them.
+ *
+ * DistTopKCountRows checks the form of an answer and returns the number of its
+ * rows.  DistTopKReadRow reads partition and key of one, and counts it in
+ * DistTopKPartition.nrows.  DistTopKReadReports reads the reports behind them.
+ *
+ * DistTopKReadColumn is the value of a column of the scan tuple, in the current
+ * memory context or the row's.
+ */
+extern char *DistTopKSetUpColumns(DistTopKState *state);
+extern int	DistTopKCountRows(DistTopKWorker *worker, PGresult *result);
+extern void DistTopKReadRow(DistTopKState *state, DistTopKWorker *worker,
+							PGresult *result, int row, DistTopKSource *source);
+extern void DistTopKReadReports(DistTopKState *state, DistTopKWorker *worker,
+								PGresult *result, int nrows);
+extern DistMergeKey DistTopKKeyOfTuple(HeapTuple tuple, TupleDesc desc);
+extern Datum DistTopKReadColumn(DistTopKState *state,
+								const DistTopKSource *source, int number,
+								bool *isnull);
+extern void DistTopKBadAnswer(DistTopKWorker *worker) pg_attribute_noreturn();
+
+/*
  * dist_topk_fetch.c
  *
- * DistTopKPrepare makes the texts and looks up the functions that do not
- * change while the plan runs; it talks to nobody.
+ * DistTopKPrepare makes the texts that do not change while the plan runs; it
+ * talks to nobody.
  *
  * DistTopKFetch searches partitions for state->k rows, or the first of them, and
  * fills in their answers: the partitions for which 'ask' is set and which were
@@ -289,16 +315,9 @@ extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
 /*
  * Also for streams.
  *
- * DistTopKReadColumn is the value of a column of the scan tuple, in the current
- * memory context or the row's.
- *
  * DistTopKNewMessage makes a message whose first 'nfixed' parameters are left to
  * the caller; those of the search follow, and have these types in a statement
  * by DistTopKAppendParams.
- *
- * DistTopKCountRows checks the form of an answer and returns the number of its
- * rows.  DistTopKReadRow reads partition and key of one, and counts it in
- * DistTopKPartition.nrows.  DistTopKReadReports reads the reports behind them.
  *
  * DistTopKMayAskAnother: may another server of the group answer a request that
  * failed?
@@ -306,9 +325,6 @@ extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
  * DistTopKOpenOwn begins the search of partitions on this server, with the
  * snapshot that is active.
  */
-extern Datum DistTopKReadColumn(DistTopKState *state,
-								const DistTopKSource *source, int number,
-								bool *isnull);
 extern DistTopKMessage *DistTopKNewMessage(int nfixed, DistTopKState *state);
 extern DistParams *DistTopKMessageParams(const DistTopKMessage *message);
 extern void DistTopKAppendParams(StringInfo sql, DistTopKState *state,
@@ -316,21 +332,14 @@ extern void DistTopKAppendParams(StringInfo sql, DistTopKState *state,
 extern char *DistTopKTextArray(List *strings);
 extern char *DistTopKPartitionNames(DistTopKState *state,
 									DistTopKWorker *worker);
-extern int	DistTopKCountRows(DistTopKWorker *worker, PGresult *result);
-extern void DistTopKReadRow(DistTopKState *state, DistTopKWorker *worker,
-							PGresult *result, int row, DistTopKSource *source);
-extern void DistTopKReadReports(DistTopKState *state, DistTopKWorker *worker,
-								PGresult *result, int nrows);
 extern DistSearchRun *DistTopKOpenOwn(DistTopKState *state,
 									  DistTopKWorker *worker, bool stream);
 extern void DistTopKKeepOwnReports(DistTopKState *state,
 								   DistTopKWorker *worker, DistSearchRun *run);
-extern DistMergeKey DistTopKKeyOfTuple(HeapTuple tuple, TupleDesc desc);
 extern bool DistTopKMayAskAnother(DistTopKWorker *worker,
 								  const DistRequest *request);
 extern void DistTopKWorkerFailed(DistTopKState *state, DistTopKWorker *worker,
 								 ErrorData *error) pg_attribute_noreturn();
-extern void DistTopKBadAnswer(DistTopKWorker *worker) pg_attribute_noreturn();
 
 /* dist_topk_exec.c, for streams too */
 extern void DistTopKEvaluateParams(DistTopKState *state);
