@@ -291,8 +291,8 @@ extern void DistTopKBadAnswer(DistTopKWorker *worker) pg_attribute_noreturn();
 /*
  * dist_topk_fetch.c
  *
- * DistTopKPrepare makes the texts that do not change while the plan runs; it
- * talks to nobody.
+ * DistTopKPrepare makes the texts that do not change while the plan runs, given
+ * what DistTopKSetUpColumns returned; it talks to nobody.
  *
  * DistTopKFetch searches partitions for state->k rows, or the first of them, and
  * fills in their answers: the partitions for which 'ask' is set and which were
@@ -306,7 +306,7 @@ extern void DistTopKBadAnswer(DistTopKWorker *worker) pg_attribute_noreturn();
  * DistTopKGetColumn is the value of a column of the scan tuple for a row of
  * the answers, in the current memory context.
  */
-extern void DistTopKPrepare(DistTopKState *state);
+extern void DistTopKPrepare(DistTopKState *state, const char *answer);
 extern void DistTopKFetch(DistTopKState *state, const bool *ask);
 extern bool DistTopKFetchRest(DistTopKState *state);
 extern Datum DistTopKGetColumn(DistTopKState *state, const DistMergeRow *row,
@@ -368,10 +368,9 @@ extern void DistTopKCount(DistTopKState *state, int searches,
 /*
  * dist_topk_stream.c
  *
- * Begin, rescan and end belong to the callbacks of the same names.
- * DistTopKStreamNext stores the next row into the scan slot, or returns false
- * with an empty slot.  DistTopKStreamStatement is what begins a stream on a
- * worker.
+ * Begin, rescan and end belong to the callbacks of the same names; 'answer' is
+ * that of DistTopKSetUpColumns.  DistTopKStreamNext stores the next row into the
+ * scan slot, or returns false with an empty slot.
  */
 typedef struct DistTopKStreamCounts
 {
@@ -382,12 +381,11 @@ typedef struct DistTopKStreamCounts
 								 * before the last one */
 } DistTopKStreamCounts;
 
-extern void DistTopKStreamBegin(DistTopKState *state, int eflags);
+extern void DistTopKStreamBegin(DistTopKState *state, const char *answer,
+								int eflags);
 extern bool DistTopKStreamNext(DistTopKState *state, TupleTableSlot *slot);
 extern void DistTopKStreamRescan(DistTopKState *state, bool changed);
 extern void DistTopKStreamEnd(DistTopKState *state);
-extern char *DistTopKStreamStatement(DistTopKState *state,
-									 const char *answer);
 extern void DistTopKStreamStats(DistTopKState *state,
 								DistTopKStreamCounts *counts);
 

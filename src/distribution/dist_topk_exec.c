@@ -85,6 +85,7 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	Bitmapset  *valid = DistTopKPrune(&node->ss.ps,
 									  list_nth(private, DIST_TOPK_PRUNE),
 									  list_length(partitions));
+	char	   *answer;
 
 	state->userid = OidIsValid(userid) ? userid : GetUserId();
 	state->table = lsecond_oid(list_nth(private, DIST_TOPK_USER));
@@ -100,12 +101,14 @@ begin_topk(CustomScanState *node, EState *estate, int eflags)
 	set_up_probe(state, list_nth(private, DIST_TOPK_PROBE),
 				 members_at(list_nth(private, DIST_TOPK_CELLS), valid));
 	state->why_no_probe = text_of(list_nth(private, DIST_TOPK_NO_PROBE));
-	DistTopKPrepare(state);
+	answer = DistTopKSetUpColumns(state);
 	state->search_context = AllocSetContextCreate(estate->es_query_cxt,
 												  "distributed search",
 												  ALLOCSET_DEFAULT_SIZES);
 	if (state->why_stream != NULL)
-		DistTopKStreamBegin(state, eflags);
+		DistTopKStreamBegin(state, answer, eflags);
+	else
+		DistTopKPrepare(state, answer);
 }
 
 static char *

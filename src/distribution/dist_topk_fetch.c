@@ -101,18 +101,8 @@ static Oid	owner_of(Oid relid);
  */
 
 void
-DistTopKPrepare(DistTopKState *state)
+DistTopKPrepare(DistTopKState *state, const char *answer)
 {
-	char	   *answer = DistTopKSetUpColumns(state);
-
-	if (state->why_stream != NULL)
-	{
-		state->statement = DistTopKStreamStatement(state, answer);
-		state->rest_statement =
-			psprintf("SELECT * FROM vecdist.search_next($1::pg_catalog.int8, $2::pg_catalog.int8) %s",
-					 answer);
-		return;
-	}
 	state->statement = statement_text(state, answer);
 	state->rest_statement =
 		psprintf("SELECT * FROM vecdist.search_rest($1::pg_catalog.float8) %s",

@@ -160,6 +160,7 @@ static int	read_batches(DistTopKState *state, DistRequest *requests,
 static void make_request(DistTopKState *state, StreamRun *run,
 						 DistRequest *request);
 static const DistParams *begin_params(DistTopKState *state, StreamRun *run);
+static char *statement_text(DistTopKState *state, const char *answer);
 static int64 batch_rows(DistTopKState *state, StreamRun *run);
 static void read_batch(DistTopKState *state, StreamRun *run, PGresult *result,
 					   Round *round);
@@ -180,12 +181,16 @@ static void close_own(DistTopKState *state);
  */
 
 void
-DistTopKStreamBegin(DistTopKState *state, int eflags)
+DistTopKStreamBegin(DistTopKState *state, const char *answer, int eflags)
 {
 	EState	   *estate = state->css.ss.ps.state;
 	DistTopKStream *stream = palloc0(sizeof(DistTopKStream));
 
 	state->stream = stream;
+	state->statement = statement_text(state, answer);
+	state->rest_statement =
+		psprintf("SELECT * FROM vecdist.search_next($1::pg_catalog.int8, $2::pg_catalog.int8) %s",
+				 answer);
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
 	stream->release.func = release_numbers;
@@ -731,8 +736,9 @@ begin_params(DistTopKState *state, StreamRun *run)
 	return DistTopKMessageParams(message);
 }
 
-char *
-DistTopKStreamStatement(DistTopKState *state, const char *answer)
+/* What begins the stream on a worker. */
+static char *
+statement_text(DistTopKState *state, const char *answer)
 {
 	StringInfoData sql;
 
