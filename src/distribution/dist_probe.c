@@ -46,7 +46,6 @@ int			DistProbes = 0;
 static bool find_order(Oid operator, DistProbeOrder *order);
 static Node *strip_casts(Node *node, bool *rounded);
 static bool is_vector_type(Oid type);
-static Oid	halfvec_type(void);
 static Oid	schema_of_type(Oid type);
 static double order_key(const DistProbe *probe, const DistCentroidSet *set,
 						int centroid);
@@ -162,16 +161,16 @@ strip_casts(Node *node, bool *rounded)
 static bool
 is_vector_type(Oid type)
 {
-	return OidIsValid(type) && (type == DistVectorType() ||
-								type == halfvec_type());
+	return OidIsValid(type) &&
+		(type == DistVectorType() || DistProbeIsHalf(type));
 }
 
-static Oid
-halfvec_type(void)
+bool
+DistProbeIsHalf(Oid type)
 {
-	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
-						   CStringGetDatum("halfvec"),
-						   ObjectIdGetDatum(schema_of_type(DistVectorType())));
+	return type == GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+								   CStringGetDatum("halfvec"),
+								   ObjectIdGetDatum(schema_of_type(DistVectorType())));
 }
 
 static Oid
@@ -188,12 +187,12 @@ schema_of_type(Oid type)
 }
 
 const Vector *
-DistProbeVector(Datum value, Oid type)
+DistProbeVector(const DistProbe *probe, Datum value)
 {
 	const Halfvec *half;
 	Vector	   *result;
 
-	if (type != halfvec_type())
+	if (!probe->is_half)
 		return DatumGetVector(value);
 	half = DatumGetHalfvec(value);
 	result = VectorCreate(half->dim);

@@ -42,7 +42,9 @@ typedef struct DistProbe
 	DistProbeOrder order;
 	bool		exact;			/* rows are ordered by the same values that
 								 * placed them */
-	const Vector *query;		/* the query vector */
+	bool		is_half;		/* the query vector is a halfvec, else a
+								 * vector */
+	const Vector *query;		/* as a vector */
 	int			npartitions;
 	List	  **cells;			/* of each partition, a list of int: its
 								 * centroids; NIL if they are not known */
@@ -66,8 +68,11 @@ extern const char *DistProbeMatch(OpExpr *distance, Node *operand,
 								  Node *placed_by, DistProbeOrder *order,
 								  bool *exact);
 
-/* A query vector, of type vector or halfvec, for DistProbe. */
-extern const Vector *DistProbeVector(Datum value, Oid type);
+/* Is this type halfvec? */
+extern bool DistProbeIsHalf(Oid type);
+
+/* A value as query vector; is_half says of what type it is. */
+extern const Vector *DistProbeVector(const DistProbe *probe, Datum value);
 
 /*
  * Set asked[i] for the nearest n partitions, and those of which nothing is

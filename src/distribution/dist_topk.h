@@ -56,10 +56,10 @@ enum
 	DIST_TOPK_TIE_NULLS_FIRST,	/* list of int */
 
 	/* For a table placed by centroid, otherwise both NIL: */
-	DIST_TOPK_PROBE,			/* list of four ints: set of centroids,
+	DIST_TOPK_PROBE,			/* list of five ints: set of centroids,
 								 * DistProbeOrder, which of the values after
 								 * DIST_TOPK_FIRST_PARAM is the query vector,
-								 * and DistProbe.exact */
+								 * DistProbe.exact, and DistProbe.is_half */
 	DIST_TOPK_CELLS,			/* list of lists of int, as in DistProbe */
 	DIST_TOPK_NO_PROBE,			/* String: why these are NIL, or NULL */
 

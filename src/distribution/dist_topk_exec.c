@@ -212,6 +212,7 @@ set_up_probe(DistTopKState *state, List *probe, List *cells)
 	state->probe->order = (DistProbeOrder) lsecond_int(probe);
 	state->probe_param = lthird_int(probe);
 	state->probe->exact = lfourth_int(probe) != 0;
+	state->probe->is_half = list_nth_int(probe, 4) != 0;
 	state->probe->npartitions = state->npartitions;
 	state->probe->cells = palloc(sizeof(List *) * state->npartitions);
 	for (int i = 0; i < state->npartitions; i++)
@@ -408,7 +409,7 @@ DistTopKProbes(DistTopKState *state)
 
 	if (state->probe == NULL || DistProbes == 0 || param->isnull)
 		return 0;
-	state->probe->query = DistProbeVector(param->value, param->type);
+	state->probe->query = DistProbeVector(state->probe, param->value);
 	return DistProbes;
 }
 

@@ -905,7 +905,8 @@ examine_probe(OpExpr *distance, Node *operand, Node *vector, TopKQuery *query)
 		return;
 	while (!equal(list_nth(query->params, param), vector))
 		param++;
-	query->probe = list_make4_int(query->set, order, param, exact);
+	query->probe = list_make5_int(query->set, order, param, exact,
+								  DistProbeIsHalf(exprType(vector)));
 }
 
 /*
