@@ -36,12 +36,15 @@
 
 #define MAX_DIM 3072
 
+/* Vectors that a kernel of many takes at once */
+#define MANY 16
+
 typedef enum Kernel
 {
 	VECTOR_L2, VECTOR_IP, VECTOR_COSINE, VECTOR_L1,
 	HALF_L2, HALF_IP, HALF_COSINE, HALF_L1,
 	BIT_HAMMING, BIT_JACCARD,
-	FLOAT_CODE_IP, FLOAT_CODE_L1, CODE_IP, CODE_L1,
+	FLOAT_CODE_IP, FLOAT_CODE_L1, CODE_IP, CODE_IPS, CODE_L1,
 	NUM_KERNELS
 } Kernel;
 
@@ -51,6 +54,7 @@ typedef struct KernelInfo
 	int			query_bits;		/* of an element */
 	int			vector_bits;
 	bool		has_fma;		/* there is an "fma" limit */
+	bool		has_many;		/* takes many vectors at once */
 } KernelInfo;
 
 static const KernelInfo info[NUM_KERNELS] = {
@@ -67,6 +71,7 @@ static const KernelInfo info[NUM_KERNELS] = {
 	{"float x code, dot", 32, 8, false},
 	{"float x code, L1", 32, 8, false},
 	{"code x code, dot", 8, 8, false},
+	{"code x codes, dots", 8, 8, false, true},
 	{"code x code, L1", 8, 8, false},
 };
 
@@ -312,6 +317,20 @@ call_kernel(const DistanceKernels *k, Kernel kernel, const uint8_t *v, int dim)
 	}
 }
 
+/* Likewise, of n vectors at once */
+static double
+call_kernel_of_many(const DistanceKernels *k, const uint8_t *v, int stride,
+					int n, int dim)
+{
+	const int8_t *codes[MANY];
+	int32_t		dots[MANY];
+
+	for (int i = 0; i < n; i++)
+		codes[i] = (const int8_t *) v + (long) i * stride;
+	k->dots_int8((const int8_t *) query, codes, n, dim, dots);
+	return dots[0];
+}
+
 /* ns per distance, over 'passes' passes through 'num' vectors */
 static double
 time_turn(int version, Kernel kernel, const uint8_t *vectors, int stride,
@@ -328,6 +347,14 @@ time_turn(int version, Kernel kernel, const uint8_t *vectors, int stride,
 		{
 			const uint8_t *v = vectors + i * stride;
 
+			if (k != NULL && info[kernel].has_many)
+			{
+				int			n = num - i < MANY ? (int) (num - i) : MANY;
+
+				sum += call_kernel_of_many(k, v, stride, n, dim);
+				i += n - 1;
+				continue;
+			}
 			sum += k != NULL ? call_kernel(k, kernel, v, dim) :
 				call_limit(version, kernel, v, dim);
 		}

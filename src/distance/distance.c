@@ -69,6 +69,8 @@ static bool same_bits(double x, double y);
 static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 						 const float *a, const float *b,
 						 const int8_t *codes_a, const int8_t *codes_b, int dim);
+static bool same_dots(const DistanceKernels *x, const DistanceKernels *y,
+					  const int8_t *a, const int8_t *b, int dim);
 static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y,
 							  const float *a, const float *b, int dim);
 static bool same_unpacked(const DistanceKernels *x, const DistanceKernels *y,
@@ -250,6 +252,7 @@ same_results(const DistanceKernels *x, const DistanceKernels *y,
 				  y->dot_float_int8(a, codes_b, dim)) &&
 		x->dot_int8(codes_a, codes_b, dim) ==
 		y->dot_int8(codes_a, codes_b, dim) &&
+		same_dots(x, y, codes_a, codes_b, dim) &&
 		same_bits(x->l1_float_int8(a, codes_b, 0.3f, dim),
 				  y->l1_float_int8(a, codes_b, 0.3f, dim)) &&
 		same_bits(x->l1_int8(codes_a, 0.7f, codes_b, 0.3f, dim),
@@ -257,6 +260,19 @@ same_results(const DistanceKernels *x, const DistanceKernels *y,
 		x->hamming(bits_a, bits_b, dim) == y->hamming(bits_a, bits_b, dim) &&
 		counts_x.common == counts_y.common &&
 		counts_x.total == counts_y.total;
+}
+
+/* One with five others, more than are computed at once */
+static bool
+same_dots(const DistanceKernels *x, const DistanceKernels *y,
+		  const int8_t *a, const int8_t *b, int dim)
+{
+	const int8_t *others[5] = {b, a, a, b, b};
+	int32_t		dots[2][5];
+
+	x->dots_int8(a, others, 5, dim, dots[0]);
+	y->dots_int8(a, others, 5, dim, dots[1]);
+	return memcmp(dots[0], dots[1], sizeof(dots[0])) == 0;
 }
 
 /* Conversion in both directions and the kernels on what it gave. */

@@ -100,6 +100,10 @@ typedef struct DistanceKernels
 	/* Exact for dim <= 131,071. */
 	int32_t		(*dot_int8) (const int8_t *a, const int8_t *b, int dim);
 
+	/* The same of one with each of n others: dots[i] = a * b[i] */
+	void		(*dots_int8) (const int8_t *a, const int8_t *const *b, int n,
+							  int dim, int32_t *dots);
+
 	/* The code of a difference, of 1 or 2 bits: distance_edge.c */
 	DistanceEdgeSums (*edge_code) (const float *from, const float *to,
 								   float threshold, int bits,
@@ -226,6 +230,13 @@ static inline int32_t
 DistanceDotInt8(const int8_t *a, const int8_t *b, int dim)
 {
 	return distance_kernels->dot_int8(a, b, dim);
+}
+
+static inline void
+DistanceDotsInt8(const int8_t *a, const int8_t *const *b, int n, int dim,
+				 int32_t *dots)
+{
+	distance_kernels->dots_int8(a, b, n, dim, dots);
 }
 
 static inline double

@@ -306,6 +306,82 @@ avx512_dot_int8(const int8_t *a, const int8_t *b, int dim)
 	return _mm512_reduce_add_epi32(_mm512_sub_epi32(dot, _mm512_slli_epi32(sum_b, 7)));
 }
 
+/* The sums of the elements of four vectors */
+AVX512_INLINE __m128i
+sums_of_4(__m512i x0, __m512i x1, __m512i x2, __m512i x3)
+{
+	__m512i		low = _mm512_add_epi32(_mm512_unpacklo_epi32(x0, x1),
+									   _mm512_unpackhi_epi32(x0, x1));
+	__m512i		high = _mm512_add_epi32(_mm512_unpacklo_epi32(x2, x3),
+										_mm512_unpackhi_epi32(x2, x3));
+	__m512i		all = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high),
+									   _mm512_unpackhi_epi64(low, high));
+	__m256i		half = _mm256_add_epi32(_mm512_castsi512_si256(all),
+										_mm512_extracti64x4_epi64(all, 1));
+
+	return _mm_add_epi32(_mm256_castsi256_si128(half),
+						 _mm256_extracti128_si256(half, 1));
+}
+
+/* sums[j] + products of 64 codes with those of others[j] */
+AVX512_INLINE void
+add_dots_of_4(__m512i * sums, __m512i va, const int8_t *const *others, int d,
+			  __mmask64 mask)
+{
+	const		__m512i sign = _mm512_set1_epi8(-128);
+
+#pragma GCC unroll 4
+	for (int j = 0; j < 4; j++)
+		sums[j] = _mm512_dpbusd_epi32(sums[j],
+									  _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, others[j] + d),
+													   sign), va);
+}
+
+/*
+ * Here 128 is added to the others, so that one sum serves all.  Four are added
+ * up across their registers together; where fewer are left, the last of them
+ * stands for what is missing.
+ */
+AVX512 static void
+avx512_dots_int8(const int8_t *a, const int8_t *const *b, int n, int dim,
+				 int32_t *dots)
+{
+	const		__m512i ones = _mm512_set1_epi8(1);
+	int			whole = dim - dim % 64;
+	__mmask64	mask = first_of_64(dim % 64);
+	__m512i		sum_a = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones,
+											_mm512_maskz_loadu_epi8(mask, a + whole));
+	__m128i		surplus;
+
+	for (int d = 0; d < whole; d += 64)
+		sum_a = _mm512_dpbusd_epi32(sum_a, ones, _mm512_loadu_si512(a + d));
+	surplus = _mm_set1_epi32(_mm512_reduce_add_epi32(_mm512_slli_epi32(sum_a, 7)));
+
+	for (int i = 0; i < n; i += 4)
+	{
+		int			last = n - 1 - i;
+		const int8_t *others[4] = {b[i], b[i + (last < 1 ? last : 1)],
+		b[i + (last < 2 ? last : 2)], b[i + (last < 3 ? last : 3)]};
+		__m512i		sums[4];
+
+#pragma GCC unroll 4
+		for (int j = 0; j < 4; j++)
+			sums[j] = _mm512_setzero_si512();
+		for (int d = 0; d < whole; d += 64)
+			add_dots_of_4(sums, _mm512_loadu_si512(a + d), others, d,
+						  UINT64_MAX);
+
+		/* Beyond the tail a is zero, so that the others do not matter. */
+		if (whole < dim)
+			add_dots_of_4(sums, _mm512_maskz_loadu_epi8(mask, a + whole),
+						  others, whole, mask);
+		_mm_mask_storeu_epi32(dots + i, (__mmask8) first_of_32(n - i),
+							  _mm_sub_epi32(sums_of_4(sums[0], sums[1],
+													  sums[2], sums[3]),
+											surplus));
+	}
+}
+
 /* sum + the number of bits set in x, as eight 64-bit numbers */
 AVX512_INLINE __m512i
 add_bit_count(__m512i sum, __m512i x)
@@ -380,6 +456,7 @@ avx512_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	.dot_float_int8 = lanes_dot_float_int8, \
 	.unpack_nibbles = DistanceUnpackNibblesAvx2, \
 	.dot_int8 = avx512_dot_int8, \
+	.dots_int8 = avx512_dots_int8, \
 	.l1_float_int8 = lanes_l1_float_int8, \
 	.l1_int8 = lanes_l1_int8, \
 	.edge_code = DistanceEdgeCodeAvx2, \

@@ -395,6 +395,14 @@ neon_dot_int8(const int8_t *a, const int8_t *b, int dim)
 	return total;
 }
 
+static void
+neon_dots_int8(const int8_t *a, const int8_t *const *b, int n, int dim,
+			   int32_t *dots)
+{
+	for (int i = 0; i < n; i++)
+		dots[i] = neon_dot_int8(a, b[i], dim);
+}
+
 /* sum + the number of bits set in x, as two 64-bit numbers */
 NEON_INLINE uint64x2_t
 add_bit_count(uint64x2_t sum, uint8x16_t x)
@@ -461,6 +469,7 @@ const DistanceKernels distance_neon_kernels = {
 	.dot_float_int8 = lanes_dot_float_int8,
 	.unpack_nibbles = neon_unpack_nibbles,
 	.dot_int8 = neon_dot_int8,
+	.dots_int8 = neon_dots_int8,
 	.l1_float_int8 = lanes_l1_float_int8,
 	.l1_int8 = lanes_l1_int8,
 	.edge_code = DistanceEdgeCodeScalar,

@@ -355,6 +355,14 @@ scalar_dot_int8(const int8_t *a, const int8_t *b, int dim)
 	return total;
 }
 
+static void
+scalar_dots_int8(const int8_t *a, const int8_t *const *b, int n, int dim,
+				 int32_t *dots)
+{
+	for (int i = 0; i < n; i++)
+		dots[i] = scalar_dot_int8(a, b[i], dim);
+}
+
 /* Number of bits set: in pairs, in nibbles, in bytes, then all bytes at once. */
 static inline uint64_t
 count_bits(uint64_t word)
@@ -418,6 +426,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.dot_float_int8 = scalar_dot_float_int8,
 	.unpack_nibbles = scalar_unpack_nibbles,
 	.dot_int8 = scalar_dot_int8,
+	.dots_int8 = scalar_dots_int8,
 	.l1_float_int8 = scalar_l1_float_int8,
 	.l1_int8 = scalar_l1_int8,
 	.edge_code = DistanceEdgeCodeScalar,

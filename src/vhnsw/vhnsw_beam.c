@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "vhnsw/vhnsw_beam.h"
+#include "vhnsw/vhnsw_meta.h"
 
 /* Elements met are a few for each place of the pool, as a beginning. */
 #define SEEN_PER_PLACE 32
@@ -109,16 +110,18 @@ VhnswBeamSearch(VhnswBeam *beam, const VhnswCode *code, const uint32 *starts,
 				const VhnswCode **start_codes, uint32 nstarts)
 {
 	const VhnswGraph *graph = beam->graph;
-	const VhnswLayout *layout = &graph->layout;
+	uint32		unseen[PG_UINT8_MAX];
+	float		distances[Max(VHNSW_MAX_ENTRIES, PG_UINT8_MAX)];
 	int			next = 0;
 	int			position;
 
+	Assert(nstarts <= VHNSW_MAX_ENTRIES);
 	VhnswBeamReset(beam);
+	VhnswCodeDistances(&graph->layout, code, start_codes, nstarts, distances);
 	for (uint32 i = 0; i < nstarts; i++)
 	{
 		VhnswBeamSee(beam, starts[i]);
-		add_entry(beam, VhnswCodeDistance(layout, code, start_codes[i]),
-				  starts[i], &position);
+		add_entry(beam, distances[i], starts[i], &position);
 	}
 
 	while (next < beam->count)
@@ -126,6 +129,7 @@ VhnswBeamSearch(VhnswBeam *beam, const VhnswCode *code, const uint32 *starts,
 		VhnswBeamEntry *entry = &beam->entries[next];
 		const uint32 *ids;
 		int			n;
+		int			nunseen = 0;
 		int			nearest = next + 1;
 
 		if (entry->expanded)
@@ -138,14 +142,13 @@ VhnswBeamSearch(VhnswBeam *beam, const VhnswCode *code, const uint32 *starts,
 		n = graph->list_counts[entry->id];
 		for (int i = 0; i < n; i++)
 		{
-			if (i + 1 < n && graph->codes == NULL)
-				__builtin_prefetch(VhnswGraphGetCode(graph, ids[i + 1]));
-			if (!VhnswBeamSee(beam, ids[i]))
-				continue;
-			if (add_entry(beam,
-						  VhnswCodeDistance(layout, code,
-											VhnswGraphGetCode(graph, ids[i])),
-						  ids[i], &position))
+			if (VhnswBeamSee(beam, ids[i]))
+				unseen[nunseen++] = ids[i];
+		}
+		VhnswGraphDistances(graph, code, unseen, nunseen, distances);
+		for (int i = 0; i < nunseen; i++)
+		{
+			if (add_entry(beam, distances[i], unseen[i], &position))
 				nearest = Min(nearest, position);
 		}
 		next = Min(next + 1, nearest);

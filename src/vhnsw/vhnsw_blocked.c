@@ -99,6 +99,10 @@ typedef struct Chooser
 	const uint32 *incoming;
 	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + 2 * MAX_INCOMING];
 	VhnswLink	links[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+	VhnswLink	chosen[VHNSW_MAX_KEY_PLACES];	/* of these, in work */
+	int			nleft;			/* links that may still be chosen: */
+	int			left[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];	/* their numbers */
+	const VhnswCode *left_codes[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
 	uint32		chunk_first;	/* of the elements in work, and how many */
 	uint32		chunk_count;
 	VhnswKey   *chunk_keys;		/* theirs; copies, if keys are in a file */
@@ -117,12 +121,13 @@ static Chooser *begin_chooser(VhnswCrew *crew, const ChooseJob *job);
 static void begin_chunk(Chooser *chooser, uint32 first, uint32 end);
 static void end_chunk(Chooser *chooser);
 static const VhnswCode *keep_code(Chooser *chooser, int place, uint32 id);
+static void make_keys(const VhnswGraph *graph, const VhnswCode *code,
+					  const uint32 *ids, int n, VhnswKey *keys);
 static int	links_of_keys(Chooser *chooser, int n);
 static int	choose(Chooser *chooser, const VhnswCode *base, int n, int max,
 				   int nfar, float slack);
-static bool is_elsewhere(const Chooser *chooser, const VhnswCode *base,
-						 const VhnswLink *link, const VhnswLink *chosen,
-						 int count, float slack);
+static void leave_elsewhere(Chooser *chooser, const VhnswCode *base,
+							int place, float slack);
 static void choose_first(Chooser *chooser, uint32 id);
 static void link_back(VhnswCrew *crew, ChooseJob *job);
 static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
@@ -483,6 +488,19 @@ keep_code(Chooser *chooser, int place, uint32 id)
 	return VhnswGraphKeepCode(chooser->graph, id, chooser->copies, place);
 }
 
+/* Keys of n elements by their distances from a code */
+static void
+make_keys(const VhnswGraph *graph, const VhnswCode *code, const uint32 *ids,
+		  int n, VhnswKey *keys)
+{
+	float		distances[Max(VHNSW_MAX_KEY_PLACES, MAX_INCOMING)];
+
+	Assert(n <= lengthof(distances));
+	VhnswGraphDistances(graph, code, ids, n, distances);
+	for (int i = 0; i < n; i++)
+		keys[i] = VhnswMakeKey(distances[i], ids[i]);
+}
+
 /* Sort the chooser's n keys and make links of them; returns how many differ. */
 static int
 links_of_keys(Chooser *chooser, int n)
@@ -510,27 +528,25 @@ choose(Chooser *chooser, const VhnswCode *base, int n, int max, int nfar,
 	   float slack)
 {
 	VhnswLink  *links = chooser->links;
-	VhnswLink	chosen[VHNSW_MAX_KEY_PLACES];
 	bool		taken[VHNSW_MAX_KEY_PLACES + MAX_INCOMING] = {0};
 	int			count = 0;
 	int			end = n;
 
-	for (int i = 0; i < n && count < max - nfar; i++)
+	chooser->nleft = n;
+	for (int i = 0; i < n; i++)
 	{
-		taken[i] = is_elsewhere(chooser, base, &links[i], chosen, count, slack);
-		if (taken[i])
-			chosen[count++] = links[i];
+		chooser->left[i] = i;
+		chooser->left_codes[i] = links[i].code;
 	}
-	if (count < max - nfar)
-		max = count;
-	for (int i = n - 1; i >= 0 && count < max; i--)
+	while (chooser->nleft > 0 && count < max)
 	{
-		if (!taken[i] &&
-			is_elsewhere(chooser, base, &links[i], chosen, count, slack))
-		{
-			taken[i] = true;
-			chosen[count++] = links[i];
-		}
+		int			place = count < max - nfar ? 0 : chooser->nleft - 1;
+		int			i = chooser->left[place];
+
+		taken[i] = true;
+		chooser->chosen[count++] = links[i];
+		if (count < max)
+			leave_elsewhere(chooser, base, place, slack);
 	}
 
 	/* From the end on, nothing is overwritten that is still to be moved. */
@@ -539,32 +555,50 @@ choose(Chooser *chooser, const VhnswCode *base, int n, int max, int nfar,
 		if (!taken[i])
 			links[--end] = links[i];
 	}
-	memcpy(links, chosen, count * sizeof(VhnswLink));
+	memcpy(links, chooser->chosen, count * sizeof(VhnswLink));
 	return count;
 }
 
 /*
- * Is a link of the base not much nearer to any of those chosen?
+ * Of what is left to choose from, leave those links of the base that are not
+ * much nearer to the one at a place, the first or the last, which is chosen.
  *
  * Negative products become comparable to squared distances by adding the
  * square of a length: that of the base or of the candidate, the smaller one.
  */
-static bool
-is_elsewhere(const Chooser *chooser, const VhnswCode *base,
-			 const VhnswLink *link, const VhnswLink *chosen, int count,
-			 float slack)
+static void
+leave_elsewhere(Chooser *chooser, const VhnswCode *base, int place,
+				float slack)
 {
-	float		length = Min(link->code->norm, base->norm);
-	float		origin = chooser->by_product ? length * length : 0;
+	const VhnswCode *chosen = chooser->left_codes[place];
+	int			first = place == 0 ? 1 : 0;
+	int			end = first + chooser->nleft - 1;
+	int			nleft = 0;
+	float		distances[lengthof(chooser->links)];
 
-	for (int i = 0; i < count; i++)
+	VhnswCodeDistances(&chooser->graph->layout, chosen,
+					   chooser->left_codes + first, end - first,
+					   distances + first);
+
+	/* Which ones leave cannot be predicted, so there is no branch for it. */
+	for (int i = first; i < end; i++)
 	{
-		if (slack * (origin + VhnswCodeDistance(&chooser->graph->layout,
-												link->code, chosen[i].code)) <
-			origin + link->distance)
-			return false;
+		const VhnswCode *code = chooser->left_codes[i];
+		int			number = chooser->left[i];
+		float		origin = 0;
+
+		if (chooser->by_product)
+		{
+			float		length = Min(code->norm, base->norm);
+
+			origin = length * length;
+		}
+		chooser->left[nleft] = number;
+		chooser->left_codes[nleft] = code;
+		nleft += slack * (origin + distances[i]) >=
+			origin + chooser->links[number].distance;
 	}
-	return true;
+	chooser->nleft = nleft;
 }
 
 /*
@@ -580,6 +614,7 @@ choose_first(Chooser *chooser, uint32 id)
 	VhnswJoin  *join = &chooser->join;
 	VhnswKey   *keys = chunk_keys(chooser, id);
 	VhnswLink  *links = chooser->links;
+	uint32		ids[VHNSW_MAX_KEY_PLACES];
 	int			n = 0;
 	int			chosen;
 
@@ -591,14 +626,8 @@ choose_first(Chooser *chooser, uint32 id)
 
 	/* What is in both lists is dropped when keys are sorted. */
 	for (int i = 0; i < n; i++)
-	{
-		uint32		other = VhnswKeyId(chooser->keys[i]);
-
-		chooser->keys[i] =
-			VhnswMakeKey(VhnswCodeDistance(layout, code,
-										   VhnswGraphGetCode(graph, other)),
-						 other);
-	}
+		ids[i] = VhnswKeyId(chooser->keys[i]);
+	make_keys(graph, code, ids, n, chooser->keys);
 	n = links_of_keys(chooser, n);
 	chosen = choose(chooser, code, n, FirstLinks(layout), FarLinks(layout),
 					chooser->by_product ? FIRST_PRODUCT_SLACK : FIRST_SLACK);
@@ -738,30 +767,26 @@ rare_ones_first(Chooser *chooser, int n)
 static int
 nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 {
-	const VhnswGraph *graph = chooser->graph;
 	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
+	uint32		begin = chooser->starts[id];
+	uint32		end = chooser->starts[id + 1];
 	int			n = 0;
 
-	for (uint32 i = chooser->starts[id]; i < chooser->starts[id + 1]; i++)
+	while (begin < end)
 	{
-		uint32		other = chooser->incoming[i];
+		uint32		count = Min(end - begin, MAX_INCOMING);
 
-		keys[n++] =
-			VhnswMakeKey(VhnswCodeDistance(&graph->layout, code,
-										   VhnswGraphGetCode(graph, other)),
-						 other);
+		make_keys(chooser->graph, code, chooser->incoming + begin, count,
+				  keys + n);
+		begin += count;
+		n += count;
 		if (n == MAX_INCOMING && chooser->by_product)
-			return n;
-		if (n == 2 * MAX_INCOMING)
+			break;
+		if (n > MAX_INCOMING)
 		{
 			VhnswSelectKeys(keys, n, MAX_INCOMING);
 			n = MAX_INCOMING;
 		}
-	}
-	if (n > MAX_INCOMING)
-	{
-		VhnswSelectKeys(keys, n, MAX_INCOMING);
-		n = MAX_INCOMING;
 	}
 	return n;
 }

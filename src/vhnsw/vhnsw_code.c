@@ -19,6 +19,9 @@
 /* Small storage has codes of 4 bits for vectors of more dimensions. */
 #define MANY_DIMS 64
 
+/* Codes whose products are computed in one call */
+#define CODES_AT_ONCE 64
+
 /*
  * VhnswGetCoder
  *		The coder of codes with so many bits for a dimension.
@@ -184,6 +187,36 @@ VhnswEncode(const VhnswLayout *layout, const VhnswQuery *query,
 {
 	memset(code, 0, VhnswCodeSize(layout));
 	query->coder->encode(layout, query, code);
+}
+
+/*
+ * VhnswCodeDistances
+ *		VhnswCodeDistance() between one code and each of n others.
+ */
+void
+VhnswCodeDistances(const VhnswLayout *layout, const VhnswCode *code,
+				   const VhnswCode *const *others, int n, float *distances)
+{
+	const int8 *numbers[CODES_AT_ONCE];
+	int32		dots[CODES_AT_ONCE];
+
+	if (!layout->is_direct)
+	{
+		for (int i = 0; i < n; i++)
+			distances[i] = VhnswCodeDistance(layout, code, others[i]);
+		return;
+	}
+	for (int done = 0; done < n; done += CODES_AT_ONCE)
+	{
+		int			count = Min(n - done, CODES_AT_ONCE);
+
+		for (int i = 0; i < count; i++)
+			numbers[i] = others[done + i]->code;
+		DistanceDotsInt8(code->code, numbers, count, layout->dims, dots);
+		for (int i = 0; i < count; i++)
+			distances[done + i] = VhnswDistanceOfDot(layout, code,
+													 others[done + i], dots[i]);
+	}
 }
 
 /* Length of a code of 8-bit numbers. */

@@ -265,4 +265,9 @@ VhnswCodeDistance(const VhnswLayout *layout, const VhnswCode *a,
 							  DistanceDotInt8(a->code, b->code, layout->dims));
 }
 
+extern void VhnswCodeDistances(const VhnswLayout *layout,
+							   const VhnswCode *code,
+							   const VhnswCode *const *others, int n,
+							   float *distances);
+
 #endif							/* VHNSW_CODE_H */

@@ -59,6 +59,7 @@
 
 /* Of how many elements entries are chosen that point elsewhere. */
 #define SPREAD_SAMPLE 20000
+#define SPREAD_AT_ONCE 256
 
 /* Elements in a random order, those that are entries first */
 typedef struct EntrySample
@@ -78,12 +79,14 @@ static void sample_begin(EntrySample *sample, const VhnswGraph *graph,
 static void sample_exchange(EntrySample *sample, const VhnswGraph *graph,
 							uint32 i, uint32 j);
 static inline const VhnswCode *sample_code(const EntrySample *sample, uint32 i);
+static void sample_distances(const EntrySample *sample,
+							 const VhnswGraph *graph, uint32 i, uint32 first,
+							 uint32 n, float *distances);
 static void sample_end(EntrySample *sample);
 static float typical_distance(const VhnswGraph *graph,
 							  const EntrySample *sample);
 static int	compare_floats(const void *a, const void *b);
-static float direction_distance(const VhnswGraph *graph,
-								const VhnswCode *code, const VhnswCode *other);
+static float direction_distance(float distance, float lengths);
 
 /*
  * VhnswChooseEntries
@@ -150,11 +153,9 @@ cover_clusters(VhnswGraph *graph)
 		CHECK_FOR_INTERRUPTS();
 		if (!is_entry && sample.nearest[i] <= limit)
 			continue;
+		sample_distances(&sample, graph, i, 0, sample.count, distances);
 		for (uint32 j = 0; j < sample.count; j++)
 		{
-			distances[j] = VhnswCodeDistance(&graph->layout,
-											 sample_code(&sample, i),
-											 sample_code(&sample, j));
 			near += j != i && distances[j] <= limit;
 			beyond += distances[j] > limit && distances[j] <= GAP * limit;
 		}
@@ -207,6 +208,23 @@ sample_code(const EntrySample *sample, uint32 i)
 		sample->codes[i];
 }
 
+/* Distances of i from n elements of the sample, from 'first' on */
+static void
+sample_distances(const EntrySample *sample, const VhnswGraph *graph, uint32 i,
+				 uint32 first, uint32 n, float *distances)
+{
+	if (sample->spilled == NULL)
+	{
+		VhnswCodeDistances(&graph->layout, sample->codes[i],
+						   sample->codes + first, n, distances);
+		return;
+	}
+	for (uint32 j = 0; j < n; j++)
+		distances[j] = VhnswCodeDistance(&graph->layout,
+										 sample_code(sample, i),
+										 sample_code(sample, first + j));
+}
+
 /* Each takes the place of the other. */
 static void
 sample_exchange(EntrySample *sample, const VhnswGraph *graph, uint32 i,
@@ -251,20 +269,20 @@ typical_distance(const VhnswGraph *graph, const EntrySample *sample)
 {
 	uint32		nprobes = Min(sample->count, PROBES);
 	float		nearest[PROBES] = {0};
+	float	   *distances = palloc_array(float, sample->count);
 
 	for (uint32 i = 0; i < nprobes; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		sample_distances(sample, graph, i, 0, sample->count, distances);
 		nearest[i] = FLT_MAX;
 		for (uint32 j = 0; j < sample->count; j++)
 		{
 			if (j != i)
-				nearest[i] = Min(nearest[i],
-								 VhnswCodeDistance(&graph->layout,
-												   sample_code(sample, i),
-												   sample_code(sample, j)));
+				nearest[i] = Min(nearest[i], distances[j]);
 		}
 	}
+	pfree(distances);
 	qsort(nearest, nprobes, sizeof(float), compare_floats);
 	return nearest[nprobes / 2];
 }
@@ -302,22 +320,30 @@ spread_entries(VhnswGraph *graph)
 			}
 			sample_exchange(&sample, graph, entry, farthest);
 		}
-		for (uint32 i = entry + 1; i < sample.count; i++)
-			sample.nearest[i] = Min(sample.nearest[i],
-									direction_distance(graph,
-													   sample_code(&sample, entry),
-													   sample_code(&sample, i)));
+		for (uint32 first = entry + 1; first < sample.count;
+			 first += SPREAD_AT_ONCE)
+		{
+			float		distances[SPREAD_AT_ONCE];
+			uint32		n = Min(sample.count - first, SPREAD_AT_ONCE);
+			float		norm = sample_code(&sample, entry)->norm;
+
+			sample_distances(&sample, graph, entry, first, n, distances);
+			for (uint32 i = 0; i < n; i++)
+				sample.nearest[first + i] =
+					Min(sample.nearest[first + i],
+						direction_distance(distances[i], norm *
+										   sample_code(&sample, first + i)->norm));
+		}
 	}
 	sample_end(&sample);
 }
 
-/* The squared distance of what has the same directions and length 1. */
+/*
+ * The squared distance of what has the same directions and length 1, of a
+ * negative product and the product of lengths.
+ */
 static float
-direction_distance(const VhnswGraph *graph, const VhnswCode *code,
-				   const VhnswCode *other)
+direction_distance(float distance, float lengths)
 {
-	float		lengths = code->norm * other->norm;
-
-	return lengths > 0 ?
-		2 + 2 * VhnswCodeDistance(&graph->layout, code, other) / lengths : 0;
+	return lengths > 0 ? 2 + 2 * distance / lengths : 0;
 }

@@ -634,6 +634,7 @@ VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches)
 	sketches->from = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->to = palloc_array(float, Max(layout->edge_dims, 1));
 	sketches->edge = palloc(VhnswEdgeSize(layout));
+	sketches->copy = crew->graph->codes ? palloc(crew->graph->code_size) : NULL;
 }
 
 /*
@@ -736,18 +737,19 @@ VhnswSketchNeighbors(VhnswSketches *sketches, const VhnswGraph *graph,
 	const uint32 *ids = VhnswGraphGetIds(graph, id);
 	VhnswEdgeEnd from = {NULL, sketches->from};
 	VhnswEdgeEnd to = {NULL, sketches->to};
+	float		distances[VHNSW_MAX_DEGREE];
 
 	load_projection(sketches, graph, id, sketches->from);
+	from.code = VhnswGraphKeepCode(graph, id, sketches->copy, 0);
+	VhnswGraphDistances(graph, from.code, ids, graph->list_counts[id],
+						distances);
 	for (int i = 0; i < graph->list_counts[id]; i++)
 	{
 		if (i + PREFETCHED < graph->list_counts[id])
 			prefetch_neighbor(sketches, graph, ids[i + PREFETCHED]);
 		to.code = VhnswGraphGetCode(graph, ids[i]);
 		load_projection(sketches, graph, ids[i], sketches->to);
-		from.code = VhnswGraphGetCode(graph, id);
-		VhnswEdgeEncode(&sketches->space, &from, &to,
-						VhnswCodeDistance(&graph->layout, from.code,
-										  to.code),
+		VhnswEdgeEncode(&sketches->space, &from, &to, distances[i],
 						sketches->edge);
 		VhnswEdgePut(&sketches->layout, slot, i, sketches->edge);
 	}

@@ -28,6 +28,8 @@ typedef struct VhnswSketches
 	VhnswEdge  *edge;			/* room for one */
 	float	   *from;			/* likewise, for its ends */
 	float	   *to;
+	char	   *copy;			/* likewise, for a code, if these are in a
+								 * file */
 } VhnswSketches;
 
 extern Size VhnswLearningBytes(const VhnswLayout *layout);

@@ -24,6 +24,9 @@
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
+/* Codes that are compared with one in a call */
+#define CODES_AT_ONCE 64
+
 /*
  * Of the hash table, for an element: it is 0.9 full when another one, twice as
  * large, is made beside it.
@@ -305,6 +308,32 @@ VhnswGraphCloseFiles(VhnswGraph *graph)
 	if (graph->spilled_lists)
 		VhnswSpillFree(graph->spilled_lists);
 	graph->codes = graph->spilled_lists = NULL;
+}
+
+/*
+ * VhnswGraphDistances
+ *		VhnswCodeDistance() of n elements from a code, which stays where it is
+ *		if codes are in a file.
+ */
+void
+VhnswGraphDistances(const VhnswGraph *graph, const VhnswCode *code,
+					const uint32 *ids, int n, float *distances)
+{
+	const VhnswCode *others[CODES_AT_ONCE];
+	int			at_once = graph->codes ? VHNSW_SPILL_RECENT : CODES_AT_ONCE;
+
+	for (int done = 0; done < n; done += at_once)
+	{
+		int			count = Min(n - done, at_once);
+
+		for (int i = 0; i < count; i++)
+		{
+			VhnswGraphPrefetchCode(graph, ids[done + i]);
+			others[i] = VhnswGraphGetCode(graph, ids[done + i]);
+		}
+		VhnswCodeDistances(&graph->layout, code, others, count,
+						   distances + done);
+	}
 }
 
 /* The codes of n elements, which stay where they are; copies of files'. */

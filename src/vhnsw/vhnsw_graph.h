@@ -208,6 +208,9 @@ extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
 extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
 extern void VhnswGraphSpill(VhnswGraph *graph);
 extern void VhnswGraphCloseFiles(VhnswGraph *graph);
+extern void VhnswGraphDistances(const VhnswGraph *graph,
+								const VhnswCode *code, const uint32 *ids,
+								int n, float *distances);
 extern const VhnswCode **VhnswGraphSample(const VhnswGraph *graph,
 										  const uint32 *ids, uint32 n);
 extern uint32 VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted);

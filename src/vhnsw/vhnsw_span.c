@@ -16,6 +16,7 @@
 
 #include "miscadmin.h"
 
+#include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_select.h"
 #include "vhnsw/vhnsw_span.h"
 
@@ -131,27 +132,42 @@ find_nearest(const VhnswGraph *graph, const uint32 *ids,
 			 const VhnswCode **codes, uint32 which, uint32 count,
 			 VhnswLink *nearest)
 {
+	VhnswKey	keys[2 * CANDIDATES];
+	VhnswKey	limit = PG_UINT64_MAX;
 	int			n = 0;
 
 	CHECK_FOR_INTERRUPTS();
-	for (uint32 i = 0; i < count; i++)
+	for (uint32 first = 0; first < count; first += CANDIDATES)
 	{
-		VhnswLink	link = {.id = ids[i]};
-		int			place;
+		int			m = Min(count - first, CANDIDATES);
+		float		distances[CANDIDATES];
 
-		if (i == which)
-			continue;
-		link.code = codes[i];
-		link.distance = VhnswCodeDistance(&graph->layout, codes[which],
-										  link.code);
-		if (n == CANDIDATES && link.distance >= nearest[n - 1].distance)
-			continue;
-		if (n < CANDIDATES)
-			n++;
-		for (place = n - 1; place > 0 &&
-			 nearest[place - 1].distance > link.distance; place--)
-			nearest[place] = nearest[place - 1];
-		nearest[place] = link;
+		VhnswCodeDistances(&graph->layout, codes[which], codes + first, m,
+						   distances);
+		for (int i = 0; i < m; i++)
+		{
+			VhnswKey	key = VhnswMakeKey(distances[i], first + i);
+
+			if (first + i == which || key > limit)
+				continue;
+			keys[n++] = key;
+			if (n == lengthof(keys))
+			{
+				VhnswSelectKeys(keys, n, CANDIDATES);
+				n = CANDIDATES;
+				limit = VhnswLargestKey(keys, n);
+			}
+		}
+	}
+	n = Min(VhnswSortKeys(keys, n), CANDIDATES);
+	for (int i = 0; i < n; i++)
+	{
+		uint32		place = VhnswKeyId(keys[i]);
+
+		nearest[i] = (VhnswLink)
+		{
+			VhnswKeyDistance(keys[i]), ids[place], codes[place]
+		};
 	}
 	return n;
 }

@@ -178,6 +178,30 @@ check_unpack(const DistanceKernels *k, const Input *in)
 	check(right && result[in->dim] == 99, "unpack_nibbles", k->name, in);
 }
 
+/*
+ * One code with each of many, of which the first is read to the end of the
+ * array; nothing is written behind the products.
+ */
+static void
+check_dots(const DistanceKernels *k, const Input *in)
+{
+	const int8_t *others[9] = {in->codes_b, in->codes_a, in->codes_b,
+	in->codes_b, in->codes_a, in->codes_a, in->codes_a, in->codes_b, in->codes_a};
+
+	for (int n = 0; n <= 9; n++)
+	{
+		int32_t		dots[10];
+		bool		right = true;
+
+		memset(dots, 77, sizeof(dots));
+		k->dots_int8(in->codes_a, others, n, in->dim, dots);
+		for (int i = 0; i < n; i++)
+			right = right && dots[i] ==
+				distance_scalar_kernels.dot_int8(in->codes_a, others[i], in->dim);
+		check(right && dots[n] == 77 * 0x01010101, "dots_int8", k->name, in);
+	}
+}
+
 static void
 check_against_scalar(const DistanceKernels *k, const Input *in)
 {
@@ -207,6 +231,7 @@ check_against_scalar(const DistanceKernels *k, const Input *in)
 	check(k->dot_int8(in->codes_a, in->codes_b, in->dim) ==
 		  scalar->dot_int8(in->codes_a, in->codes_b, in->dim),
 		  "dot_int8", k->name, in);
+	check_dots(k, in);
 	check(same(k->l1_float_int8(in->a, in->codes_b, 0.37f, in->dim),
 			   scalar->l1_float_int8(in->a, in->codes_b, 0.37f, in->dim)),
 		  "l1_float_int8", k->name, in);
@@ -402,6 +427,8 @@ test_largest_code_sum(const DistanceKernels *k)
 	longest = 131071};
 	static int8_t low[longest];
 	static int8_t high[longest];
+	const int8_t *others[4] = {low, high, high, low};
+	int32_t		dots[4];
 
 	memset(low, -128, longest);
 	memset(high, 127, longest);
@@ -411,6 +438,13 @@ test_largest_code_sum(const DistanceKernels *k)
 		  k->name, NULL);
 	check(k->dot_int8(high, low, longest) == longest * -16256, "least dot_int8",
 		  k->name, NULL);
+	k->dots_int8(low, others, 4, longest, dots);
+	check(dots[0] == longest * 16384 && dots[1] == longest * -16256 &&
+		  dots[2] == longest * -16256 && dots[3] == longest * 16384,
+		  "largest dots_int8", k->name, NULL);
+	k->dots_int8(high, others, 2, longest, dots);
+	check(dots[0] == longest * -16256 && dots[1] == longest * 16129,
+		  "least dots_int8", k->name, NULL);
 }
 
 static void
