@@ -17,10 +17,8 @@
 #include "utils/memutils.h"
 
 #include "vecdist_debug.h"
-#include "vhnsw/vhnsw_block.h"
+#include "vhnsw/vhnsw_basis.h"
 #include "vhnsw/vhnsw_edge_build.h"
-#include "vhnsw/vhnsw_nibbles.h"
-#include "vhnsw/vhnsw_pca.h"
 
 /*
  * With less energy twice as many dimensions of 1 bit are better than 2 bits;
@@ -28,16 +26,6 @@
  */
 #define GOOD_ENERGY 0.65
 #define USELESS_ENERGY 0.3
-
-/* The sample has as many elements as memory allows, but not more. */
-#define SAMPLE_ELEMENTS 6000
-#define SAMPLE_BYTES (256 * 1024 * 1024)
-
-/* Its dimensions are gathered so many at a time. */
-#define DIMS_AT_ONCE 32
-
-/* Enough for a basis of the usual sizes; as many vectors make two of these. */
-#define MIN_SAMPLE_ELEMENTS 512
 
 /* Elements whose edges are measured, and so many at a time */
 #define ENERGY_ELEMENTS 400
@@ -63,15 +51,6 @@ typedef enum SketchSize
 	SKETCH_NONE
 } SketchSize;
 
-/* Job: gather some dimensions of a sample of n elements. */
-typedef struct SampleJob
-{
-	int			n;
-	int			dims_at_once;
-	float		unit;			/* the largest scale of their codes */
-	VhnswMemory columns;		/* n values of each dimension */
-} SampleJob;
-
 /* Sums of squared lengths of an element's edges */
 typedef struct EdgeSquares
 {
@@ -88,30 +67,13 @@ typedef struct EnergyJob
 	VhnswMemory squares;
 } EnergyJob;
 
-/* Projects several elements at once. */
-typedef struct Projector
-{
-	const VhnswGraph *graph;
-	const VhnswEdgeSpace *space;
-	VhnswBlock *basis;			/* NULL if there is none */
-	uint8	   *rows;			/* codes of DISTANCE_ROWS elements */
-	float	   *z;				/* their projections */
-} Projector;
-
 static void choose_dims(SketchSize size, VhnswLayout *layout);
 static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
 static bool may_have_sketches(const VhnswLayout *layout);
 static int	dims_that_fit(const VhnswLayout *layout, int slots_per_page,
 						  int bits);
-static VhnswMemory learn_covariance(const VhnswGraph *graph);
-static const VhnswCode *sample_code(const VhnswGraph *graph, int n, int i);
-static VhnswMemory train(const VhnswGraph *graph,
-						 const VhnswMemory *covariance, int ncomponents);
 static double measure_energy(const VhnswSketches *sketches,
 							 const VhnswGraph *graph);
-static Projector *begin_projector(const VhnswGraph *graph,
-								  const VhnswEdgeSpace *space);
-static void project(Projector *projector, const uint32 *ids, int n);
 static void load_projection(const VhnswSketches *sketches,
 							const VhnswGraph *graph, uint32 id, float *z);
 static void prefetch_neighbor(const VhnswSketches *sketches,
@@ -255,176 +217,9 @@ VhnswLearningBytes(const VhnswLayout *layout)
 		choose_dims(size, &other);
 		if (other.edge_dims > 0 && other.edge_dims < other.dims)
 			return (Size) layout->dims * sizeof(float) *
-				(layout->dims + MIN_SAMPLE_ELEMENTS);
+				(layout->dims + VHNSW_MIN_BASIS_SAMPLE);
 	}
 	return 0;
-}
-
-/* How the vectors vary, by elements spread evenly. */
-static VhnswMemory
-learn_covariance(const VhnswGraph *graph)
-{
-	VhnswCrew  *crew = graph->crew;
-	int			dims = graph->layout.dims;
-	Size		room = VhnswGraphLearningRoom(graph);
-	Size		squares = (Size) dims * dims * sizeof(float);
-	Size		n = Min(SAMPLE_ELEMENTS, SAMPLE_BYTES / (sizeof(float) * dims));
-	SampleJob	job = {.dims_at_once = DIMS_AT_ONCE};
-	VhnswMemory covariance;
-
-	/* Besides, there is the covariance, which stays for all sizes. */
-	n = Min(n, (room > squares ? room - squares : 0) / (sizeof(float) * dims));
-	n = Min(Max(n, MIN_SAMPLE_ELEMENTS), graph->count);
-
-	/* What is in a file is read once. */
-	if (graph->codes)
-		job.dims_at_once = dims;
-	job.n = (int) n;
-	for (int i = 0; i < job.n; i++)
-		job.unit = Max(job.unit, sample_code(graph, job.n, i)->scale);
-	job.columns = VhnswCrewAlloc(crew, mul_size(mul_size(n, dims),
-												sizeof(float)));
-	VhnswCrewRun(crew, VHNSW_JOB_SAMPLE, &job, sizeof(job),
-				 (dims + job.dims_at_once - 1) / job.dims_at_once);
-	covariance = VhnswCovariance(crew, &job.columns, job.n, dims);
-	VhnswCrewFree(crew, &job.columns);
-	return covariance;
-}
-
-/* The code of element i of a sample of n. */
-static const VhnswCode *
-sample_code(const VhnswGraph *graph, int n, int i)
-{
-	return VhnswGraphGetCode(graph, VhnswGraphSpread(graph, n, i));
-}
-
-void
-VhnswSampleJob(VhnswCrew *crew, const void *arg)
-{
-	const SampleJob *job = arg;
-	const VhnswGraph *graph = crew->graph;
-	int			dims = graph->layout.dims;
-	int			n = job->n;
-	float	   *columns = VhnswCrewAddress(crew, &job->columns);
-	uint32		chunk;
-
-	while (VhnswCrewNext(crew, &chunk))
-	{
-		int			first = (int) chunk * job->dims_at_once;
-		int			end = Min(first + job->dims_at_once, dims);
-
-		for (int i = 0; i < n; i++)
-		{
-			VhnswUnpacked room;
-			const VhnswCode *code = sample_code(graph, n, i);
-			const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
-												dims, &room);
-			float		scale = job->unit > 0 ? code->scale / job->unit : 0;
-
-			for (int j = first; j < end; j++)
-				columns[(Size) j * n + i] = scale * u[j];
-		}
-		for (int j = first; j < end; j++)
-			VhnswCenter(columns + (Size) j * n, n);
-	}
-}
-
-/*
- * A basis for 'ncomponents' dimensions, of vectors that blocks have codes for:
- * so elements are projected as queries and inserts are, which use floats.
- */
-static VhnswMemory
-train(const VhnswGraph *graph, const VhnswMemory *covariance, int ncomponents)
-{
-	int			dims = graph->layout.dims;
-	VhnswMemory matrix =
-	VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
-										 sizeof(float)));
-
-	float	   *basis;
-
-	VhnswPca(graph->crew, covariance, dims, ncomponents, &matrix);
-	basis = VhnswCrewAddress(graph->crew, &matrix);
-	for (int i = 0; i < ncomponents; i++)
-		DistanceBlockRound(basis + (Size) i * dims, dims);
-	return matrix;
-}
-
-/* In the current memory context */
-static Projector *
-begin_projector(const VhnswGraph *graph, const VhnswEdgeSpace *space)
-{
-	Projector  *projector = palloc_object(Projector);
-
-	projector->graph = graph;
-	projector->space = space;
-	projector->basis = NULL;
-	projector->rows = NULL;
-	projector->z = palloc_array(float, DISTANCE_ROWS * space->dims);
-	if (space->matrix)
-	{
-		VhnswBlock *basis = VhnswBlockCreate(VHNSW_BLOCK_PRODUCT,
-											 space->source_dims, space->dims);
-
-		for (int i = 0; i < space->dims; i++)
-			VhnswBlockAddFloats(basis, space->matrix + (Size) i * space->source_dims);
-		VhnswBlockFinish(basis);
-		projector->basis = basis;
-		projector->rows = palloc_array(uint8, DISTANCE_ROWS * basis->row_bytes);
-	}
-	return projector;
-}
-
-/*
- * Project n elements, DISTANCE_ROWS at most, into projector->z.
- *
- * Their codes are multiplied by 7-bit ones of the basis, which are what it is.
- */
-static void
-project(Projector *projector, const uint32 *ids, int n)
-{
-	const VhnswEdgeSpace *space = projector->space;
-	const VhnswBlock *basis = projector->basis;
-	float		scales[DISTANCE_ROWS];
-	int32		dots[DISTANCE_ROWS][DISTANCE_PANEL];
-	VhnswUnpacked room;
-
-	if (basis == NULL)
-	{
-		for (int i = 0; i < n; i++)
-			VhnswEdgeProjectCode(space, VhnswGraphGetCode(projector->graph, ids[i]),
-								 projector->z + i * space->dims);
-		return;
-	}
-	for (int i = 0; i < n; i++)
-	{
-		const VhnswCode *code = VhnswGraphGetCode(projector->graph, ids[i]);
-		const int8 *u = VhnswRotatedNumbers(code, space->is_direct,
-											space->source_dims, &room);
-		uint8	   *row = projector->rows + i * basis->row_bytes;
-
-		scales[i] = code->scale;
-		for (int j = 0; j < space->source_dims; j++)
-			row[j] = (uint8) u[j] ^ DISTANCE_BYTE_OFFSET;
-		memset(row + space->source_dims, DISTANCE_BYTE_OFFSET,
-			   basis->row_bytes - space->source_dims);
-	}
-	for (int i = n; i < DISTANCE_ROWS; i++)
-		memset(projector->rows + i * basis->row_bytes, DISTANCE_BYTE_OFFSET,
-			   basis->row_bytes);
-
-	for (int first = 0; first < space->dims; first += DISTANCE_PANEL)
-	{
-		DistanceBlockDots(projector->rows,
-						  basis->panels + (Size) first * basis->row_bytes,
-						  basis->row_bytes, &dots[0][0]);
-		for (int i = 0; i < n; i++)
-		{
-			for (int j = first; j < Min(first + DISTANCE_PANEL, space->dims); j++)
-				projector->z[i * space->dims + j] = scales[i] * basis->factors[j] *
-					(float) (dots[i][j - first] - DISTANCE_BYTE_OFFSET * basis->sums[j]);
-		}
-	}
 }
 
 /* The share of squared lengths of edges that the projection keeps. */
@@ -462,13 +257,13 @@ VhnswEnergyJob(VhnswCrew *crew, const void *arg)
 	VhnswGraph *graph = crew->graph;
 	EdgeSquares *squares = VhnswCrewAddress(crew, &job.squares);
 	VhnswLayout plain = graph->layout;
-	Projector  *projector;
+	VhnswProjector *projector;
 	int			dims = sketches->layout.edge_dims;
 	uint32		chunk;
 
 	plain.metric = VHNSW_L2;
 	VhnswAttachSketches(crew, sketches);
-	projector = begin_projector(graph, &sketches->space);
+	projector = VhnswBeginProjector(graph, &sketches->space);
 	VhnswGraphAttachLists(crew, &job.lists);
 	while (VhnswCrewNext(crew, &chunk))
 	{
@@ -484,7 +279,7 @@ VhnswEnergyJob(VhnswCrew *crew, const void *arg)
 			{
 				0
 			};
-			project(projector, &id, 1);
+			VhnswProject(projector, &id, 1);
 			memcpy(sketches->from, projector->z, dims * sizeof(float));
 			for (int j = 0; j < graph->list_counts[id]; j++)
 			{
@@ -494,8 +289,8 @@ VhnswEnergyJob(VhnswCrew *crew, const void *arg)
 					Max(VhnswCodeDistance(&plain, VhnswGraphGetCode(graph, id),
 										  other), 0);
 				if (j % DISTANCE_ROWS == 0)
-					project(projector, ids + j,
-							Min(graph->list_counts[id] - j, DISTANCE_ROWS));
+					VhnswProject(projector, ids + j,
+								 Min(graph->list_counts[id] - j, DISTANCE_ROWS));
 				squares[i].kept +=
 					DistanceL2Squared(sketches->from, projector->z +
 									  j % DISTANCE_ROWS * dims, dims);
@@ -559,8 +354,8 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		if (sketches->trained)
 		{
 			if (covariance.address == NULL)
-				covariance = learn_covariance(graph);
-			sketches->matrix = train(graph, &covariance, layout->edge_dims);
+				covariance = VhnswLearnCovariance(graph);
+			sketches->matrix = VhnswTrainBasis(graph, &covariance, layout->edge_dims);
 		}
 		VhnswAttachSketches(graph->crew, sketches);
 		sketches->energy = 0;
@@ -650,10 +445,10 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 	Size		stride = dims * sizeof(Half);
 	uint32		chunk;
 	char	   *projections;
-	Projector  *projector;
+	VhnswProjector *projector;
 
 	VhnswAttachSketches(crew, &sketches);
-	projector = begin_projector(graph, &sketches.space);
+	projector = VhnswBeginProjector(graph, &sketches.space);
 	if (sketches.spilled)
 	{
 		stride = VhnswSpillStride(stride);
@@ -680,7 +475,7 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 
 				for (int i = 0; i < DISTANCE_ROWS; i++)
 					ids[i] = id + i;
-				project(projector, ids, Min(end - id, DISTANCE_ROWS));
+				VhnswProject(projector, ids, Min(end - id, DISTANCE_ROWS));
 			}
 			for (int j = 0; j < dims && norm > 0; j++)
 				z[j] /= norm;

@@ -37,7 +37,6 @@ extern void VhnswUntrainedSketches(VhnswLayout *layout);
 extern VhnswSketches *VhnswMakeSketches(VhnswGraph *graph,
 										const char *index_name);
 extern void VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches);
-extern void VhnswSampleJob(VhnswCrew *crew, const void *arg);
 extern void VhnswEnergyJob(VhnswCrew *crew, const void *arg);
 extern void VhnswProjectJob(VhnswCrew *crew, const void *arg);
 extern void VhnswSketchNeighbors(VhnswSketches *sketches,

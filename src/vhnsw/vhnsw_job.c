@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "vhnsw/vhnsw_basis.h"
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_hub.h"
@@ -57,6 +58,8 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswProbeJob;
 		case VHNSW_JOB_SAMPLE:
 			return VhnswSampleJob;
+		case VHNSW_JOB_COVARIANCE:
+			return VhnswCovarianceJob;
 		case VHNSW_JOB_PRODUCTS:
 			return VhnswProductsJob;
 		case VHNSW_JOB_ENERGY:

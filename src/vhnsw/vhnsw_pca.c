@@ -23,10 +23,11 @@
 #include "miscadmin.h"
 
 #include "distance/distance.h"
+#include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_pca.h"
 
 /* Enough for a share of the variance that is right to a percent or so. */
-#define ITERATIONS 10
+#define ITERATIONS 5
 
 /*
  * A chunk of products: rows that stay in a processor's cache while these others
@@ -43,13 +44,21 @@
 
 #define PCA_SEED UINT64CONST(0x50434176686E7377)
 
+/* Job: the products of each dimension with those that do not come before it. */
+typedef struct CovarianceJob
+{
+	int			n;
+	int			dims;
+	VhnswMemory columns;
+	VhnswMemory result;
+} CovarianceJob;
+
 /* Job: the inner products of all rows of a with all of b. */
 typedef struct ProductsJob
 {
 	int			na;
 	int			nb;
 	int			dims;
-	bool		lower;			/* of those only that do not come later in b */
 	VhnswMemory a;
 	VhnswMemory b;
 	VhnswMemory result;			/* na rows of nb values */
@@ -65,43 +74,62 @@ static void multiply(const float *a, int nrows, int inner, const float *b,
 static void add_multiple(float *row, float factor, const float *other,
 						 int dims);
 
-/* Subtract the mean from n values. */
-void
-VhnswCenter(float *values, int n)
-{
-	double		mean = 0;
-
-	for (int i = 0; i < n; i++)
-		mean += values[i];
-	mean /= n;
-	for (int i = 0; i < n; i++)
-		values[i] -= (float) mean;
-}
-
 /*
  * VhnswCovariance
  *		The covariance matrix of a sample, up to a factor: dims^2 values.
  *
- * 'columns' has a row of n values for each dimension, which are centered, and
- * whose squares have sums in the range of float4.  Can be canceled.
+ * 'columns' is a finished block for products, with a vector of n values for
+ * each dimension, which are centered, and whose squares have sums in the range
+ * of float4.
  */
 VhnswMemory
 VhnswCovariance(VhnswCrew *crew, const VhnswMemory *columns, int n, int dims)
 {
-	ProductsJob job = {
-		.na = dims,.nb = dims,.dims = n,.lower = true,
-		.a = *columns,.b = *columns
-	};
+	CovarianceJob job = {.n = n,.dims = dims,.columns = *columns};
 	float	   *square;
 
 	job.result = VhnswCrewAlloc(crew, mul_size(mul_size(dims, dims),
 											   sizeof(float)));
-	multiply_rows(crew, &job);
+	VhnswCrewRun(crew, VHNSW_JOB_COVARIANCE, &job, sizeof(job),
+				 (dims + DISTANCE_PANEL - 1) / DISTANCE_PANEL);
 	square = job.result.address;
 	for (int i = 0; i < dims; i++)
 		for (int j = 0; j < i; j++)
 			square[(Size) j * dims + i] = square[(Size) i * dims + j];
 	return job.result;
+}
+
+void
+VhnswCovarianceJob(VhnswCrew *crew, const void *arg)
+{
+	const CovarianceJob *job = arg;
+	float	   *result = VhnswCrewAddress(crew, &job->result);
+	int			dims = job->dims;
+	int32		dots[DISTANCE_ROWS][DISTANCE_PANEL];
+	VhnswBlock	columns;
+	uint32		chunk;
+
+	VhnswBlockInit(&columns, VHNSW_BLOCK_PRODUCT, job->n, dims,
+				   VhnswCrewAddress(crew, &job->columns));
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		int			first = (int) chunk * DISTANCE_PANEL;
+		int			end = Min(first + DISTANCE_PANEL, dims);
+
+		for (int row = first; row < dims; row += DISTANCE_ROWS)
+		{
+			CHECK_FOR_INTERRUPTS();
+			DistanceBlockDots(columns.rows + (Size) row * columns.row_bytes,
+							  columns.panels + (Size) first * columns.row_bytes,
+							  columns.row_bytes, &dots[0][0]);
+			for (int i = row; i < Min(row + DISTANCE_ROWS, dims); i++)
+				for (int j = first; j < end; j++)
+					result[(Size) i * dims + j] =
+						columns.factors[i] * columns.factors[j] *
+						(float) (dots[i - row][j - first] -
+								 DISTANCE_ROW_OFFSET * columns.sums[j]);
+		}
+	}
 }
 
 /*
@@ -182,12 +210,10 @@ VhnswProductsJob(VhnswCrew *crew, const void *arg)
 		int			other = chunk % chunks_of_row(job) * OTHERS_AT_ONCE;
 		int			end_other = Min(other + OTHERS_AT_ONCE, job->nb);
 
-		if (job->lower)
-			end_other = Min(end_other, end);
 		for (int j = other; j < end_other; j++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			for (int i = job->lower ? Max(first, j) : first; i < end; i++)
+			for (int i = first; i < end; i++)
 				result[(Size) i * job->nb + j] = (float)
 					DistanceInnerProduct(a + (Size) i * job->dims,
 										 b + (Size) j * job->dims, job->dims);

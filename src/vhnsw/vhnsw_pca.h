@@ -12,11 +12,11 @@
 
 #include "vhnsw/vhnsw_crew.h"
 
-extern void VhnswCenter(float *values, int n);
 extern VhnswMemory VhnswCovariance(VhnswCrew *crew, const VhnswMemory *columns,
 								   int n, int dims);
 extern void VhnswPca(VhnswCrew *crew, const VhnswMemory *covariance, int dims,
 					 int ncomponents, const VhnswMemory *matrix);
+extern void VhnswCovarianceJob(VhnswCrew *crew, const void *arg);
 extern void VhnswProductsJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_PCA_H */

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_basis.h
+ *	  The dimensions in which the elements of a build vary most.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VHNSW_BASIS_H
+#define VHNSW_BASIS_H
+
+#include "postgres.h"
+
+#include "vhnsw/vhnsw_block.h"
+#include "vhnsw/vhnsw_edge.h"
+#include "vhnsw/vhnsw_graph.h"
+
+/* Enough for a basis of the usual sizes; as many vectors make two of these. */
+#define VHNSW_MIN_BASIS_SAMPLE 512
+
+/* Projects several elements at once. */
+typedef struct VhnswProjector
+{
+	const VhnswGraph *graph;
+	const VhnswEdgeSpace *space;
+	VhnswBlock *basis;			/* NULL if there is none */
+	uint8	   *rows;			/* codes of DISTANCE_ROWS elements */
+	float	   *z;				/* their projections */
+} VhnswProjector;
+
+extern VhnswMemory VhnswLearnCovariance(const VhnswGraph *graph);
+extern void VhnswSampleJob(VhnswCrew *crew, const void *arg);
+extern VhnswMemory VhnswTrainBasis(const VhnswGraph *graph,
+								   const VhnswMemory *covariance,
+								   int ncomponents);
+extern VhnswProjector *VhnswBeginProjector(const VhnswGraph *graph,
+										   const VhnswEdgeSpace *space);
+extern void VhnswProject(VhnswProjector *projector, const uint32 *ids, int n);
+
+#endif							/* VHNSW_BASIS_H */
