@@ -173,6 +173,10 @@ check_metapage(VhnswCheck *check)
 	if (!(meta.list_recall >= 0 && meta.list_recall <= 1))
 		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
 						 "the recall of the build's lists is not valid");
+	if (!(meta.searches_found >= 0 && meta.searches_found <= 1 &&
+		  meta.weak_searches_found >= 0 && meta.weak_searches_found <= 1))
+		VhnswCheckReport(check, VHNSW_DAMAGE, NULL, VHNSW_META_BLKNO, -1,
+						 "the share of searches that find is not valid");
 	if (meta.build_kind > VHNSW_BUILT_BY_SEARCH || meta.unused3 != 0 ||
 		!isfinite(meta.build_inserted) || meta.build_inserted < 0 ||
 		!isfinite(meta.build_seconds) || meta.build_seconds < 0)

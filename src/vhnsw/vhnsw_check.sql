@@ -19,6 +19,7 @@ CREATE FUNCTION vhnsw_info(
     OUT tombstones bigint, OUT free_slots bigint, OUT unreachable bigint,
     OUT entries integer, OUT links_per_element double precision,
     OUT list_recall double precision,
+    OUT searches_found double precision, OUT weak_searches_found double precision,
     OUT build_method text, OUT build_workers integer, OUT build_memory_kb bigint,
     OUT build_inserted bigint, OUT build_seconds double precision,
     OUT bytes_per_row double precision, OUT advice text) RETURNS record

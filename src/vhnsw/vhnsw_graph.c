@@ -6,6 +6,7 @@
  *	1. Elements are linked by blocks (vhnsw_blocked.c), which leaves clusters
  *	   to be connected (vhnsw_span.c), or by searching (vhnsw_linker.c).
  *	2. A sweep from the entries attaches what it does not reach.
+ *	3. Searches for some elements tell how good the graph is.
  *
  * See README, section "Build".  The result depends on the input only.
  *
@@ -34,7 +35,7 @@
 #define MAX_HOSTED 8
 
 static bool wants_blocks(const VhnswGraph *graph);
-static void connect_clusters(VhnswGraph *graph);
+static uint32 connect_clusters(VhnswGraph *graph);
 static void attach_unreached(VhnswGraph *graph);
 
 /*
@@ -44,6 +45,7 @@ static void attach_unreached(VhnswGraph *graph);
 void
 VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 {
+	uint32		missed = 0;
 	bool		done;
 
 	VhnswGraphEndLoad(graph);
@@ -57,25 +59,32 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 	if (!done)
 		VhnswLinkBySearch(graph);
 	else
-		connect_clusters(graph);
+		missed = connect_clusters(graph);
 	attach_unreached(graph);
+	if (graph->count > 0)
+		VhnswMeasureSearches(graph, missed, index_name);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 graph->count);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
 								 graph->count);
 }
 
-/* After a blocked build, link clusters with each other. */
-static void
+/*
+ * After a blocked build, link clusters with each other.  Returns how many
+ * elements searches did not find.
+ */
+static uint32
 connect_clusters(VhnswGraph *graph)
 {
+	uint32		missed;
 	uint8	   *added = palloc_extended(graph->count, MCXT_ALLOC_HUGE |
 										MCXT_ALLOC_ZERO);
 
 	if (VhnswMetricIsSquared(graph->layout.metric))
 		VhnswSpanClusters(graph, added);
-	VhnswProbeGraph(graph, added);
+	missed = VhnswProbeGraph(graph, added);
 	pfree(added);
+	return missed;
 }
 
 /* In a small table a search costs little. */

@@ -63,6 +63,9 @@ typedef struct VhnswGraph
 	uint32	   *order;			/* elements in the order of linking */
 	uint32		nentries;		/* order[0 .. nentries) are the entries */
 	float		list_recall;	/* of candidates, by blocks; 0 = unknown */
+	float		searches_found; /* share of searches for its elements that
+								 * come near them; 0 = unknown */
+	float		weak_searches_found;	/* likewise, near those that do not */
 	VhnswBuildKind kind;		/* how they were linked */
 } VhnswGraph;
 

@@ -34,7 +34,7 @@
 
 VECDIST_FUNCTION_INFO_V1(vhnsw_info);
 
-#define INFO_COLUMNS 32
+#define INFO_COLUMNS 34
 
 /* Below this many elements a mean would not be worth a REINDEX. */
 #define MANY_ELEMENTS 1000
@@ -173,6 +173,10 @@ vhnsw_info(PG_FUNCTION_ARGS)
 								 Max(counts.elements, 1));
 	nulls[i] = meta.list_recall == 0;
 	values[i++] = Float8GetDatum(meta.list_recall);
+	nulls[i] = meta.searches_found == 0;
+	values[i++] = Float8GetDatum(meta.searches_found);
+	nulls[i] = meta.weak_searches_found == 0;
+	values[i++] = Float8GetDatum(meta.weak_searches_found);
 	nulls[i] = !build_known;
 	values[i++] = CStringGetTextDatum(build_name(meta.build_kind));
 	nulls[i] = !build_known;

@@ -156,7 +156,9 @@ typedef struct VhnswMetaPageData
 	uint32		build_memory;	/* kB, as planned for what was loaded */
 	float8		build_inserted; /* rows that went in page by page */
 	float4		build_seconds;	/* until the pages are logged */
-	char		reserved[12];
+	float4		searches_found; /* for its elements, share; 0 = unknown */
+	float4		weak_searches_found;	/* likewise, near those not found */
+	char		reserved[4];
 } VhnswMetaPageData;
 
 typedef VhnswMetaPageData *VhnswMetaPage;

@@ -19,6 +19,9 @@
  * as a leaf, and of those where searches failed more elements are searched for,
  * and all in the end, while failures go on.
  *
+ * When the graph is done, others are searched for without changing it, so that
+ * the index can tell how many searches fail in spite of all.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -49,6 +52,24 @@
 
 /* The pool of a search. */
 #define PROBE_EF 32
+
+/*
+ * Elements that are searched for when the graph is done: one in so many, and at
+ * least and at most.  Numbers of them leave this remainder, divided by
+ * WEAK_STRIDE, which none leaves of those that were searched for before, but
+ * where all were.
+ */
+#define MEASURED_STRIDE 64
+#define MIN_MEASURED 64
+#define MAX_MEASURED 512
+#define MEASURED_OFFSET 6
+
+/* And so many in the area of one that was not found, of so many at most. */
+#define WEAK_MEASURED 8
+#define MAX_WEAK 64
+
+/* If a smaller share is found, somebody should know. */
+#define GOOD_SHARE 0.97
 
 /* Where a search ended: so many get links, of so many that may have room. */
 #define HOSTS 4
@@ -85,11 +106,15 @@ typedef struct Area
 	uint32		failed;
 } Area;
 
+static uint32 measured_id(uint64 id, uint32 count);
+static float share_found(uint32 missed, uint32 n);
+static uint32 count_missed(const VhnswGraph *graph, Probe *probes, uint32 n);
 static uint32 weak_areas(Area *areas, uint32 n, uint32 most);
 static int	compare_areas(const void *a, const void *b);
 static uint32 probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas,
 						  uint32 nareas, uint32 stride, uint32 offset,
 						  uint8 *added, uint32 *missed);
+static void run_probes(const VhnswGraph *graph, ProbeJob *job, uint32 n);
 static void probe_element(VhnswBeam *beam, VhnswCode *code,
 						  const uint32 *starts,
 						  const VhnswCode **start_codes, uint32 nstarts,
@@ -100,20 +125,22 @@ static void probe_element(VhnswBeam *beam, VhnswCode *code,
  *		Search for some elements, and link those that are not found.
  *
  * All elements have their lists, and the order is made.  added[] counts for
- * each element the links that took places of its fill.
+ * each element the links that took places of its fill.  Returns how many
+ * elements were not found.
  */
-void
+uint32
 VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 {
 	ProbeJob	job = {
 		.order = graph->order_memory,.nstarts = graph->nentries
 	};
-	uint32		nareas = (graph->count + AREA - 1) / AREA;
-	Area	   *areas = palloc_array(Area, nareas);
+	uint32		all = (graph->count + AREA - 1) / AREA;
+	uint32		nareas = all;
+	Area	   *areas = palloc_array(Area, all);
 	uint32		total = 0;
 	uint32		missed = 0;
 
-	for (uint32 i = 0; i < nareas; i++)
+	for (uint32 i = 0; i < all; i++)
 		areas[i] = (Area)
 	{
 		.number = i
@@ -123,22 +150,120 @@ VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 		total += probe_areas(graph, &job, areas, nareas, stride, stride / 2,
 							 added, &missed);
 	}
-	ereport(DEBUG1,
-			errmsg_internal("%u of %u searches for elements did not come near them",
-							missed, total));
-	total = missed = 0;
-	nareas = weak_areas(areas, nareas, nareas / WEAK_SHARE);
+	nareas = weak_areas(areas, nareas, all / WEAK_SHARE);
 	total += probe_areas(graph, &job, areas, nareas, WEAK_STRIDE, WEAK_STRIDE / 2,
 						 added, &missed);
-	nareas = weak_areas(areas, nareas,
-						(graph->count + AREA - 1) / AREA / WEAKEST_SHARE);
+	nareas = weak_areas(areas, nareas, all / WEAKEST_SHARE);
 	for (int offset = WEAKEST_STRIDE - 1; offset >= 0; offset--)
 		total += probe_areas(graph, &job, areas, nareas, WEAKEST_STRIDE, offset,
 							 added, &missed);
-	if (total > 0)
-		ereport(DEBUG1,
-				errmsg_internal("%u of %u more, where they did not", missed, total));
+	ereport(DEBUG1,
+			errmsg_internal("%u of %u searches for elements did not come near them",
+							missed, total));
 	pfree(areas);
+	return missed;
+}
+
+/*
+ * VhnswMeasureSearches
+ *		Tell how many searches for elements of a finished graph find them, and
+ *		how many near those that were not found.
+ *
+ * Sets graph->searches_found and weak_searches_found, and says so if they are
+ * few.  'missed' is what VhnswProbeGraph() returned, or 0.
+ */
+void
+VhnswMeasureSearches(VhnswGraph *graph, uint32 missed, const char *index_name)
+{
+	uint32		n = Min(graph->count, Max(MIN_MEASURED,
+										  Min(graph->count / MEASURED_STRIDE,
+											  MAX_MEASURED)));
+	uint32		nweak;
+	uint32		step;
+	Probe	   *probes = palloc_array(Probe, n);
+	Probe	   *others;
+	uint32		nothers = 0;
+
+	for (uint32 i = 0; i < n; i++)
+		probes[i].target = measured_id((uint64) graph->count * i / n,
+									   graph->count);
+	nweak = count_missed(graph, probes, n);
+	graph->searches_found = share_found(nweak, n);
+
+	/* Others in the areas of some that were not found */
+	others = palloc_array(Probe, MAX_WEAK * WEAK_MEASURED);
+	step = (nweak + MAX_WEAK - 1) / MAX_WEAK;
+	for (uint32 i = 0, weak = 0; i < n; i++)
+	{
+		uint32		area = probes[i].target / AREA * AREA;
+
+		if (probes[i].nhosts == 0 || weak++ % step != 0)
+			continue;
+		for (int j = 0; j < WEAK_MEASURED; j++)
+		{
+			uint32		id = measured_id(area + j * (AREA / WEAK_MEASURED),
+										 graph->count);
+
+			if (id != probes[i].target)
+				others[nothers++].target = id;
+		}
+	}
+	graph->weak_searches_found =
+		nothers == 0 ? 0 :
+		share_found(count_missed(graph, others, nothers), nothers);
+	pfree(probes);
+	pfree(others);
+
+	if (graph->searches_found >= GOOD_SHARE)
+		return;
+	ereport(NOTICE,
+			errmsg("searches of index \"%s\" may miss rows", index_name),
+			errdetail("Of searches for its own elements %.1f %% fail, and %.1f %% in the same places; %u elements that were not found before have got more links.",
+					  100 * (1 - graph->searches_found),
+					  100 * (1 - graph->weak_searches_found), missed),
+			graph->kind != VHNSW_BUILT_BY_SEARCH ?
+			errhint("Set vhnsw.ef_search higher.  Building with vhnsw.build_method = search takes longer, and may find more.") :
+			errhint("Set vhnsw.ef_search higher."));
+}
+
+/* An element that is measured, not far from 'id'. */
+static uint32
+measured_id(uint64 id, uint32 count)
+{
+	return Min(id / WEAK_STRIDE * WEAK_STRIDE + MEASURED_OFFSET, count - 1);
+}
+
+/* Zero would say that it is not known. */
+static float
+share_found(uint32 missed, uint32 n)
+{
+	return (float) Max(n - missed, 0.5) / n;
+}
+
+/*
+ * Search for the targets of n probes, and count those that are not found.  Of
+ * these, targets stay.
+ */
+static uint32
+count_missed(const VhnswGraph *graph, Probe *probes, uint32 n)
+{
+	ProbeJob	job = {
+		.order = graph->order_memory,.nstarts = graph->nentries
+	};
+	const Probe *done;
+	uint32		missed = 0;
+
+	job.probes = VhnswCrewAlloc(graph->crew, n * sizeof(Probe));
+	memcpy(job.probes.address, probes, n * sizeof(Probe));
+	run_probes(graph, &job, n);
+	done = job.probes.address;
+	for (uint32 i = 0; i < n; i++)
+	{
+		probes[i].nhosts = done[i].nhosts;
+		missed += done[i].nhosts > 0;
+	}
+	VhnswCrewFree(graph->crew, &job.probes);
+	return missed;
 }
 
 /* Put those areas first where most probes fail; returns how many. */
@@ -203,10 +328,7 @@ probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas, uint32 nareas,
 			areas[i].probed++;
 		}
 	}
-	job->nprobes = n;
-	job->lists = VhnswGraphDescribeLists(graph);
-	VhnswCrewRun(graph->crew, VHNSW_JOB_PROBE, job, sizeof(*job),
-				 (n + PROBED_AT_ONCE - 1) / PROBED_AT_ONCE);
+	run_probes(graph, job, n);
 	for (uint32 i = 0; i < n; i++)
 	{
 		const Probe *probe = &probes[i];
@@ -226,6 +348,16 @@ probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas, uint32 nareas,
 	}
 	VhnswCrewFree(graph->crew, &job->probes);
 	return n;
+}
+
+/* Search for the targets of n probes. */
+static void
+run_probes(const VhnswGraph *graph, ProbeJob *job, uint32 n)
+{
+	job->nprobes = n;
+	job->lists = VhnswGraphDescribeLists(graph);
+	VhnswCrewRun(graph->crew, VHNSW_JOB_PROBE, job, sizeof(*job),
+				 (n + PROBED_AT_ONCE - 1) / PROBED_AT_ONCE);
 }
 
 void

@@ -10,7 +10,9 @@
 
 #include "vhnsw/vhnsw_graph.h"
 
-extern void VhnswProbeGraph(VhnswGraph *graph, uint8 *added);
+extern uint32 VhnswProbeGraph(VhnswGraph *graph, uint8 *added);
+extern void VhnswMeasureSearches(VhnswGraph *graph, uint32 missed,
+								 const char *index_name);
 extern void VhnswProbeJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_PROBE_H */

@@ -250,6 +250,8 @@ write_meta(Writer *writer, uint64 seed)
 	meta->pca_block = writer->pca_block;
 	meta->edge_energy = writer->sketches->energy;
 	meta->list_recall = graph->list_recall;
+	meta->searches_found = graph->searches_found;
+	meta->weak_searches_found = graph->weak_searches_found;
 	meta->entry_block = writer->entry_pages > 0 ? writer->entry_block : 0;
 	meta->entry_count = graph->nentries;
 	meta->elements = graph->count;

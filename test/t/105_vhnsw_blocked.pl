@@ -3,7 +3,7 @@
 # Each set of generated vectors is built by clusters: recall stays above a
 # floor, and vhnsw_check() finds every element reachable, every sketch true.
 # Where clusters do not hold the neighbors, a NOTICE says what was done, and
-# recall is kept.  The index is the same, byte for byte, when it is built again
+# recall is kept.  Another one says where searches for elements fail.  The index is the same, byte for byte, when it is built again
 # and with scalar arithmetic.  Small tables are built by searching.
 #
 # Under inner product, short vectors that point elsewhere than all others are in
@@ -37,6 +37,7 @@ sub try_set
 	my $metric   = $set{metric} // 'l2';
 	my $operator = { l2 => '<->', cosine => '<=>', ip => '<#>' }->{$metric};
 	my $query    = $set{query} // $value;
+	my $options  = $set{options} // '';
 	my ($stdout, $notices);
 
 	$server->safe_psql('postgres', <<"SQL");
@@ -55,7 +56,7 @@ SQL
 	$server->psql('postgres', <<"SQL", stdout => \$stdout, stderr => \$notices);
 SET client_min_messages = debug1;
 SET vhnsw.build_method = blocked;
-CREATE INDEX items_v ON items USING vhnsw (v vector_${metric}_ops);
+CREATE INDEX items_v ON items USING vhnsw (v vector_${metric}_ops) $options;
 SQL
 
 	# What is as near as the 10th counts.
@@ -75,6 +76,8 @@ SQL
 	my ($percent) = $notices =~ /lists of index "items_v" hold (\S+) % of the exact neighbors/;
 	is($server->safe_psql('postgres', qq{SELECT abs(100 * list_recall - $percent) < 0.051 FROM vhnsw_info('items_v')}),
 		't', "$name: recall of lists");
+	is($server->safe_psql('postgres', 'SELECT (searches_found < 0.97)::text FROM vhnsw_info(\'items_v\')'),
+		$notices =~ /NOTICE:  searches of index "items_v" may miss rows/ ? 'true' : 'false', "$name: said where few are found");
 	return $notices;
 }
 
@@ -82,7 +85,9 @@ SQL
 my $clusters = '10 * normal(-1 - greatest(n % 80 - 40, 0), i) + normal(n, i)';
 
 unlike(try_set('clusters', dims => 24, rows => 6000, value => $clusters, floor => 0.95),
-	qr/clustered|searching/, 'clusters: no notice');
+	qr/clustered|searching|may miss rows/, 'clusters: no notice');
+is($server->safe_psql('postgres', q{SELECT searches_found > 0.97 AND coalesce(weak_searches_found, 1) BETWEEN 0.8 AND 1 FROM vhnsw_info('items_v')}),
+	't', 'clusters: searches find');
 # More than entries, and each fills the lists of its elements
 try_set('clusters far apart', dims => 32, rows => 20000, value => '5 * normal(-1 - n % 80, i) + normal(n, i)', floor => 0.95);
 # Each has an entry
@@ -116,6 +121,11 @@ my $small = '5 * normal(-100 - %s %% 45, i) + 0.1 * normal(n, i)';
 try_set('inner product, small clusters beside large ones', dims => 64, rows => 12000, metric => 'ip',
 	value => 'CASE WHEN n % 33 = 0 THEN ' . sprintf($small, 'n / 33') . ' ELSE 5 * normal(-1 - n % 20, i) + 0.5 * normal(n, i) END',
 	query => sprintf($small, 'n'), floor => 0.9);
+
+# Too few links for so many directions
+my $few = try_set('few links', dims => 48, rows => 6000, value => 'normal(n, i)', options => 'WITH (m = 4, ef_construction = 8)', floor => 0.1);
+like($few, qr/may miss rows.*DETAIL:  Of searches .* [1-9]\S* % fail/s, 'few links: notice of searches');
+like($few, qr/HINT:  Set vhnsw.ef_search higher/, 'few links: hint');
 
 # As many directions as dimensions
 my $said = try_set('no clusters', dims => 64, rows => 24000, value => 'normal(n, i)', floor => 0.4);
