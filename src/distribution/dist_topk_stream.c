@@ -31,6 +31,7 @@
 #include "distribution/dist_connection.h"
 #include "distribution/dist_fdw.h"
 #include "distribution/dist_init.h"
+#include "distribution/dist_kept_rows.h"
 #include "distribution/dist_settings.h"
 #include "distribution/dist_topk.h"
 #include "vecdist_debug.h"
@@ -83,6 +84,7 @@ typedef struct StreamRun
 	Batch	   *batch;			/* or NULL */
 	Batch	   *ahead;			/* the one after it, or NULL */
 	size_t		row_bytes;		/* memory of a row, as of the last batch */
+	DistKeptRows *kept;			/* rows of partitions here, or NULL */
 } StreamRun;
 
 struct DistTopKStream
@@ -171,6 +173,14 @@ static void check_report(DistTopKState *state, int part);
 static int	compare_sources(const void *a, const void *b);
 static void fetch_here(void *arg);
 static void fetch_own(DistTopKState *state, StreamRun *run, Round *round);
+static DistSearchRun *own_search(DistTopKState *state, StreamRun *run);
+static void read_own(DistTopKState *state, StreamRun *run,
+					 DistSearchRun *search, int64 nrows,
+					 DistSearchCallback row, void *arg);
+static void own_search_is_gone(void) pg_attribute_noreturn();
+static void put_kept(int part, int pos, HeapTuple tuple, TupleDesc desc,
+					 void *arg);
+static bool take_kept(DistKeptRows *kept, int64 nrows, LocalBatch *local);
 static void keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
 					 void *arg);
 static void close_own(DistTopKState *state);
@@ -898,42 +908,110 @@ fetch_here(void *arg)
 	}
 }
 
+/*
+ * The next batch of partitions here, from their portals.  COMMIT would close
+ * these before it reads what is left of a cursor WITH HOLD, so for such a cursor
+ * they are read to the end at once, and the rows kept.
+ */
 static void
 fetch_own(DistTopKState *state, StreamRun *run, Round *round)
 {
-	LocalBatch	local = {.state = state,.run = run};
+	LocalBatch	local = {.state = state,.run = run,.space = FIRST_BATCH_ROWS};
 	int64		nrows = batch_rows(state, run);
-	DistSearchRun *search;
+	bool		has_more = false;
 
-	/* COMMIT would close the portals before it reads the rest. */
-	if (ActivePortal != NULL && (ActivePortal->cursorOptions & CURSOR_OPT_HOLD))
-		nrows = DIST_ALL_ROWS;
+	local.batch = new_batch(round, local.space);
+	if (run->kept == NULL)
+	{
+		DistSearchRun *search = own_search(state, run);
+
+		if (ActivePortal != NULL &&
+			(ActivePortal->cursorOptions & CURSOR_OPT_HOLD))
+		{
+			MemoryContext oldcontext = MemoryContextSwitchTo(state->search_context);
+
+			run->kept = DistKeptRowsBegin(DistSearchGetDesc(search));
+			MemoryContextSwitchTo(oldcontext);
+			read_own(state, run, search, DIST_ALL_ROWS, put_kept, run->kept);
+		}
+		else
+		{
+			local.batch->desc = CreateTupleDescCopy(DistSearchGetDesc(search));
+			read_own(state, run, search, nrows, keep_row, &local);
+		}
+	}
+	if (run->kept != NULL)
+		has_more = take_kept(run->kept, nrows, &local);
+	accept_batch(state, run, local.batch, local.bytes);
+	if (run->kept != NULL)
+		run->exhausted = !has_more;
+}
+
+/* The search of a run of partitions here, begun if need be. */
+static DistSearchRun *
+own_search(DistTopKState *state, StreamRun *run)
+{
+	DistSearchRun *search;
 
 	/* Numbers of runs that others began here are positive. */
 	if (run->begun)
-		search = DistSearchFind(-run->number, state->userid);
-	else
 	{
-		PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-		search = DistTopKOpenOwn(state, &run->place, true);
-		DistSearchSetNumber(search, -run->number, state->userid);
-		PopActiveSnapshot();
+		search = DistSearchFind(-run->number, state->userid);
+		if (search == NULL)
+			own_search_is_gone();
+		return search;
 	}
-	run->begun = true;
-
-	local.space = FIRST_BATCH_ROWS;
-	local.batch = new_batch(round, local.space);
-	if (search != NULL)
-		local.batch->desc = CreateTupleDescCopy(DistSearchGetDesc(search));
 	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-	if (search == NULL || !DistSearchNext(search, nrows, keep_row, &local))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_CURSOR_STATE),
-				errmsg("cannot read on after a rollback to a savepoint"),
-				errdetail("The search of partitions on this server was begun after the savepoint."));
+	search = DistTopKOpenOwn(state, &run->place, true);
+	DistSearchSetNumber(search, -run->number, state->userid);
+	PopActiveSnapshot();
+	run->begun = true;
+	return search;
+}
+
+static void
+read_own(DistTopKState *state, StreamRun *run, DistSearchRun *search,
+		 int64 nrows, DistSearchCallback row, void *arg)
+{
+	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
+	if (!DistSearchNext(search, nrows, row, arg))
+		own_search_is_gone();
 	PopActiveSnapshot();
 	DistTopKKeepOwnReports(state, &run->place, search);
-	accept_batch(state, run, local.batch, local.bytes);
+}
+
+static void
+own_search_is_gone(void)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_INVALID_CURSOR_STATE),
+			errmsg("cannot read on after a rollback to a savepoint"),
+			errdetail("The search of partitions on this server was begun after the savepoint."));
+}
+
+/* DistSearchCallback: keep the row in DistKeptRows. */
+static void
+put_kept(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	DistKeptRowsPut(arg, part, tuple);
+}
+
+/* Put kept rows into the batch; false if that were the last. */
+static bool
+take_kept(DistKeptRows *kept, int64 nrows, LocalBatch *local)
+{
+	local->batch->desc = DistKeptRowsDesc(kept);
+	for (int64 i = 0; i < nrows; i++)
+	{
+		int			part;
+		HeapTuple	tuple = DistKeptRowsTake(kept, &part);
+
+		if (tuple == NULL)
+			return false;
+		keep_row(part, 0, tuple, local->batch->desc, local);
+		heap_freetuple(tuple);
+	}
+	return true;
 }
 
 /* DistSearchCallback: keep the row in the memory of the turn. */
@@ -967,6 +1045,12 @@ keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 static void
 close_own(DistTopKState *state)
 {
+	for (int i = 0; i < state->stream->nruns; i++)
+	{
+		if (state->stream->runs[i].kept != NULL)
+			DistKeptRowsEnd(state->stream->runs[i].kept);
+		state->stream->runs[i].kept = NULL;
+	}
 	for (int i = 0; i < state->stream->nnumbers; i++)
 	{
 		DistSearchRun *search = DistSearchFind(-state->stream->numbers[i],

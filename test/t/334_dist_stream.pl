@@ -11,6 +11,7 @@ use warnings;
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use List::Util qw(max);
 use Test::More;
 use VecdistTest;
 
@@ -216,25 +217,27 @@ same('ties', "BEGIN; DECLARE c CURSOR FOR SELECT id FROM TABLE WHERE random() >=
     $fetches FETCH ALL FROM c; COMMIT;", 'a cursor read to the end');
 
 # What is kept of a holdable cursor, 8 MB here, goes to a file beyond work_mem.
-# Returns kilobytes that the session's own memory has grown by.
+# Returns kilobytes that the session's own memory grows by at most.
 sub kept_in_memory
 {
-	my ($work_mem) = @_;
+	my ($server, $work_mem, $select) = @_;
 	my $memory = q{SELECT (regexp_match(pg_read_file('/proc/self/status'), 'RssAnon:\s+(\d+)'))[1]};
-	my (undef, $before, $after) = split /\n/, $coordinator->safe_psql('postgres', <<"SQL");
+	my (undef, $before, @after) = split /\n/, $server->safe_psql('postgres', <<"SQL");
 SET work_mem = '$work_mem';
 SELECT count(*) >= 0 FROM (SELECT id FROM items WHERE random() >= 0 ORDER BY $d, id OFFSET 0) s;
 $memory;
 BEGIN;
-DECLARE c CURSOR WITH HOLD FOR SELECT id, repeat(chr((97 + id % 26)::int), 1000) FROM items
-    WHERE random() >= 0 ORDER BY $d, id;
+DECLARE c CURSOR WITH HOLD FOR $select WHERE random() >= 0 ORDER BY $d, id;
+MOVE 3 FROM c;
+$memory;
 COMMIT;
 $memory;
 SQL
-	return $after - $before;
+	return max(@after) - $before;
 }
-cmp_ok(kept_in_memory('256kB'), '<', 4096, 'a holdable cursor keeps little in memory');
-cmp_ok(kept_in_memory('64MB'), '>', 8000, 'which would be seen if it kept all');
+my $long = 'SELECT id, repeat(chr((97 + id % 26)::int), 1000) FROM items';
+cmp_ok(kept_in_memory($coordinator, '256kB', $long), '<', 4096, 'a holdable cursor keeps little in memory');
+cmp_ok(kept_in_memory($coordinator, '64MB', $long), '>', 8000, 'which would be seen if it kept all');
 same('items', <<"SQL", 'two cursors and searches take turns on the same connections', $exact);
 BEGIN;
 DECLARE a CURSOR FOR SELECT id FROM TABLE ORDER BY $d;
@@ -335,6 +338,22 @@ like(
 	$w1->safe_psql('postgres', "EXPLAIN ANALYZE SELECT id FROM items WHERE random() >= 0 ORDER BY $d LIMIT 5"),
 	qr/Mode: streaming.*Worker Group: local/s,
 	'a worker streams its own partitions');
+
+# All rows of its own partitions, 8 MB here, are read when a holdable cursor begins.
+$coordinator->safe_psql('postgres', <<"SQL");
+CREATE TABLE wide (id bigint NOT NULL, note text, embedding vector($dims)) PARTITION BY HASH (id);
+SELECT vecdist.create_distributed_table('wide', 8);
+INSERT INTO wide SELECT g, repeat(chr((97 + g % 26)::int), 1000), embedding
+    FROM generate_series(1, 16000) g, plain_items i WHERE i.id = g % 8000 + 1;
+SQL
+my $wide = 'SELECT id, note FROM wide';
+cmp_ok(kept_in_memory($w1, '256kB', $wide), '<', 4096, 'a worker keeps little of its own rows in memory');
+cmp_ok(kept_in_memory($w1, '64MB', $wide), '>', 8000, 'which would be seen');
+is( $w1->safe_psql('postgres', "$exact SET work_mem = '64kB'; BEGIN;
+		DECLARE c CURSOR WITH HOLD FOR $wide WHERE random() >= 0 ORDER BY $d, id;
+		MOVE 3 FROM c; COMMIT; FETCH ALL FROM c"),
+	$coordinator->safe_psql('postgres', "$exact SELECT * FROM ($wide ORDER BY $d, id) s OFFSET 3"),
+	'and reads them all');
 
 # ----------------------------------------------------------------------
 # Rows, rounds, and what is found late
