@@ -114,6 +114,7 @@ static void report_recall(const char *index_name, double first, double last,
 						  int rounds);
 static void renumber(VhnswGraph *graph, VhnswPartition *partition,
 					 uint32 *nearest);
+static void plan_dividing(VhnswGraph *graph, const VhnswPartition *partition);
 static void join_parts(VhnswCrew *crew, VhnswJoin *join,
 					   const VhnswPartition *partition, uint64 seed);
 static void begin_chooser_job(VhnswCrew *crew, VhnswJob job, ChooseJob *arg);
@@ -201,15 +202,13 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	int			rounds = 0;
 
 	VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
-	if (graph->codes)
-		VhnswSpillResize(graph->codes,
-						 VhnswGraphCacheBytes(graph,
-											  VhnswBlockedResidentBytes(&graph->layout)));
+	VhnswGraphResizeCodes(graph, VhnswBlockedResidentBytes(&graph->layout));
 	partition = VhnswMakePartition(crew, &whole, OVERLAP, PARTITION_SEED,
 								   nearest);
 	renumber(graph, partition, nearest);
 	pfree(nearest);
 
+	plan_dividing(graph, partition);
 	join = VhnswJoinCreate(crew);
 	join_parts(crew, join, partition, PARTITION_SEED);
 	VhnswFreePartition(crew, partition);
@@ -218,12 +217,20 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	{
 		uint64		seed = PARTITION_SEED + ++rounds;
 
+		/* Lists are there already, beside what the first partition took. */
+		graph->dividing_bytes = 0;
+		VhnswGraphResizeCodes(graph,
+							  VhnswBlockedResidentBytes(&graph->layout) +
+							  sizeof(uint8) + VhnswJoinRestBytes);
 		VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
 		partition = VhnswMakePartition(crew, &whole, OVERLAP, seed, NULL);
+		plan_dividing(graph, partition);
+		VhnswGraphResizeCodes(graph, VhnswBlockedJoinBytes(&graph->layout));
 		join_parts(crew, join, partition, seed);
 		VhnswFreePartition(crew, partition);
 		recall = VhnswJoinRecall(crew, join);
 	}
+	graph->dividing_bytes = 0;
 	report_recall(index_name, first_recall, recall, rounds);
 	if (recall < USELESS_RECALL && !graph->codes)
 	{
@@ -331,6 +338,25 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 	pfree(code);
 	pfree(other);
 	pfree(next);
+}
+
+/*
+ * In files, leave memory for dividing large parts again: caches will be smaller
+ * and, if need be, workers fewer.
+ */
+static void
+plan_dividing(VhnswGraph *graph, const VhnswPartition *partition)
+{
+	VhnswCrew  *crew = graph->crew;
+	int			workers = crew->workers;
+
+	if (!graph->codes)
+		return;
+	graph->dividing_bytes = VhnswDivideBytes(&graph->layout, partition);
+	while (workers > 0 &&
+		   !VhnswGraphFitsWithFiles(graph, graph->count, workers))
+		workers--;
+	VhnswCrewSetWorkers(crew, workers);
 }
 
 /* Compare what is in the same part. */

@@ -38,6 +38,7 @@
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_load.h"
 #include "vhnsw/vhnsw_meta.h"
+#include "vhnsw/vhnsw_outside.h"
 #include "vhnsw/vhnsw_tids.h"
 #include "vhnsw/vhnsw_write.h"
 
@@ -66,7 +67,7 @@ typedef struct BuildState
 	VhnswGraph *graph;			/* NULL once it is written */
 	VhnswBatch *batch;			/* NULL if there are no workers */
 	uint32		room;			/* of the graph, for the rows of the batch */
-	VhnswTidArray outside[VHNSW_OUTSIDE_LISTS];
+	VhnswOutside outside[VHNSW_OUTSIDE_LISTS];
 	double	   *sums;			/* of the sample, if there shall be a mean */
 	int		   *lengths;		/* of its sparse vectors */
 	int64		sampled;
@@ -488,7 +489,7 @@ load_row(BuildState *state, ItemPointer tid, Datum datum, bool isnull)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(state->context);
 
-		VhnswTidArrayAdd(&state->outside[VHNSW_LIST_NULL], tid);
+		VhnswOutsideAdd(&state->outside[VHNSW_LIST_NULL], tid);
 		MemoryContextSwitchTo(old_context);
 		return;
 	}
@@ -519,10 +520,10 @@ load_code(BuildState *state, VhnswVectorClass class, const VhnswCode *code,
 			VhnswGraphAdd(state->graph, code, tid);
 			break;
 		case VHNSW_VECTOR_ZERO:
-			VhnswTidArrayAdd(&state->outside[VHNSW_LIST_ZERO], tid);
+			VhnswOutsideAdd(&state->outside[VHNSW_LIST_ZERO], tid);
 			break;
 		case VHNSW_VECTOR_EXTREME:
-			VhnswTidArrayAdd(&state->outside[VHNSW_LIST_EXTREME], tid);
+			VhnswOutsideAdd(&state->outside[VHNSW_LIST_EXTREME], tid);
 			break;
 	}
 	MemoryContextSwitchTo(old_context);
@@ -647,6 +648,8 @@ write_out(BuildState *state, bool all_rows)
 		state->logged_first = first;
 		state->logged_end = end;
 	}
+	for (int i = 0; i < VHNSW_OUTSIDE_LISTS; i++)
+		VhnswOutsideFree(&state->outside[i]);
 	if (sketches->spilled)
 		VhnswSpillFree(sketches->spilled);
 	state->kind = state->graph->kind;

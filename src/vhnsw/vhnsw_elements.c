@@ -20,6 +20,9 @@
 #include "vhnsw/vhnsw_load.h"
 #include "vhnsw/vhnsw_span.h"
 
+/* The least that codes have where what was not foreseen takes the rest */
+#define LEAST_CACHE (VHNSW_MIN_CACHE / 4)
+
 /* About so many bytes make a bundle, but not more elements than 2^10. */
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
@@ -160,7 +163,7 @@ work_bytes(const VhnswGraph *graph, uint64 count)
 	const VhnswLayout *layout = &graph->layout;
 
 	return Max(Max(VhnswHubsWorkBytes(layout, count),
-				   VhnswJoinLeafBytes(layout, count)),
+				   VhnswJoinLeafBytes(layout, count) + graph->dividing_bytes),
 			   VhnswSpanBytes(layout, count));
 }
 
@@ -241,8 +244,17 @@ VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
 	processes * work_bytes(graph, graph->count) +
 	(uint64) graph->count * element_bytes;
 
-	return graph->memory_limit > taken + processes * VHNSW_MIN_CACHE ?
-		(graph->memory_limit - taken) / processes : VHNSW_MIN_CACHE;
+	return graph->memory_limit > taken + processes * LEAST_CACHE ?
+		(graph->memory_limit - taken) / processes : LEAST_CACHE;
+}
+
+/* Let codes, if they are in a file, take that. */
+void
+VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes)
+{
+	if (graph->codes)
+		VhnswSpillResize(graph->codes,
+						 VhnswGraphCacheBytes(graph, element_bytes));
 }
 
 /*

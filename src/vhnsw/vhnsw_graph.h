@@ -45,6 +45,7 @@ typedef struct VhnswGraph
 	struct codes_hash *hash;	/* finds equal codes, while loading */
 	uint64		memory_limit;	/* bytes */
 	Size		learning_bytes; /* of these, for sketches, at least */
+	Size		dividing_bytes; /* of large leaves, for each process */
 	VhnswSpill *codes;			/* in place of bundles, if not NULL */
 
 	/* TIDs beyond the first: (element, tid), in the order of loading */
@@ -207,6 +208,7 @@ extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
 									int workers);
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
+extern void VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes);
 extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
 extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
 extern void VhnswGraphSpill(VhnswGraph *graph);

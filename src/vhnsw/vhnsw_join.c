@@ -189,9 +189,7 @@ VhnswJoinCreate(VhnswCrew *crew)
 	join->shape.spill = NULL;
 	if (graph->codes)
 	{
-		VhnswSpillResize(graph->codes,
-						 VhnswGraphCacheBytes(graph,
-											  VhnswBlockedJoinBytes(&graph->layout)));
+		VhnswGraphResizeCodes(graph, VhnswBlockedJoinBytes(&graph->layout));
 		join->spilled = VhnswCrewCreateFile(crew, join->key_places *
 											sizeof(VhnswKey), graph->count, 0);
 		VhnswJoinShare(join);

@@ -241,6 +241,33 @@ VhnswMemberBytes(const VhnswLayout *layout, int overlap)
 	return bytes;
 }
 
+/*
+ * VhnswDivideBytes
+ *		Memory that a process takes to divide a part again, if any is so large:
+ *		the leaves that its members choose, and their places there.
+ *
+ * A part of it that is divided once more has three quarters at most.
+ */
+Size
+VhnswDivideBytes(const VhnswLayout *layout, const VhnswPartition *partition)
+{
+	Size		most = 0;
+
+	for (uint32 i = 0; i < partition->nparts; i++)
+	{
+		VhnswLeaf	part = VhnswPartitionLeaf(partition, i);
+
+		if (part.nresidents > VHNSW_LEAF_LIMIT)
+			most = Max(most, part.n);
+	}
+	if (most == 0)
+		return 0;
+	return most * (VhnswPartitionElementBytes(layout, INNER_OVERLAP, true) +
+				   INNER_OVERLAP * sizeof(uint32)) +
+		VhnswBlockRowsBytes(layout->dims, ROWS_IN_PIECE) +
+		VhnswHubsWorkBytes(layout, most);
+}
+
 /* Job: find the nearest centroids of elements. */
 void
 VhnswAssignJob(VhnswCrew *crew, const void *arg)

@@ -60,6 +60,8 @@ typedef void (*VhnswLeafCallback) (const VhnswLeaf *leaf, void *arg);
 extern Size VhnswPartitionElementBytes(const VhnswLayout *layout,
 									   int overlap, bool in_file);
 extern Size VhnswMemberBytes(const VhnswLayout *layout, int overlap);
+extern Size VhnswDivideBytes(const VhnswLayout *layout,
+							 const VhnswPartition *partition);
 extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
 										  const VhnswLeaf *whole,
 										  int overlap, uint64 seed,

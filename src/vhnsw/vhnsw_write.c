@@ -53,7 +53,7 @@ typedef struct Writer
 	VhnswGraph *graph;
 	VhnswSketches *sketches;
 	const VhnswLayout *layout;
-	const VhnswTidArray *outside;	/* VHNSW_OUTSIDE_LISTS arrays */
+	VhnswOutside *outside;		/* VHNSW_OUTSIDE_LISTS lists */
 	BlockNumber mean_block;		/* 0 = none */
 	BlockNumber mean_pages;
 	BlockNumber pca_block;		/* 0 = none */
@@ -86,7 +86,8 @@ static void write_elements(Writer *writer, bool log);
 static void end_element_page(Buffer buffer, bool log);
 static void write_cells(Writer *writer);
 static void write_list(Writer *writer, uint32 owner,
-					   const ItemPointerData *tids, Size stride, uint32 n);
+					   const VhnswDuplicate *duplicates,
+					   VhnswOutside *outside, uint64 n);
 static VhnswElement element_number(const Writer *writer, uint32 id);
 static void cell_address(const Writer *writer, uint64 cell,
 						 ItemPointer address);
@@ -98,13 +99,13 @@ static int	compare_duplicates(const void *a, const void *b);
  * VhnswWriteGraph
  *		Write a whole index into an empty relation.
  *
- * 'mean' may be NULL for zero; 'outside' has an array for each list outside
- * the graph.  With 'log' pages of elements are logged; *first and *end get the
+ * 'mean' may be NULL for zero; 'outside' has all lists outside the graph,
+ * which are read.  With 'log' pages of elements are logged; *first and *end get the
  * numbers of the first and of the one after the last.
  */
 void
 VhnswWriteGraph(Relation index, VhnswGraph *graph, VhnswSketches *sketches,
-				uint64 seed, const float *mean, const VhnswTidArray *outside,
+				uint64 seed, const float *mean, VhnswOutside *outside,
 				bool log, BlockNumber *first, BlockNumber *end)
 {
 	Writer		writer = {.index = index,.graph = graph,.sketches = sketches,
@@ -199,7 +200,7 @@ plan_pages(Writer *writer, bool has_mean)
 		i += n;
 	}
 	for (int i = 0; i < VHNSW_OUTSIDE_LISTS; i++)
-		writer->ncells += CellsFor((uint64) writer->outside[i].count);
+		writer->ncells += CellsFor(writer->outside[i].count);
 }
 
 /* Start the page 'blkno', which must be the next of the relation. */
@@ -259,7 +260,7 @@ write_meta(Writer *writer, uint64 seed)
 	/* The lists outside are written last, in the order of their numbers. */
 	for (int i = VHNSW_OUTSIDE_LISTS - 1; i >= 0; i--)
 	{
-		uint64		n = CellsFor((uint64) writer->outside[i].count);
+		uint64		n = CellsFor(writer->outside[i].count);
 
 		cell -= n;
 		if (n > 0)
@@ -477,12 +478,16 @@ write_cells(Writer *writer)
 		uint32		n = run_length(graph, i);
 
 		write_list(writer, element_number(writer, graph->duplicates[i].element),
-				   &graph->duplicates[i].tid, sizeof(VhnswDuplicate), n);
+				   &graph->duplicates[i], NULL, n);
 		i += n;
 	}
 	for (int i = 0; i < VHNSW_OUTSIDE_LISTS; i++)
-		write_list(writer, VhnswOutsideOwner(i), writer->outside[i].tids,
-				   sizeof(ItemPointerData), writer->outside[i].count);
+	{
+		VhnswOutside *list = &writer->outside[i];
+
+		VhnswOutsideRewind(list);
+		write_list(writer, VhnswOutsideOwner(i), NULL, list, list->count);
+	}
 
 	if (BufferIsValid(writer->buffer))
 	{
@@ -492,14 +497,14 @@ write_cells(Writer *writer)
 	}
 }
 
-/* Write one list of n TIDs that lie 'stride' bytes apart, as cells. */
+/* Write n TIDs as cells: of duplicates, or of a list outside. */
 static void
-write_list(Writer *writer, uint32 owner, const ItemPointerData *tids,
-		   Size stride, uint32 n)
+write_list(Writer *writer, uint32 owner, const VhnswDuplicate *duplicates,
+		   VhnswOutside *outside, uint64 n)
 {
-	uint32		ncells = CellsFor(n);
+	uint64		ncells = CellsFor(n);
 
-	for (uint32 i = 0; i < ncells; i++)
+	for (uint64 i = 0; i < ncells; i++)
 	{
 		uint64		number = writer->next_cell++;
 		VhnswCell	cell;
@@ -510,11 +515,11 @@ write_list(Writer *writer, uint32 owner, const ItemPointerData *tids,
 		cell = VhnswPageGetCell(writer->page,
 								number % VHNSW_CELLS_PER_PAGE + 1);
 		cell->owner = owner;
-		cell->sequence = ncells - i;
+		cell->sequence = (uint32) (ncells - i);
 		cell->ntids = Min(n - i * VHNSW_TIDS_PER_CELL, VHNSW_TIDS_PER_CELL);
 		for (int j = 0; j < cell->ntids; j++)
-			cell->tids[j] = *(const ItemPointerData *)
-				((const char *) tids + (i * VHNSW_TIDS_PER_CELL + j) * stride);
+			cell->tids[j] = outside ? VhnswOutsideNext(outside) :
+				(duplicates++)->tid;
 		if (i + 1 < ncells)
 			cell_address(writer, number + 1, &cell->next);
 		if (writer->next_cell % VHNSW_CELLS_PER_PAGE == 0)

@@ -12,12 +12,13 @@
 
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_outside.h"
 #include "vhnsw/vhnsw_tids.h"
 
 extern void VhnswWriteGraph(Relation index, VhnswGraph *graph,
 							VhnswSketches *sketches, uint64 seed,
 							const float *mean,
-							const VhnswTidArray *outside, bool log,
+							VhnswOutside *outside, bool log,
 							BlockNumber *first, BlockNumber *end);
 extern void VhnswWriteJob(VhnswCrew *crew, const void *arg);
 
