@@ -312,7 +312,6 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 
 		if (moved[start])
 			continue;
-		CHECK_FOR_INTERRUPTS();
 		memcpy(code, VhnswGraphGetCode(graph, i), graph->code_size);
 		tid = *VhnswGraphGetTid(graph, i);
 		do
@@ -320,6 +319,7 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 			uint32		to = numbers[i];
 			ItemPointerData other_tid = *VhnswGraphGetTid(graph, to);
 
+			CHECK_FOR_INTERRUPTS();
 			memcpy(other, VhnswGraphGetCode(graph, to), graph->code_size);
 			VhnswGraphPut(graph, to, code, tid);
 			memcpy(code, other, graph->code_size);

@@ -127,6 +127,7 @@ sweep_run(Sweep *sweep)
 		uint32		id = sweep->queue[sweep->head++];
 		const uint32 *ids = VhnswGraphGetIds(graph, id);
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < graph->list_counts[id]; i++)
 		{
 			if (sweep->parents[ids[i]] == NOT_REACHED)
@@ -222,6 +223,7 @@ attach_unreached(VhnswGraph *graph)
 
 			do
 			{
+				CHECK_FOR_INTERRUPTS();
 				Assert(i > 0);
 				host = sweep.queue[--i];
 			} while (!sweep_attach(&sweep, host, id));

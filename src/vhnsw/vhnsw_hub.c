@@ -100,6 +100,7 @@ VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
 		uint32	   *elements = VhnswHubsOf(hubs, leaf);
 		int			found = hubs->counts[leaf];
 
+		CHECK_FOR_INTERRUPTS();
 		hubs->counts[leaf] = 0;
 		for (int i = 0; i < found; i++)
 		{

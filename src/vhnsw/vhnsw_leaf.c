@@ -139,7 +139,10 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 	VhnswCrewFree(crew, &job.centroids);
 
 	for (uint32 i = 0; nearest && i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		nearest[i] = VhnswChoicesOf(&choices, i)[0];
+	}
 
 	partition->nparts = job.k;
 	partition->nmembers = (uint64) n * job.overlap;
@@ -335,6 +338,7 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 	{
 		const uint32 *parts = VhnswChoicesOf(choices, i);
 
+		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < choices->overlap; j++)
 			next[parts[j] + 1]++;
 	}
@@ -346,6 +350,7 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 	{
 		uint32		part = VhnswChoicesOf(choices, i)[0];
 
+		CHECK_FOR_INTERRUPTS();
 		nresidents[part]++;
 		partition->members[next[part]++] = members ? members[i] : i;
 	}
@@ -353,6 +358,7 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 	{
 		const uint32 *parts = VhnswChoicesOf(choices, i);
 
+		CHECK_FOR_INTERRUPTS();
 		for (int j = i < whole->nresidents; j < choices->overlap; j++)
 			partition->members[next[parts[j]]++] = members ? members[i] : i;
 	}
@@ -469,7 +475,10 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 	}
 
 	for (uint32 i = 0; i < k; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		VhnswBlockAdd(&centroids, &graph->layout, VhnswGraphGetCode(graph, sample[i]));
+	}
 	VhnswBlockFinish(&centroids);
 
 	for (int round = 0; k > 1 && round < KMEANS_ROUNDS; round++)
@@ -481,7 +490,10 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 			{
 				VhnswBlockReset(&rows);
 				for (uint32 i = job.first; i < job.first + job.count; i++)
+				{
+					CHECK_FOR_INTERRUPTS();
 					VhnswBlockAdd(&rows, &graph->layout, VhnswGraphGetCode(graph, sample[i]));
+				}
 				VhnswBlockFinish(&rows);
 			}
 			VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
@@ -549,6 +561,7 @@ move_centroids(const VhnswGraph *graph, const uint32 *sample, uint32 n,
 											dims, &room);
 		float	   *sum = sums + (Size) assigned[i] * dims;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < dims; j++)
 			sum[j] += code->scale * u[j];
 		counts[assigned[i]]++;
@@ -559,6 +572,7 @@ move_centroids(const VhnswGraph *graph, const uint32 *sample, uint32 n,
 	{
 		float	   *sum = sums + (Size) i * dims;
 
+		CHECK_FOR_INTERRUPTS();
 		if (counts[i] == 0)
 		{
 			/* Nobody's: it tries another place. */

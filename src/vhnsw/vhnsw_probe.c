@@ -336,6 +336,7 @@ probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas, uint32 nareas,
 
 		if (probe->nhosts == 0)
 			continue;
+		CHECK_FOR_INTERRUPTS();
 		(*missed)++;
 		areas[probe->area].failed++;
 		for (uint32 j = 0; j < probe->nhosts && linked < HOSTS; j++)

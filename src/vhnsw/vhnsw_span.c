@@ -85,6 +85,7 @@ VhnswSpanClusters(VhnswGraph *graph, uint8 *added)
 		{
 			uint32		id = graph->order[i];
 
+			CHECK_FOR_INTERRUPTS();
 			for (int j = 0; j < spannings[i].count; j++)
 			{
 				(void) VhnswSpanLink(graph, id, spannings[i].links[j], added);

@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "commands/tablespace.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
@@ -167,6 +168,7 @@ VhnswSpillDescribe(VhnswSpill *spill)
 {
 	for (uint32 i = 0; i < spill->nframes; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (spill->frames[i].changed)
 			write_frame(spill, i);
 	}
@@ -288,6 +290,7 @@ drop_frames(VhnswSpill *spill)
 	{
 		if (spill->frames[i].page == NO_PAGE)
 			continue;
+		CHECK_FOR_INTERRUPTS();
 		if (spill->frames[i].changed)
 			write_frame(spill, i);
 		spill->map[spill->frames[i].page] = NO_FRAME;

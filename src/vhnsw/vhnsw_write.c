@@ -91,7 +91,15 @@ static void write_list(Writer *writer, uint32 owner,
 static VhnswElement element_number(const Writer *writer, uint32 id);
 static void cell_address(const Writer *writer, uint64 cell,
 						 ItemPointer address);
-static int	compare_duplicates(const void *a, const void *b);
+static int	compare_duplicates(const VhnswDuplicate *a, const VhnswDuplicate *b);
+
+#define ST_SORT sort_duplicates
+#define ST_ELEMENT_TYPE VhnswDuplicate
+#define ST_COMPARE(a, b) compare_duplicates(a, b)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 #define CellsFor(ntids) (((ntids) + VHNSW_TIDS_PER_CELL - 1) / VHNSW_TIDS_PER_CELL)
 
@@ -111,8 +119,7 @@ VhnswWriteGraph(Relation index, VhnswGraph *graph, VhnswSketches *sketches,
 	Writer		writer = {.index = index,.graph = graph,.sketches = sketches,
 	.layout = &sketches->layout,.outside = outside};
 
-	qsort(graph->duplicates, graph->nduplicates, sizeof(VhnswDuplicate),
-		  compare_duplicates);
+	sort_duplicates(graph->duplicates, graph->nduplicates);
 	plan_pages(&writer, mean != NULL);
 	write_meta(&writer, seed);
 	if (mean)
@@ -130,15 +137,12 @@ VhnswWriteGraph(Relation index, VhnswGraph *graph, VhnswSketches *sketches,
 }
 
 static int
-compare_duplicates(const void *a, const void *b)
+compare_duplicates(const VhnswDuplicate *a, const VhnswDuplicate *b)
 {
-	const VhnswDuplicate *da = a;
-	const VhnswDuplicate *db = b;
-
-	if (da->element != db->element)
-		return da->element < db->element ? -1 : 1;
-	return ItemPointerCompare(unconstify(ItemPointerData *, &da->tid),
-							  unconstify(ItemPointerData *, &db->tid));
+	if (a->element != b->element)
+		return a->element < b->element ? -1 : 1;
+	return ItemPointerCompare(unconstify(ItemPointerData *, &a->tid),
+							  unconstify(ItemPointerData *, &b->tid));
 }
 
 /* How many duplicates, from number 'first' on, have the element of the first. */
@@ -196,6 +200,7 @@ plan_pages(Writer *writer, bool has_mean)
 	{
 		uint32		n = run_length(graph, i);
 
+		CHECK_FOR_INTERRUPTS();
 		writer->ncells += CellsFor(n);
 		i += n;
 	}
@@ -358,13 +363,17 @@ make_runs(Writer *writer, uint32 *nruns)
 
 	*nruns = 0;
 	for (uint32 i = 0; i < graph->nduplicates; i += run_length(graph, i))
+	{
+		CHECK_FOR_INTERRUPTS();
 		(*nruns)++;
+	}
 	memory = VhnswCrewAlloc(graph->crew, *nruns * sizeof(DuplicateRun));
 	runs = memory.address;
 	for (uint32 i = 0; i < graph->nduplicates;)
 	{
 		uint32		n = run_length(graph, i);
 
+		CHECK_FOR_INTERRUPTS();
 		runs->element = graph->duplicates[i].element;
 		cell_address(writer, cell, &runs->cell);
 		runs++;
