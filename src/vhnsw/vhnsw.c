@@ -6,7 +6,8 @@
  * Read README first.  Then, in this order: vhnsw_page.h (what is on disk),
  * vhnsw_code.c (values as codes, bounds), vhnsw_search.c (the beam search),
  * vhnsw_stream.c, vhnsw_scan.c, vhnsw_custom_exec.c and its neighbors,
- * vhnsw_insert.c, vhnsw_lists.c, vhnsw_build.c, vhnsw_vacuum.c, vhnsw_check.c.
+ * vhnsw_insert.c, vhnsw_lists.c, vhnsw_build.c, vhnsw_vacuum.c,
+ * vhnsw_repair.c, vhnsw_check.c.
  *
  *-------------------------------------------------------------------------
  */

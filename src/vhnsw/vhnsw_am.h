@@ -105,6 +105,8 @@ extern IndexBulkDeleteResult *vhnswbulkdelete(IndexVacuumInfo *info,
 											  IndexBulkDeleteResult *stats,
 											  IndexBulkDeleteCallback callback,
 											  void *callback_state);
+
+/* vhnsw_repair.c */
 extern IndexBulkDeleteResult *vhnswvacuumcleanup(IndexVacuumInfo *info,
 												 IndexBulkDeleteResult *stats);
 

@@ -67,8 +67,14 @@ extern void VhnswCheckReport(VhnswCheck *check, const char *severity,
 							 const char *invariant, BlockNumber blkno,
 							 int item, const char *format,...)
 			pg_attribute_printf(6, 7);
+
+/* vhnsw_check_tids.c */
+extern void VhnswCheckTidsBegin(VhnswCheck *check);
+extern void VhnswCheckCells(VhnswCheck *check, BlockNumber blkno);
+extern void VhnswCheckTidLists(VhnswCheck *check);
 extern void VhnswCheckAddTid(VhnswCheck *check, const ItemPointerData *tid,
 							 uint32 owner);
+extern void VhnswCheckDuplicateTids(VhnswCheck *check);
 extern uint32 VhnswCheckFindTid(VhnswCheck *check, const ItemPointerData *tid);
 
 /* vhnsw_check_edges.c */
