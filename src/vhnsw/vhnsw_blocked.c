@@ -817,6 +817,16 @@ nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 	return n;
 }
 
+static bool
+is_listed(const uint32 *ids, int n, uint32 id)
+{
+	bool		found = false;
+
+	for (int i = 0; i < n; i++)
+		found |= ids[i] == id;
+	return found;
+}
+
 /*
  * Choose among the chosen links of both directions, and fill the list, which
  * takes the place of the keys.
@@ -847,30 +857,31 @@ choose_again(Chooser *chooser, uint32 id)
 	for (int i = 0; i < count; i++)
 		selected[i] = links[i].id;
 
-	/* Fill with the nearest of those left over: of this choice and the first. */
+	/*
+	 * Fill with the nearest of those left over: of this choice and the first,
+	 * which both are in order.
+	 */
 	if (count < degree)
 	{
+		const VhnswKey *rest_keys = keys + join->near_counts[id];
 		int			left = n - chosen;
-		int			sorted = 0;
+		int			i = 0;
+		int			j = 0;
 
-		for (int i = 0; i < left; i++)
-			chooser->keys[i] = VhnswMakeKey(links[chosen + i].distance,
-											links[chosen + i].id);
+		for (int k = 0; k < left; k++)
+			chooser->keys[k] = VhnswMakeKey(links[chosen + k].distance,
+											links[chosen + k].id);
 		if (chooser->by_product)
-			sorted = rare_ones_first(chooser, left);
-		rest = Min(rest, (int) lengthof(chooser->keys) - left);
-		memcpy(chooser->keys + left, keys + join->near_counts[id],
-			   rest * sizeof(VhnswKey));
-		left = sorted + VhnswSortKeys(chooser->keys + sorted,
-									  left - sorted + rest);
-		for (int i = 0; i < left && count < degree; i++)
+			left = rare_ones_first(chooser, left);
+		while (count < degree && (i < left || j < rest))
 		{
-			uint32		other = VhnswKeyId(chooser->keys[i]);
-			bool		is_new = true;
+			bool		is_first = j == rest ||
+			(i < left && (chooser->by_product ||
+						  chooser->keys[i] < rest_keys[j]));
+			uint32		other = VhnswKeyId(is_first ? chooser->keys[i++] :
+										   rest_keys[j++]);
 
-			for (int j = 0; j < count && is_new; j++)
-				is_new = selected[j] != other;
-			if (is_new)
+			if (!is_listed(selected, count, other))
 				selected[count++] = other;
 		}
 	}

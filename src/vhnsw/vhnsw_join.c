@@ -26,6 +26,9 @@
 /* So many new keys are put into a list one by one. */
 #define FEW_KEYS 6
 
+/* So many keys are sorted by merging. */
+#define FEW_TO_SORT 256
+
 /* Guests of a leaf packed at a time. */
 #define GUESTS_AT_ONCE 16
 
@@ -148,13 +151,83 @@ static void compare_sides(Side *rows, Side *columns);
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
+static inline void
+sort_2(VhnswKey *a, VhnswKey *b)
+{
+	VhnswKey	smaller = Min(*a, *b);
+
+	*b = Max(*a, *b);
+	*a = smaller;
+}
+
+/* Merge the sorted keys before and from 'second' on. */
+static inline void
+merge_runs(const VhnswKey *first, const VhnswKey *second, const VhnswKey *end,
+		   VhnswKey *result)
+{
+	const VhnswKey *first_end = second;
+
+	while (first < first_end && second < end)
+	{
+		bool		is_second = *second < *first;
+
+		*result++ = Min(*first, *second);
+		first += !is_second;
+		second += is_second;
+	}
+	while (first < first_end)
+		*result++ = *first++;
+	while (second < end)
+		*result++ = *second++;
+}
+
+/*
+ * Sort at most FEW_TO_SORT keys by merging runs, which begin with four.  Which
+ * of two is smaller cannot be predicted, so there is no branch for it.
+ */
+static void
+sort_few_keys(VhnswKey *keys, int n)
+{
+	VhnswKey	room[FEW_TO_SORT];
+	VhnswKey   *from = keys;
+	VhnswKey   *to = room;
+	int			sorted;
+
+	for (sorted = 0; sorted + 4 <= n; sorted += 4)
+	{
+		VhnswKey   *run = keys + sorted;
+
+		sort_2(&run[0], &run[1]);
+		sort_2(&run[2], &run[3]);
+		sort_2(&run[0], &run[2]);
+		sort_2(&run[1], &run[3]);
+		sort_2(&run[1], &run[2]);
+	}
+	sort_keys(keys + sorted, n - sorted);
+	for (int length = 4; length < n; length *= 2)
+	{
+		VhnswKey   *swap = from;
+
+		for (int first = 0; first < n; first += 2 * length)
+			merge_runs(from + first, from + Min(first + length, n),
+					   from + Min(first + 2 * length, n), to + first);
+		from = to;
+		to = swap;
+	}
+	if (from != keys)
+		memcpy(keys, from, n * sizeof(VhnswKey));
+}
+
 /* Sort keys and drop repeated ones; returns how many are left. */
 int
 VhnswSortKeys(VhnswKey *keys, int n)
 {
 	int			count = 0;
 
-	sort_keys(keys, n);
+	if (n <= FEW_TO_SORT)
+		sort_few_keys(keys, n);
+	else
+		sort_keys(keys, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (count == 0 || keys[i] != keys[count - 1])
@@ -544,6 +617,18 @@ far_list(const VhnswJoin *join, uint32 id, VhnswKey *keys)
 	};
 }
 
+/* For these lengths the compiler's own copy starts too slowly. */
+static inline void
+copy_keys(VhnswKey *to, const VhnswKey *from, int n)
+{
+	int			i;
+
+	for (i = 0; i + 4 <= n; i += 4)
+		memcpy(to + i, from + i, 4 * sizeof(VhnswKey));
+	for (; i < n; i++)
+		to[i] = from[i];
+}
+
 /*
  * Another process may have a leaf with the same element in work.  Locks are
  * held while keys are copied or compared, and no longer.
@@ -556,7 +641,7 @@ copy_list(const SharedList *shared, VhnswKey *keys)
 	if (shared->lock)
 		SpinLockAcquire(shared->lock);
 	count = *shared->count;
-	memcpy(keys, shared->keys, count * sizeof(VhnswKey));
+	copy_keys(keys, shared->keys, count);
 	if (shared->lock)
 		SpinLockRelease(shared->lock);
 	return count;
@@ -574,11 +659,12 @@ replace_list(const SharedList *shared, const VhnswKey *old, int old_count,
 		limit = VhnswKeyDistance(VhnswLargestKey(keys, count));
 	if (shared->lock)
 		SpinLockAcquire(shared->lock);
-	unchanged = *shared->count == old_count &&
-		memcmp(shared->keys, old, old_count * sizeof(VhnswKey)) == 0;
+	unchanged = shared->lock == NULL ||
+		(*shared->count == old_count &&
+		 memcmp(shared->keys, old, old_count * sizeof(VhnswKey)) == 0);
 	if (unchanged)
 	{
-		memcpy(shared->keys, keys, count * sizeof(VhnswKey));
+		copy_keys(shared->keys, keys, count);
 		*shared->count = count;
 		*shared->limit = limit;
 	}
@@ -600,12 +686,12 @@ lower_limit(WorkList *list, float limit)
 	*list->limit = limit;
 }
 
+/* Whether it is wanted cannot be predicted, so there is no branch for it. */
 static inline void
 offer(WorkList *list, float distance, uint32 id)
 {
-	if (distance > *list->limit)
-		return;
-	list->keys[list->count++] = VhnswMakeKey(distance, id);
+	list->keys[list->count] = VhnswMakeKey(distance, id);
+	list->count += distance <= *list->limit;
 	if (list->count == 2 * list->places)
 		cut_list(list);
 }
@@ -697,10 +783,11 @@ merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 static int
 add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
 {
-	memcpy(all, keys, count * sizeof(VhnswKey));
+	copy_keys(all, keys, count);
 	for (int i = 0; i < list->count; i++)
 	{
 		VhnswKey	key = list->keys[i];
+		VhnswKey	largest = 0;
 		bool		is_known = false;
 		int			last = 0;
 
@@ -714,9 +801,12 @@ add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
 			all[count++] = key;
 			continue;
 		}
-		for (int j = 1; j < count; j++)
-			last = all[j] > all[last] ? j : last;
-		all[last] = Min(all[last], key);
+		for (int j = 0; j < count; j++)
+		{
+			last = all[j] > largest ? j : last;
+			largest = Max(largest, all[j]);
+		}
+		all[last] = Min(largest, key);
 	}
 	return count;
 }
