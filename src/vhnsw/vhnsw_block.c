@@ -139,6 +139,21 @@ VhnswBlockAddFloats(VhnswBlock *block, const float *x)
 	finish_row(block, sum, scale, (float) sqrt(norm_squared));
 }
 
+/* Make what VhnswBlockAddVector() adds, with a length that may not be that of x. */
+void
+VhnswBlockPack(VhnswBlockVector *vector, const float *x, int dims, float norm)
+{
+	vector->scale = DistanceBlockFloats(x, dims, vector->row, &vector->sum);
+	vector->norm = norm;
+}
+
+void
+VhnswBlockAddVector(VhnswBlock *block, const VhnswBlockVector *vector)
+{
+	memcpy(next_row(block), vector->row, block->dims);
+	finish_row(block, vector->sum, vector->scale, vector->norm);
+}
+
 static uint8 *
 next_row(const VhnswBlock *block)
 {

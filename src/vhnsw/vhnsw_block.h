@@ -40,6 +40,15 @@ typedef struct VhnswBlock
 	int32	   *sums;			/* likewise */
 } VhnswBlock;
 
+/* One vector, to be added to blocks of its dimensions */
+typedef struct VhnswBlockVector
+{
+	float		scale;
+	float		norm;
+	int32		sum;			/* of the row's codes */
+	uint8		row[FLEXIBLE_ARRAY_MEMBER]; /* DistanceRowBytes() */
+} VhnswBlockVector;
+
 /* Longer codes do not fit a page, with 4 bits for each dimension. */
 #define VHNSW_MAX_BLOCK_DIMS (2 * BLCKSZ)
 
@@ -61,6 +70,10 @@ extern void VhnswBlockReset(VhnswBlock *block);
 extern void VhnswBlockAdd(VhnswBlock *block, const VhnswLayout *layout,
 						  const VhnswCode *code);
 extern void VhnswBlockAddFloats(VhnswBlock *block, const float *x);
+extern void VhnswBlockPack(VhnswBlockVector *vector, const float *x, int dims,
+						   float norm);
+extern void VhnswBlockAddVector(VhnswBlock *block,
+								const VhnswBlockVector *vector);
 extern void VhnswBlockFinish(VhnswBlock *block);
 
 /*

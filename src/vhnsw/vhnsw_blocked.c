@@ -49,9 +49,11 @@
 
 /*
  * With lists that hold less than this of the exact neighbors, divide and
- * compare again, with other centroids each time; and give up.
+ * compare again, with other centroids each time; compare whole codes, if it
+ * was not; and give up.
  */
 #define GOOD_RECALL 0.9
+#define GOOD_PRINCIPAL_RECALL 0.93
 #define MAX_ROUNDS 3
 #define USELESS_RECALL 0.5
 
@@ -155,7 +157,8 @@ VhnswBlockedElementBytes(const VhnswLayout *layout)
 	Size		partition = VhnswPartitionElementBytes(layout, OVERLAP, false) +
 	sizeof(uint32) + sizeof(bool);
 	Size		join = VhnswJoinElementBytes(layout->degree);
-	Size		members = VhnswMemberBytes(layout, OVERLAP);
+	Size		members = VhnswMemberBytes(layout, OVERLAP) +
+	VhnswPrincipalElementBytes(layout);
 	Size		incoming = (FirstLinks(layout) + 2) * sizeof(uint32);
 	Size		later = VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
 
@@ -195,6 +198,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	uint32	   *nearest = palloc_extended((Size) graph->count * sizeof(uint32),
 										  MCXT_ALLOC_HUGE);
 	VhnswPartition *partition;
+	VhnswPrincipal principal;
 	VhnswLeaf	whole = {NULL, graph->count, graph->count};
 	ChooseJob	job;
 	double		first_recall;
@@ -209,10 +213,21 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	pfree(nearest);
 
 	plan_dividing(graph, partition);
-	join = VhnswJoinCreate(crew);
+	VhnswMakePrincipal(graph, &principal);
+	join = VhnswJoinCreate(crew, &principal);
 	join_parts(crew, join, partition, PARTITION_SEED);
+	recall = VhnswJoinRecall(crew, join);
+	if (join->principal.dims > 0 && recall < GOOD_PRINCIPAL_RECALL)
+	{
+		ereport(DEBUG1,
+				errmsg_internal("lists by principal dimensions hold %.1f %% of the exact neighbors",
+								100 * recall));
+		VhnswJoinWholeCodes(crew, join);
+		join_parts(crew, join, partition, PARTITION_SEED);
+		recall = VhnswJoinRecall(crew, join);
+	}
 	VhnswFreePartition(crew, partition);
-	recall = first_recall = VhnswJoinRecall(crew, join);
+	first_recall = recall;
 	while (recall < GOOD_RECALL && rounds < MAX_ROUNDS)
 	{
 		uint64		seed = PARTITION_SEED + ++rounds;
@@ -232,6 +247,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	}
 	graph->dividing_bytes = 0;
 	report_recall(index_name, first_recall, recall, rounds);
+	VhnswFreePrincipal(crew, &join->principal);
 	if (recall < USELESS_RECALL && !graph->codes)
 	{
 		VhnswJoinFree(crew, join);

@@ -72,6 +72,8 @@ static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
 static bool may_have_sketches(const VhnswLayout *layout);
 static int	dims_that_fit(const VhnswLayout *layout, int slots_per_page,
 						  int bits);
+static VhnswMemory find_basis(VhnswGraph *graph, const VhnswMemory *covariance,
+							  int dims);
 static double measure_energy(const VhnswSketches *sketches,
 							 const VhnswGraph *graph);
 static void load_projection(const VhnswSketches *sketches,
@@ -176,6 +178,16 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 	set_edges(layout, Min(dims, full), dims > 0 ? bits : 0);
 }
 
+/* How many dimensions sketches have if they keep enough; 0 = none. */
+int
+VhnswUsualSketchDims(const VhnswLayout *layout)
+{
+	VhnswLayout usual = *layout;
+
+	choose_dims(SKETCH_DEFAULT, &usual);
+	return usual.edge_dims;
+}
+
 /*
  * VhnswUntrainedSketches
  *		The sketches of an index that is built on too few elements for a basis.
@@ -220,6 +232,16 @@ VhnswLearningBytes(const VhnswLayout *layout)
 				(layout->dims + VHNSW_MIN_BASIS_SAMPLE);
 	}
 	return 0;
+}
+
+/* The basis by which pairs were compared, if it has so many dimensions, or one. */
+static VhnswMemory
+find_basis(VhnswGraph *graph, const VhnswMemory *covariance, int dims)
+{
+	if (graph->basis_dims != dims)
+		return VhnswTrainBasis(graph, covariance, dims);
+	graph->basis_dims = 0;
+	return graph->basis;
 }
 
 /* The share of squared lengths of edges that the projection keeps. */
@@ -314,7 +336,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	VhnswLayout *layout = &sketches->layout;
 	SketchSize	size = SKETCH_DEFAULT;
 	double		energies[SKETCH_FULL] = {0};
-	VhnswMemory covariance = {NULL, DSM_HANDLE_INVALID};
+	VhnswMemory covariance = graph->covariance;
 	Size		cache = VhnswGraphCacheBytes(graph, VhnswOrderBytes);
 
 	/* Learning takes memory too. */
@@ -355,7 +377,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		{
 			if (covariance.address == NULL)
 				covariance = VhnswLearnCovariance(graph);
-			sketches->matrix = VhnswTrainBasis(graph, &covariance, layout->edge_dims);
+			sketches->matrix = find_basis(graph, &covariance, layout->edge_dims);
 		}
 		VhnswAttachSketches(graph->crew, sketches);
 		sketches->energy = 0;
@@ -372,6 +394,9 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	}
 	if (covariance.address)
 		VhnswCrewFree(graph->crew, &covariance);
+	if (graph->basis_dims > 0)
+		VhnswCrewFree(graph->crew, &graph->basis);
+	graph->basis_dims = 0;
 
 	if (size == SKETCH_LARGE_ONE_BIT && energies[SKETCH_ONE_BIT] > 0)
 		ereport(NOTICE,

@@ -18,6 +18,7 @@
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_load.h"
+#include "vhnsw/vhnsw_principal.h"
 #include "vhnsw/vhnsw_span.h"
 
 /* The least that codes have where what was not foreseen takes the rest */
@@ -49,6 +50,7 @@ typedef struct CodesEntry
 static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
 								int workers);
 static uint64 work_bytes(const VhnswGraph *graph, uint64 count);
+static Size learning_element_bytes(const VhnswLayout *layout);
 static uint64 taken_bytes(const VhnswGraph *graph, uint64 count);
 static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
@@ -144,8 +146,8 @@ memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 	uint64		loading = count * HASH_BYTES + VHNSW_MIN_CACHE;
 	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
 	processes * (VHNSW_MIN_CACHE + work_bytes(graph, count));
-	uint64		learning = count * VhnswOrderBytes + VHNSW_MIN_CACHE +
-	graph->learning_bytes;
+	uint64		learning = count * learning_element_bytes(layout) +
+	VHNSW_MIN_CACHE + graph->learning_bytes;
 
 	if (workers > 0)
 		loading += VhnswBatchBytes(layout);
@@ -167,16 +169,25 @@ work_bytes(const VhnswGraph *graph, uint64 count)
 			   VhnswSpanBytes(layout, count));
 }
 
+/* With codes in a file: a basis may be learned before pairs are compared. */
+static Size
+learning_element_bytes(const VhnswLayout *layout)
+{
+	return VhnswPrincipalElementBytes(layout) > 0 ?
+		Max(VhnswBlockedJoinBytes(layout), VhnswOrderBytes) : VhnswOrderBytes;
+}
+
 /* What is there when sketches are learned, with any number of workers. */
 static uint64
 taken_bytes(const VhnswGraph *graph, uint64 count)
 {
 	uint64		taken = (uint64) graph->duplicates_capacity *
-	sizeof(VhnswDuplicate) + count * VhnswOrderBytes;
+	sizeof(VhnswDuplicate);
 
 	if (graph->codes)
-		return taken + VHNSW_MIN_CACHE;
-	return taken + graph->nbundles * (uint64) graph->bundle_bytes +
+		return taken + count * learning_element_bytes(&graph->layout) +
+			VHNSW_MIN_CACHE;
+	return taken + count * VhnswOrderBytes + graph->nbundles * (uint64) graph->bundle_bytes +
 		count * VhnswJoinElementBytes(graph->layout.degree);
 }
 
@@ -215,7 +226,8 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	if (VhnswMayHaveBlocks(layout))
 		linking = Max(linking,
 					  count * VhnswBlockedElementBytes(layout) +
-					  VhnswJoinLeafBytes(layout, count) * (workers + 1));
+					  VhnswJoinLeafBytes(layout, count) * (workers + 1) +
+					  VhnswPrincipalLearnedBytes(layout));
 	linking = Max(linking,
 				  count * (VhnswJoinElementBytes(layout->degree) +
 						   VhnswOrderBytes) + graph->learning_bytes);

@@ -63,6 +63,9 @@ typedef struct VhnswGraph
 	VhnswMemory order_memory;
 	uint32	   *order;			/* elements in the order of linking */
 	uint32		nentries;		/* order[0 .. nentries) are the entries */
+	VhnswMemory covariance;		/* what sketches are learned from, and */
+	VhnswMemory basis;			/* a basis, if linking has made them */
+	int			basis_dims;		/* of that; 0 = none */
 	float		list_recall;	/* of candidates, by blocks; 0 = unknown */
 	float		searches_found; /* share of searches for its elements that
 								 * come near them; 0 = unknown */

@@ -16,6 +16,7 @@
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_load.h"
 #include "vhnsw/vhnsw_pca.h"
+#include "vhnsw/vhnsw_principal.h"
 #include "vhnsw/vhnsw_probe.h"
 #include "vhnsw/vhnsw_recall.h"
 #include "vhnsw/vhnsw_span.h"
@@ -36,6 +37,8 @@ VhnswGetJobFunction(VhnswJob job)
 			return VhnswAssignJob;
 		case VHNSW_JOB_HUBS:
 			return VhnswHubsJob;
+		case VHNSW_JOB_PRINCIPAL:
+			return VhnswPrincipalJob;
 		case VHNSW_JOB_JOIN:
 			return VhnswJoinJob;
 		case VHNSW_JOB_EXACT:

@@ -107,6 +107,7 @@ typedef struct Side
 								 * a file */
 } Side;
 
+static void empty_lists(VhnswJoin *join);
 static void join_lists(const VhnswJoin *join, const VhnswLeaf *leaf,
 					   VhnswBlockKind kind, bool near, bool far);
 static void begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind,
@@ -114,6 +115,7 @@ static void begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind,
 static void end_side(Side *side);
 static void fill_side(Side *side, const uint32 *members, uint32 n,
 					  uint32 num_far);
+static void prefetch_vector(const VhnswJoin *join, uint32 id);
 static void merge_side(Side *side);
 static void merge_side_in_file(Side *side);
 static bool merge_element(Side *side, uint32 i, VhnswKey *keys);
@@ -249,7 +251,7 @@ VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count)
 
 /* Empty lists for all elements of a graph. */
 VhnswJoin *
-VhnswJoinCreate(VhnswCrew *crew)
+VhnswJoinCreate(VhnswCrew *crew, const VhnswPrincipal *principal)
 {
 	VhnswJoin  *join = palloc_object(VhnswJoin);
 	VhnswGraph *graph = crew->graph;
@@ -260,9 +262,13 @@ VhnswJoinCreate(VhnswCrew *crew)
 	join->with_guests = false;
 	join->spilled = NULL;
 	join->shape.spill = NULL;
+	join->principal = *principal;
 	if (graph->codes)
 	{
-		VhnswGraphResizeCodes(graph, VhnswBlockedJoinBytes(&graph->layout));
+		Size		cache = VhnswGraphCacheBytes(graph,
+												 VhnswBlockedJoinBytes(&graph->layout));
+
+		VhnswSpillResize(graph->codes, principal->dims > 0 ? cache / 4 : cache);
 		join->spilled = VhnswCrewCreateFile(crew, join->key_places *
 											sizeof(VhnswKey), graph->count, 0);
 		VhnswJoinShare(join);
@@ -275,15 +281,33 @@ VhnswJoinCreate(VhnswCrew *crew)
 								(2 * sizeof(float) + sizeof(uint8)) +
 								LocksBytes);
 	VhnswAttachJoin(crew, join);
-	for (Size i = 0; i < 2 * (Size) graph->count; i++)
-		join->limits[i] = FLT_MAX;
-	memset(join->near_counts, 0, graph->count);
-	memset(join->far_counts, 0, graph->count);
+	empty_lists(join);
 	for (int i = 0; join->locks && i < NUM_LOCKS; i++)
 		SpinLockInit(&join->locks[i]);
 	for (int i = 0; join->file_locks && i < NUM_FILE_LOCKS; i++)
 		LWLockInitialize(&join->file_locks[i], FILE_LOCK_TRANCHE);
 	return join;
+}
+
+static void
+empty_lists(VhnswJoin *join)
+{
+	Size		count = join->graph->count;
+
+	for (Size i = 0; i < 2 * count; i++)
+		join->limits[i] = FLT_MAX;
+	memset(join->near_counts, 0, count);
+	memset(join->far_counts, 0, count);
+}
+
+/* Begin again, and compare pairs by whole codes. */
+void
+VhnswJoinWholeCodes(VhnswCrew *crew, VhnswJoin *join)
+{
+	VhnswFreePrincipal(crew, &join->principal);
+	VhnswGraphResizeCodes(join->graph,
+						  VhnswBlockedJoinBytes(&join->graph->layout));
+	empty_lists(join);
 }
 
 /* Let a process know where the lists are. */
@@ -303,6 +327,7 @@ VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join)
 	join->far_counts = (uint8 *) (locks + LocksBytes);
 	join->locks = crew->shared && !join->spilled ? (slock_t *) locks : NULL;
 	join->file_locks = crew->shared && join->spilled ? (LWLock *) locks : NULL;
+	VhnswAttachPrincipal(crew, &join->principal);
 }
 
 /* Before a job that changes keys: let it find those of a file. */
@@ -423,6 +448,8 @@ begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind, bool near,
 		   bool far, uint32 capacity, bool rows_only)
 {
 	Size		places = VhnswBlockPlaces((Size) capacity);
+	int			dims = join->principal.dims > 0 ? join->principal.dims :
+	join->graph->layout.dims;
 	VhnswKey   *room = palloc_extended((Size) capacity * 2 * join->key_places *
 									   sizeof(VhnswKey), MCXT_ALLOC_HUGE);
 
@@ -430,8 +457,8 @@ begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind, bool near,
 	side->wants_near = near;
 	side->wants_far = far;
 	side->block = rows_only ?
-		VhnswBlockCreateRows(kind, join->graph->layout.dims, capacity) :
-		VhnswBlockCreate(kind, join->graph->layout.dims, capacity);
+		VhnswBlockCreateRows(kind, dims, capacity) :
+		VhnswBlockCreate(kind, dims, capacity);
 	side->near = palloc_array(WorkList, capacity);
 	side->far = palloc_array(WorkList, capacity);
 	side->near_limits = palloc_array(float, places);
@@ -484,11 +511,15 @@ fill_side(Side *side, const uint32 *members, uint32 n, uint32 num_far)
 
 		if (i + PREFETCHED < n)
 		{
-			VhnswGraphPrefetchCode(join->graph, members[i + PREFETCHED]);
+			prefetch_vector(join, members[i + PREFETCHED]);
 			__builtin_prefetch(join->limits + 2 * (Size) members[i + PREFETCHED]);
 		}
-		VhnswBlockAdd(side->block, &join->graph->layout,
-					  VhnswGraphGetCode(join->graph, members[i]));
+		if (join->principal.dims > 0)
+			VhnswBlockAddVector(side->block,
+								VhnswPrincipalGet(&join->principal, members[i]));
+		else
+			VhnswBlockAdd(side->block, &join->graph->layout,
+						  VhnswGraphGetCode(join->graph, members[i]));
 		side->near[i].count = side->far[i].count = 0;
 		side->near_limits[i] = side->far_limits[i] = -get_float4_infinity();
 		if (side->wants_near)
@@ -499,6 +530,16 @@ fill_side(Side *side, const uint32 *members, uint32 n, uint32 num_far)
 	VhnswBlockFinish(side->block);
 	for (uint32 i = n; i < places; i++)
 		side->near_limits[i] = side->far_limits[i] = -get_float4_infinity();
+}
+
+/* Bring near what of an element is compared. */
+static void
+prefetch_vector(const VhnswJoin *join, uint32 id)
+{
+	if (join->principal.dims > 0)
+		VhnswPrincipalPrefetch(&join->principal, id);
+	else
+		VhnswGraphPrefetchCode(join->graph, id);
 }
 
 /* Merge what elements have met into the lists that all leaves share. */

@@ -16,6 +16,7 @@
 
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_principal.h"
 
 /*
  * Places for the nearest of all elements, and for those of the far candidates,
@@ -82,6 +83,7 @@ typedef struct VhnswJoin
 	VhnswSpillShape shape;		/* of that */
 	VhnswMemory lists;
 	VhnswMemory rest;
+	VhnswPrincipal principal;	/* by which pairs are compared */
 } VhnswJoin;
 
 /* The keys of an element, to be read and outside of jobs. */
@@ -102,7 +104,9 @@ VhnswJoinGetKeys(const VhnswJoin *join, uint32 id)
 	 2 * sizeof(uint8))
 
 extern Size VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count);
-extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew);
+extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew,
+								  const VhnswPrincipal *principal);
+extern void VhnswJoinWholeCodes(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinShare(VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);

@@ -73,7 +73,6 @@ VhnswJoinRecall(VhnswCrew *crew, const VhnswJoin *join)
 		uint32		id = VhnswGraphSpread(graph, job.nchecked, i);
 		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
 		Nearest		all = parts[i];
-		VhnswKey	last;
 
 		for (int part = 1; part < NUM_PARTS; part++)
 		{
@@ -83,10 +82,12 @@ VhnswJoinRecall(VhnswCrew *crew, const VhnswJoin *join)
 				offer(&all, nearest->keys[j], NULL);
 		}
 		cut(&all);
-		last = VhnswLargestKey(all.keys, all.count);
 		wanted += all.count;
+
+		/* Distances in lists may be those of principal dimensions. */
 		for (int j = 0; j < join->near_counts[id]; j++)
-			found += keys[j] <= last;
+			for (int k = 0; k < all.count; k++)
+				found += VhnswKeyId(keys[j]) == VhnswKeyId(all.keys[k]);
 	}
 	VhnswCrewFree(crew, &job.nearest);
 	return wanted > 0 ? (double) found / (double) wanted : 1;

@@ -1,0 +1,285 @@
+/*-------------------------------------------------------------------------
+ *
+ * vhnsw_principal.c
+ *	  Elements in the few dimensions in which they vary most.
+ *
+ * Comparing pairs costs as much as there are dimensions, and most of the
+ * distance between two elements is often in a few.  Of the rest an element
+ * keeps its length: half of both squares is added to the squared distance,
+ * as if the rests of two near elements had half of their lengths in common.
+ *
+ * See README, section "Blocked build".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+
+#include "distance/distance.h"
+#include "vhnsw/vhnsw_basis.h"
+#include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_edge_build.h"
+#include "vhnsw/vhnsw_principal.h"
+
+/* So many dimensions if there are no sketches, and at most */
+#define USUAL_DIMS 112
+#define MAX_DIMS 128
+
+/* It pays if there are so many times fewer dimensions. */
+#define MIN_GAIN 5
+
+/* They have to keep so much of the elements' squared lengths. */
+#define MIN_ENERGY 0.65
+
+/* That is measured on some elements. */
+#define MEASURED_ELEMENTS 400
+
+/* How much of the rest counts, in squares. */
+#define SHARE_OF_REST 0.5f
+
+/* A basis needs some elements for each dimension. */
+#define ELEMENTS_PER_DIM 4
+
+/* Elements projected at a time. */
+#define PROJECTED_AT_ONCE 128
+
+/* Job: project all elements. */
+typedef struct PrincipalJob
+{
+	VhnswPrincipal principal;
+	VhnswMemory matrix;
+} PrincipalJob;
+
+static bool may_have_principal(const VhnswLayout *layout);
+static int	principal_dims(const VhnswLayout *layout);
+static VhnswEdgeSpace make_space(const VhnswLayout *layout, int dims,
+								 const float *matrix);
+static double measure_energy(const VhnswGraph *graph,
+							 const VhnswEdgeSpace *space);
+static void pack(const VhnswCode *code, const float *z, int dims,
+				 VhnswBlockVector *vector);
+
+/* Could there be principal dimensions, and could they pay? */
+static bool
+may_have_principal(const VhnswLayout *layout)
+{
+	return VhnswMetricIsSquared(layout->metric) && layout->is_rotated &&
+		MIN_GAIN * USUAL_DIMS <= layout->dims;
+}
+
+/*
+ * How many dimensions there are: as many as sketches usually have, so that one
+ * basis serves both.
+ */
+static int
+principal_dims(const VhnswLayout *layout)
+{
+	int			dims = VhnswUsualSketchDims(layout);
+
+	return dims > 0 ? Min(dims, MAX_DIMS) : USUAL_DIMS;
+}
+
+static Size
+record_bytes(int dims)
+{
+	return MAXALIGN(offsetof(VhnswBlockVector, row) + DistanceRowBytes(dims));
+}
+
+/* Memory for one element while pairs are compared, at most. */
+Size
+VhnswPrincipalElementBytes(const VhnswLayout *layout)
+{
+	return may_have_principal(layout) ? record_bytes(MAX_DIMS) : 0;
+}
+
+/* What is kept meanwhile for the sketches: covariance and basis. */
+Size
+VhnswPrincipalLearnedBytes(const VhnswLayout *layout)
+{
+	return may_have_principal(layout) ?
+		((Size) layout->dims + MAX_DIMS) * layout->dims * sizeof(float) : 0;
+}
+
+/*
+ * VhnswMakePrincipal
+ *		Learn the dimensions from the elements of a graph, which have their last
+ *		numbers, and project all.  There are none where it would not pay.
+ *
+ * If elements are in memory, the graph keeps covariance and basis for the
+ * sketches.  If not, the caller has given the caches of files what learning
+ * leaves, and records have three quarters of the caches while pairs are
+ * compared.
+ */
+void
+VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal)
+{
+	VhnswCrew  *crew = graph->crew;
+	int			dims;
+	VhnswMemory covariance;
+	VhnswMemory matrix;
+	VhnswEdgeSpace space;
+	double		energy;
+	PrincipalJob job;
+
+	memset(principal, 0, sizeof(*principal));
+	if (!may_have_principal(&graph->layout))
+		return;
+	dims = principal_dims(&graph->layout);
+	if (graph->count < ELEMENTS_PER_DIM * dims)
+		return;
+	if (graph->codes)
+		VhnswSpillResize(graph->codes, VHNSW_MIN_CACHE / 2);
+	covariance = VhnswLearnCovariance(graph);
+	matrix = VhnswTrainBasis(graph, &covariance, dims);
+	space = make_space(&graph->layout, dims, matrix.address);
+	energy = measure_energy(graph, &space);
+	ereport(DEBUG1,
+			errmsg_internal("%d principal dimensions keep %.1f %% of squared lengths",
+							dims, 100 * energy));
+	if (energy >= MIN_ENERGY)
+	{
+		principal->dims = dims;
+		principal->record_bytes = record_bytes(dims);
+		if (graph->codes)
+		{
+			Size		cache = VhnswGraphCacheBytes(graph,
+													 VhnswBlockedJoinBytes(&graph->layout));
+
+			principal->spilled = VhnswCrewCreateFile(crew,
+													 principal->record_bytes,
+													 graph->count,
+													 cache / 4 * 3);
+			principal->shape = VhnswSpillDescribe(principal->spilled);
+		}
+		else
+			principal->memory =
+				VhnswCrewAlloc(crew, mul_size(graph->count,
+											  principal->record_bytes));
+		job = (PrincipalJob)
+		{
+			*principal, matrix
+		};
+		VhnswCrewRun(crew, VHNSW_JOB_PRINCIPAL, &job, sizeof(job),
+					 (graph->count + PROJECTED_AT_ONCE - 1) / PROJECTED_AT_ONCE);
+		VhnswAttachPrincipal(crew, principal);
+	}
+
+	if (graph->codes)
+	{
+		VhnswCrewFree(crew, &matrix);
+		VhnswCrewFree(crew, &covariance);
+		return;
+	}
+	graph->covariance = covariance;
+	graph->basis = matrix;
+	graph->basis_dims = dims;
+}
+
+/* Let a process know where the records are. */
+void
+VhnswAttachPrincipal(VhnswCrew *crew, VhnswPrincipal *principal)
+{
+	principal->spilled = VhnswCrewFile(crew, &principal->shape);
+	principal->records = principal->dims > 0 && principal->spilled == NULL ?
+		VhnswCrewAddress(crew, &principal->memory) : NULL;
+}
+
+/* From here on whole codes are compared. */
+void
+VhnswFreePrincipal(VhnswCrew *crew, VhnswPrincipal *principal)
+{
+	if (principal->spilled)
+		VhnswSpillFree(principal->spilled);
+	else if (principal->dims > 0)
+		VhnswCrewFree(crew, &principal->memory);
+	memset(principal, 0, sizeof(*principal));
+}
+
+static VhnswEdgeSpace
+make_space(const VhnswLayout *layout, int dims, const float *matrix)
+{
+	return (VhnswEdgeSpace)
+	{
+		.metric = layout->metric,.source_dims = layout->dims,.dims = dims,
+			.is_direct = layout->is_direct,.matrix = matrix
+	};
+}
+
+/* The share of squared lengths that the projection keeps. */
+static double
+measure_energy(const VhnswGraph *graph, const VhnswEdgeSpace *space)
+{
+	VhnswProjector *projector = VhnswBeginProjector(graph, space);
+	uint32		n = Min(graph->count, MEASURED_ELEMENTS);
+	double		kept = 0;
+	double		all = 0;
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		uint32		id = VhnswGraphSpread(graph, n, i);
+		float		norm = VhnswGraphGetCode(graph, id)->norm;
+
+		VhnswProject(projector, &id, 1);
+		kept += DistanceNormSquared(projector->z, space->dims);
+		all += (double) norm * norm;
+	}
+	return all > 0 ? kept / all : 0;
+}
+
+void
+VhnswPrincipalJob(VhnswCrew *crew, const void *arg)
+{
+	PrincipalJob job = *(const PrincipalJob *) arg;
+	VhnswPrincipal *principal = &job.principal;
+	const VhnswGraph *graph = crew->graph;
+	int			dims = principal->dims;
+	VhnswEdgeSpace space = make_space(&graph->layout, dims,
+									  VhnswCrewAddress(crew, &job.matrix));
+	VhnswProjector *projector = VhnswBeginProjector(graph, &space);
+	char	   *records = NULL;
+	uint32		chunk;
+
+	VhnswAttachPrincipal(crew, principal);
+	if (principal->spilled)
+		records = palloc0(PROJECTED_AT_ONCE * principal->record_bytes);
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		uint32		first = chunk * PROJECTED_AT_ONCE;
+		uint32		end = Min(first + PROJECTED_AT_ONCE, graph->count);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!principal->spilled)
+			records = principal->records + (Size) first * principal->record_bytes;
+		for (uint32 id = first; id < end; id++)
+		{
+			uint32		place = (id - first) % DISTANCE_ROWS;
+
+			if (place == 0)
+			{
+				uint32		ids[DISTANCE_ROWS];
+
+				for (int i = 0; i < DISTANCE_ROWS; i++)
+					ids[i] = id + i;
+				VhnswProject(projector, ids, Min(end - id, DISTANCE_ROWS));
+			}
+			pack(VhnswGraphGetCode(graph, id), projector->z + place * dims, dims,
+				 (VhnswBlockVector *)
+				 (records + (id - first) * principal->record_bytes));
+		}
+		if (principal->spilled)
+			VhnswSpillWrite(principal->spilled, first, end - first, records);
+	}
+}
+
+/* Make a record of an element's projection. */
+static void
+pack(const VhnswCode *code, const float *z, int dims, VhnswBlockVector *vector)
+{
+	float		kept = (float) DistanceNormSquared(z, dims);
+	float		rest = Max(code->norm * code->norm - kept, 0);
+
+	VhnswBlockPack(vector, z, dims, sqrtf(kept + SHARE_OF_REST * rest));
+}
