@@ -43,7 +43,7 @@
 #define FIRST_SLACK 1.32f
 #define SECOND_SLACK 1.15f
 
-/* Likewise for inner products: see is_elsewhere(). */
+/* Likewise for inner products: see leave_elsewhere(). */
 #define FIRST_PRODUCT_SLACK 1.21f
 #define SECOND_PRODUCT_SLACK 1.1f
 
