@@ -20,6 +20,7 @@
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
 
+#include "vhnsw/vhnsw_add.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_cover.h"
@@ -77,13 +78,13 @@ static uint32
 connect_clusters(VhnswGraph *graph)
 {
 	uint32		missed;
-	uint8	   *added = palloc_extended(graph->count, MCXT_ALLOC_HUGE |
-										MCXT_ALLOC_ZERO);
+	VhnswAdded *added = VhnswAddBegin(graph);
 
 	if (VhnswMetricIsSquared(graph->layout.metric))
-		VhnswSpanClusters(graph, added);
-	missed = VhnswProbeGraph(graph, added);
-	pfree(added);
+		VhnswAddToRare(added);
+	VhnswSpanClusters(added);
+	missed = VhnswProbeGraph(added);
+	VhnswAddEnd(added);
 	return missed;
 }
 

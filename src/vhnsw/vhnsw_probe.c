@@ -31,7 +31,6 @@
 #include "vhnsw/vhnsw_beam.h"
 #include "vhnsw/vhnsw_probe.h"
 #include "vhnsw/vhnsw_select.h"
-#include "vhnsw/vhnsw_span.h"
 
 /* One element of so many in the first round, and in the last */
 #define FIRST_STRIDE 2048
@@ -111,9 +110,9 @@ static float share_found(uint32 missed, uint32 n);
 static uint32 count_missed(const VhnswGraph *graph, Probe *probes, uint32 n);
 static uint32 weak_areas(Area *areas, uint32 n, uint32 most);
 static int	compare_areas(const void *a, const void *b);
-static uint32 probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas,
+static uint32 probe_areas(VhnswAdded *added, ProbeJob *job, Area *areas,
 						  uint32 nareas, uint32 stride, uint32 offset,
-						  uint8 *added, uint32 *missed);
+						  uint32 *missed);
 static void run_probes(const VhnswGraph *graph, ProbeJob *job, uint32 n);
 static void probe_element(VhnswBeam *beam, VhnswCode *code,
 						  const uint32 *starts,
@@ -124,13 +123,12 @@ static void probe_element(VhnswBeam *beam, VhnswCode *code,
  * VhnswProbeGraph
  *		Search for some elements, and link those that are not found.
  *
- * All elements have their lists, and the order is made.  added[] counts for
- * each element the links that took places of its fill.  Returns how many
- * elements were not found.
+ * graph->order is made.  Returns how many elements were not found.
  */
 uint32
-VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
+VhnswProbeGraph(VhnswAdded *added)
 {
+	const VhnswGraph *graph = added->graph;
 	ProbeJob	job = {
 		.order = graph->order_memory,.nstarts = graph->nentries
 	};
@@ -147,16 +145,16 @@ VhnswProbeGraph(VhnswGraph *graph, uint8 *added)
 	};
 	for (uint32 stride = FIRST_STRIDE; stride >= LAST_STRIDE; stride /= 4)
 	{
-		total += probe_areas(graph, &job, areas, nareas, stride, stride / 2,
-							 added, &missed);
+		total += probe_areas(added, &job, areas, nareas, stride, stride / 2,
+							 &missed);
 	}
 	nareas = weak_areas(areas, nareas, all / WEAK_SHARE);
-	total += probe_areas(graph, &job, areas, nareas, WEAK_STRIDE, WEAK_STRIDE / 2,
-						 added, &missed);
+	total += probe_areas(added, &job, areas, nareas, WEAK_STRIDE, WEAK_STRIDE / 2,
+						 &missed);
 	nareas = weak_areas(areas, nareas, all / WEAKEST_SHARE);
 	for (int offset = WEAKEST_STRIDE - 1; offset >= 0; offset--)
-		total += probe_areas(graph, &job, areas, nareas, WEAKEST_STRIDE, offset,
-							 added, &missed);
+		total += probe_areas(added, &job, areas, nareas, WEAKEST_STRIDE, offset,
+							 &missed);
 	ereport(DEBUG1,
 			errmsg_internal("%u of %u searches for elements did not come near them",
 							missed, total));
@@ -298,9 +296,10 @@ compare_areas(const void *a, const void *b)
  * are not found.  Returns how many there are.
  */
 static uint32
-probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas, uint32 nareas,
-			uint32 stride, uint32 offset, uint8 *added, uint32 *missed)
+probe_areas(VhnswAdded *added, ProbeJob *job, Area *areas, uint32 nareas,
+			uint32 stride, uint32 offset, uint32 *missed)
 {
+	const VhnswGraph *graph = added->graph;
 	Probe	   *probes;
 	uint32		n = 0;
 	uint32		most = nareas * ((AREA + stride - 1) / stride);
@@ -341,9 +340,9 @@ probe_areas(VhnswGraph *graph, ProbeJob *job, Area *areas, uint32 nareas,
 		areas[probe->area].failed++;
 		for (uint32 j = 0; j < probe->nhosts && linked < HOSTS; j++)
 		{
-			if (!VhnswSpanLink(graph, probe->hosts[j], probe->target, added))
+			if (!VhnswAddLink(added, probe->hosts[j], probe->target))
 				continue;
-			(void) VhnswSpanLink(graph, probe->target, probe->hosts[j], added);
+			(void) VhnswAddLink(added, probe->target, probe->hosts[j]);
 			linked++;
 		}
 	}

@@ -8,9 +8,9 @@
 #ifndef VHNSW_PROBE_H
 #define VHNSW_PROBE_H
 
-#include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_add.h"
 
-extern uint32 VhnswProbeGraph(VhnswGraph *graph, uint8 *added);
+extern uint32 VhnswProbeGraph(VhnswAdded *added);
 extern void VhnswMeasureSearches(VhnswGraph *graph, uint32 missed,
 								 const char *index_name);
 extern void VhnswProbeJob(VhnswCrew *crew, const void *arg);

@@ -62,12 +62,12 @@ VhnswSpanBytes(const VhnswLayout *layout, uint64 count)
  * VhnswSpanClusters
  *		Link a sample of the elements among themselves.
  *
- * All elements have their lists, and graph->order is made.  added[] counts for
- * each element the links that took places of its fill.
+ * graph->order is made.
  */
 void
-VhnswSpanClusters(VhnswGraph *graph, uint8 *added)
+VhnswSpanClusters(VhnswAdded *added)
 {
+	const VhnswGraph *graph = added->graph;
 	VhnswCrew  *crew = graph->crew;
 	SpanJob		job = {
 		.order = graph->order_memory,
@@ -88,8 +88,8 @@ VhnswSpanClusters(VhnswGraph *graph, uint8 *added)
 			CHECK_FOR_INTERRUPTS();
 			for (int j = 0; j < spannings[i].count; j++)
 			{
-				(void) VhnswSpanLink(graph, id, spannings[i].links[j], added);
-				(void) VhnswSpanLink(graph, spannings[i].links[j], id, added);
+				(void) VhnswAddLink(added, id, spannings[i].links[j]);
+				(void) VhnswAddLink(added, spannings[i].links[j], id);
 			}
 		}
 	}
@@ -171,33 +171,4 @@ find_nearest(const VhnswGraph *graph, const uint32 *ids,
 		};
 	}
 	return n;
-}
-
-/*
- * VhnswSpanLink
- *		Let 'from' list 'to', in a free place or in place of one of the last,
- *		which are the fill of a list.
- *
- * added[] counts these links of each element.  Returns false if that is half
- * of its list already.
- */
-bool
-VhnswSpanLink(VhnswGraph *graph, uint32 from, uint32 to, uint8 *added)
-{
-	uint32	   *ids = VhnswGraphChangeIds(graph, from);
-	int			degree = graph->layout.degree;
-
-	for (int i = 0; i < graph->list_counts[from]; i++)
-	{
-		if (ids[i] == to)
-			return true;
-	}
-	if (added[from] >= degree / 2)
-		return false;
-	added[from]++;
-	if (graph->list_counts[from] < degree)
-		ids[graph->list_counts[from]++] = to;
-	else
-		ids[degree - added[from]] = to;
-	return true;
 }

@@ -116,6 +116,9 @@ try_set('inner product, planted', dims => 16, rows => 6000, metric => 'ip',
 	value => 'CASE WHEN n % 100 = 0 THEN (i > 8)::integer * abs(normal(n, i))
 	          WHEN i > 8 THEN -abs(normal(n, i)) ELSE 5 * normal(n, i) END',
 	query => '(i > 8)::integer * abs(normal(n, i))', floor => 0.95);
+# Clusters of directions, of which lists of largest products tell each other nothing
+try_set('inner product, clusters, queries in any direction', dims => 64, rows => 6000, metric => 'ip',
+	value => 'normal(-1 - n % 100, i) + 0.25 * normal(n, i)', query => 'normal(n, i)', floor => 0.8);
 # 3 % of the rows, of which searches miss many: more of them are searched for
 my $small = '5 * normal(-100 - %s %% 45, i) + 0.1 * normal(n, i)';
 try_set('inner product, small clusters beside large ones', dims => 64, rows => 12000, metric => 'ip',
@@ -147,7 +150,8 @@ is(bytes(''), $first, 'by clusters unless told otherwise, and the same again');
 is(bytes('SET vecdist.simd = scalar;'), $first, 'the same with scalar arithmetic');
 isnt(bytes('SET vhnsw.build_method = search;'), $first, 'another by searching');
 
-# An element that all others choose: it lists the nearest of them.
+# An element that all others choose: it lists the nearest of them.  (The last
+# quarter of its places may go to what few others list.)
 $server->safe_psql('postgres', <<'SQL');
 DROP TABLE items;
 CREATE TABLE items (id integer, v vector(48));
@@ -160,7 +164,7 @@ SET vhnsw.build_method = blocked;
 CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
 CHECKPOINT;
 SQL
-is(join(' ', listed_by_id(0)), join(' ', reverse 969 .. 1000),
+is(join(' ', (listed_by_id(0))[ 0 .. 23 ]), join(' ', reverse 977 .. 1000),
 	'hub: its nearest are listed');
 
 # The ids of the elements that the element of a row lists, by what is on disk.
