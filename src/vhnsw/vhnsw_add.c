@@ -7,10 +7,6 @@
  * must not be the last way to somebody, so it is counted how many lists name
  * each element.
  *
- * Elements may be near a few only that many are near to, whose lists have no
- * place for all of them.  Who is in hardly any list gets into more, or searches
- * would not find it.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,17 +16,11 @@
 
 #include "vhnsw/vhnsw_add.h"
 
-/*
- * Who is in so few lists stays there, and gets into others until there are as
- * many.
- */
+/* Who is in so few lists stays there. */
 #define RARE 4
 
-/* Of its places, an element gives at most this share to them, or to any. */
-#define RARE_SHARE 4
+/* Of its places, an element gives at most this share to added links. */
 #define ADDED_SHARE 2
-
-static void add_to(VhnswAdded *added, uint32 id, const uint32 *hosts, int n);
 
 /*
  * VhnswAddBegin
@@ -74,8 +64,9 @@ VhnswAddEnd(VhnswAdded *added)
  *		Let 'from' list 'to', in a free place or in place of the last one, but
  *		not in the first half, whom enough others list.
  *
- * The fill of a list is at its end, behind it links added before, which stay.  Returns false if these are
- * half of the list already, or nobody may be given up.
+ * The fill of a list is at its end, behind it links added before, which stay.
+ * Returns false if these are half of the list already, or nobody may be given
+ * up.
  */
 bool
 VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
@@ -112,49 +103,4 @@ VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
 	if (added->incoming[to] < PG_UINT8_MAX)
 		added->incoming[to]++;
 	return true;
-}
-
-/*
- * VhnswAddToRare
- *		Let those who are in few lists get into those of their neighbors or, if
- *		these have no room, of the neighbors' neighbors.
- */
-void
-VhnswAddToRare(VhnswAdded *added)
-{
-	const VhnswGraph *graph = added->graph;
-
-	for (uint32 id = 0; id < graph->count; id++)
-	{
-		uint32		ids[VHNSW_MAX_DEGREE];
-		uint32		others[VHNSW_MAX_DEGREE];
-		int			n = graph->list_counts[id];
-
-		if (added->incoming[id] >= RARE)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		memcpy(ids, VhnswGraphGetIds(graph, id), n * sizeof(uint32));
-		add_to(added, id, ids, n);
-		for (int i = 0; i < n && added->incoming[id] < RARE; i++)
-		{
-			int			nothers = graph->list_counts[ids[i]];
-
-			memcpy(others, VhnswGraphGetIds(graph, ids[i]),
-				   nothers * sizeof(uint32));
-			add_to(added, id, others, nothers);
-		}
-	}
-}
-
-/* Let those of n elements that have room list 'id', until enough do. */
-static void
-add_to(VhnswAdded *added, uint32 id, const uint32 *hosts, int n)
-{
-	int			most = added->graph->layout.degree / RARE_SHARE;
-
-	for (int i = 0; i < n && added->incoming[id] < RARE; i++)
-	{
-		if (hosts[i] != id && added->links[hosts[i]] < most)
-			(void) VhnswAddLink(added, hosts[i], id);
-	}
 }

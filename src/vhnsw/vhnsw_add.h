@@ -19,7 +19,6 @@ typedef struct VhnswAdded
 
 extern VhnswAdded *VhnswAddBegin(VhnswGraph *graph);
 extern bool VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to);
-extern void VhnswAddToRare(VhnswAdded *added);
 extern void VhnswAddEnd(VhnswAdded *added);
 
 #endif							/* VHNSW_ADD_H */

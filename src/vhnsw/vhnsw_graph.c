@@ -80,8 +80,6 @@ connect_clusters(VhnswGraph *graph)
 	uint32		missed;
 	VhnswAdded *added = VhnswAddBegin(graph);
 
-	if (VhnswMetricIsSquared(graph->layout.metric))
-		VhnswAddToRare(added);
 	VhnswSpanClusters(added);
 	missed = VhnswProbeGraph(added);
 	VhnswAddEnd(added);
