@@ -339,12 +339,11 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	VhnswMemory covariance = graph->covariance;
 	Size		cache = VhnswGraphCacheBytes(graph, VhnswOrderBytes);
 
-	/* Learning takes memory too. */
+	/* Learning takes memory too.  (An empty graph has no lists.) */
 	if (graph->codes)
-	{
 		VhnswSpillResize(graph->codes, VHNSW_MIN_CACHE / 2);
+	if (graph->spilled_lists)
 		VhnswSpillResize(graph->spilled_lists, VHNSW_MIN_CACHE / 4);
-	}
 
 	/*
 	 * A query is not near the elements it has the largest inner product with,

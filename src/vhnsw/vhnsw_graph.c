@@ -86,14 +86,17 @@ connect_clusters(VhnswGraph *graph)
 	return missed;
 }
 
-/* In a small table a search costs little. */
+/*
+ * In a small table a search costs little, unless codes are in a file: then it
+ * is a few long vectors whose covariance has no room beside them.
+ */
 static bool
 wants_blocks(const VhnswGraph *graph)
 {
 	if (!VhnswMayHaveBlocks(&graph->layout) || graph->count == 0)
 		return false;
 	return vhnsw_build_method == VHNSW_BUILD_BLOCKED ||
-		graph->count >= MIN_BLOCKED;
+		graph->codes != NULL || graph->count >= MIN_BLOCKED;
 }
 
 /* State of the sweep that attaches what is not reached. */
