@@ -65,17 +65,19 @@ VhnswAddEnd(VhnswAdded *added)
  *		not in the first half, whom enough others list.
  *
  * The fill of a list is at its end, behind it links added before, which stay.
- * Returns false if these are half of the list already, or nobody may be given
- * up.
+ * Returns true if it is listed now, or was before; false if added links are half
+ * of the list already, or nobody may be given up.
  */
 bool
 VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
 {
 	VhnswGraph *graph = added->graph;
-	uint32	   *ids = VhnswGraphChangeIds(graph, from);
+	const uint32 *ids = VhnswGraphGetIds(graph, from);
+	uint32	   *changed;
 	int			count = graph->list_counts[from];
 	int			degree = graph->layout.degree;
 	int			place = degree - 1 - added->links[from];
+	int			victim = place; /* whose place the last one gets */
 
 	for (int i = 0; i < count; i++)
 	{
@@ -85,20 +87,19 @@ VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
 	if (added->links[from] >= degree / ADDED_SHARE)
 		return false;
 	if (count < degree)
-		place = graph->list_counts[from]++;
+		place = victim = graph->list_counts[from]++;
 	else
 	{
-		int			victim = place;
-
 		while (victim >= degree / 2 && added->incoming[ids[victim]] <= RARE)
 			victim--;
 		if (victim < degree / 2)
 			return false;
 		if (added->incoming[ids[victim]] < PG_UINT8_MAX)
 			added->incoming[ids[victim]]--;
-		ids[victim] = ids[place];
 	}
-	ids[place] = to;
+	changed = VhnswGraphChangeIds(graph, from);
+	changed[victim] = changed[place];
+	changed[place] = to;
 	added->links[from]++;
 	if (added->incoming[to] < PG_UINT8_MAX)
 		added->incoming[to]++;

@@ -14,7 +14,8 @@ typedef struct VhnswAdded
 {
 	VhnswGraph *graph;
 	uint8	   *links;			/* added to the list of each element */
-	uint8	   *incoming;		/* lists that name it; 255 = or more */
+	uint8	   *incoming;		/* lists that name it; once 255 or more, 255
+								 * for good */
 } VhnswAdded;
 
 extern VhnswAdded *VhnswAddBegin(VhnswGraph *graph);

@@ -36,7 +36,7 @@
 #define MAX_HOSTED 8
 
 static bool wants_blocks(const VhnswGraph *graph);
-static uint32 connect_clusters(VhnswGraph *graph);
+static void connect_clusters(VhnswGraph *graph);
 static void attach_unreached(VhnswGraph *graph);
 
 /*
@@ -46,7 +46,6 @@ static void attach_unreached(VhnswGraph *graph);
 void
 VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 {
-	uint32		missed = 0;
 	bool		done;
 
 	VhnswGraphEndLoad(graph);
@@ -60,30 +59,25 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 	if (!done)
 		VhnswLinkBySearch(graph);
 	else
-		missed = connect_clusters(graph);
+		connect_clusters(graph);
 	attach_unreached(graph);
 	if (graph->count > 0)
-		VhnswMeasureSearches(graph, missed, index_name);
+		VhnswMeasureSearches(graph, index_name);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 graph->count);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
 								 graph->count);
 }
 
-/*
- * After a blocked build, link clusters with each other.  Returns how many
- * elements searches did not find.
- */
-static uint32
+/* After a blocked build, link clusters, and what searches do not find. */
+static void
 connect_clusters(VhnswGraph *graph)
 {
-	uint32		missed;
 	VhnswAdded *added = VhnswAddBegin(graph);
 
 	VhnswSpanClusters(added);
-	missed = VhnswProbeGraph(added);
+	VhnswProbeGraph(added);
 	VhnswAddEnd(added);
-	return missed;
 }
 
 /*

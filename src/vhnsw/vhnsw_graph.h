@@ -197,7 +197,10 @@ VhnswGraphChangeIds(const VhnswGraph *graph, uint32 id)
 /* Memory of a process for the records of files, at least */
 #define VHNSW_MIN_CACHE (1024 * 1024)
 
-/* For each element: order, and state of the sweep at the end of linking. */
+/*
+ * For each element: order, and state of the sweep at the end of linking.
+ * (VhnswAdded, which is freed before, takes less than the sweep.)
+ */
 #define VhnswOrderBytes (3 * sizeof(uint32) + sizeof(uint8))
 
 /* For each element, later: its projection, but for very large sketches. */

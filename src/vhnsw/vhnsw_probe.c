@@ -20,7 +20,8 @@
  * and all in the end, while failures go on.
  *
  * When the graph is done, others are searched for without changing it, so that
- * the index can tell how many searches fail in spite of all.
+ * the index can tell how many searches fail in spite of all.  So it is after
+ * linking by searching, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,18 +54,19 @@
 #define PROBE_EF 32
 
 /*
- * Elements that are searched for when the graph is done: one in so many, and at
- * least and at most.  Numbers of them leave this remainder, divided by
- * WEAK_STRIDE, which none leaves of those that were searched for before, but
- * where all were.
+ * Elements that are searched for when the graph is done, at most: all, or of
+ * more elements those with odd numbers, which VhnswProbeGraph() has not searched
+ * for but in the weakest areas.
  */
-#define MEASURED_STRIDE 64
-#define MIN_MEASURED 64
 #define MAX_MEASURED 512
-#define MEASURED_OFFSET 6
 
-/* And so many in the area of one that was not found, of so many at most. */
-#define WEAK_MEASURED 8
+/*
+ * In the areas of those that were not found, one of so many, in so many areas at
+ * most.  The remainder makes them others than those, and than those that
+ * VhnswProbeGraph() has searched for but in the weakest areas.
+ */
+#define WEAK_MEASURED_STRIDE 32
+#define WEAK_MEASURED_REMAINDER 2
 #define MAX_WEAK 64
 
 /* If a smaller share is found, somebody should know. */
@@ -105,7 +107,9 @@ typedef struct Area
 	uint32		failed;
 } Area;
 
-static uint32 measured_id(uint64 id, uint32 count);
+static Probe *measured_elements(uint32 count, uint32 *n);
+static Probe *others_in_weak_areas(const Probe *probes, uint32 n,
+								   uint32 count, uint32 *nothers);
 static float share_found(uint32 missed, uint32 n);
 static uint32 count_missed(const VhnswGraph *graph, Probe *probes, uint32 n);
 static uint32 weak_areas(Area *areas, uint32 n, uint32 most);
@@ -118,14 +122,16 @@ static void probe_element(VhnswBeam *beam, VhnswCode *code,
 						  const uint32 *starts,
 						  const VhnswCode **start_codes, uint32 nstarts,
 						  Probe *probe);
+static bool is_found(const VhnswBeam *beam, const VhnswCode *code, uint32 id,
+					 uint32 *nearest);
 
 /*
  * VhnswProbeGraph
  *		Search for some elements, and link those that are not found.
  *
- * graph->order is made.  Returns how many elements were not found.
+ * graph->order is made.
  */
-uint32
+void
 VhnswProbeGraph(VhnswAdded *added)
 {
 	const VhnswGraph *graph = added->graph;
@@ -159,7 +165,6 @@ VhnswProbeGraph(VhnswAdded *added)
 			errmsg_internal("%u of %u searches for elements did not come near them",
 							missed, total));
 	pfree(areas);
-	return missed;
 }
 
 /*
@@ -167,45 +172,19 @@ VhnswProbeGraph(VhnswAdded *added)
  *		Tell how many searches for elements of a finished graph find them, and
  *		how many near those that were not found.
  *
- * Sets graph->searches_found and weak_searches_found, and says so if they are
- * few.  'missed' is what VhnswProbeGraph() returned, or 0.
+ * Sets graph->searches_found and weak_searches_found (0 if there are no others
+ * near those), and says so if the first is small.
  */
 void
-VhnswMeasureSearches(VhnswGraph *graph, uint32 missed, const char *index_name)
+VhnswMeasureSearches(VhnswGraph *graph, const char *index_name)
 {
-	uint32		n = Min(graph->count, Max(MIN_MEASURED,
-										  Min(graph->count / MEASURED_STRIDE,
-											  MAX_MEASURED)));
-	uint32		nweak;
-	uint32		step;
-	Probe	   *probes = palloc_array(Probe, n);
+	uint32		n;
+	uint32		nothers;
+	Probe	   *probes = measured_elements(graph->count, &n);
 	Probe	   *others;
-	uint32		nothers = 0;
 
-	for (uint32 i = 0; i < n; i++)
-		probes[i].target = measured_id((uint64) graph->count * i / n,
-									   graph->count);
-	nweak = count_missed(graph, probes, n);
-	graph->searches_found = share_found(nweak, n);
-
-	/* Others in the areas of some that were not found */
-	others = palloc_array(Probe, MAX_WEAK * WEAK_MEASURED);
-	step = (nweak + MAX_WEAK - 1) / MAX_WEAK;
-	for (uint32 i = 0, weak = 0; i < n; i++)
-	{
-		uint32		area = probes[i].target / AREA * AREA;
-
-		if (probes[i].nhosts == 0 || weak++ % step != 0)
-			continue;
-		for (int j = 0; j < WEAK_MEASURED; j++)
-		{
-			uint32		id = measured_id(area + j * (AREA / WEAK_MEASURED),
-										 graph->count);
-
-			if (id != probes[i].target)
-				others[nothers++].target = id;
-		}
-	}
+	graph->searches_found = share_found(count_missed(graph, probes, n), n);
+	others = others_in_weak_areas(probes, n, graph->count, &nothers);
 	graph->weak_searches_found =
 		nothers == 0 ? 0 :
 		share_found(count_missed(graph, others, nothers), nothers);
@@ -216,19 +195,70 @@ VhnswMeasureSearches(VhnswGraph *graph, uint32 missed, const char *index_name)
 		return;
 	ereport(NOTICE,
 			errmsg("searches of index \"%s\" may miss rows", index_name),
-			errdetail("Of searches for its own elements %.1f %% fail, and %.1f %% in the same places; %u elements that were not found before have got more links.",
+			nothers == 0 ?
+			errdetail("Of searches for its own elements %.1f %% fail.",
+					  100 * (1 - graph->searches_found)) :
+			errdetail("Of searches for its own elements %.1f %% fail, and %.1f %% in the same places.",
 					  100 * (1 - graph->searches_found),
-					  100 * (1 - graph->weak_searches_found), missed),
-			graph->kind != VHNSW_BUILT_BY_SEARCH ?
+					  100 * (1 - graph->weak_searches_found)),
+			graph->kind == VHNSW_BUILT_BLOCKED ?
 			errhint("Set vhnsw.ef_search higher.  Building with vhnsw.build_method = search takes longer, and may find more.") :
+			graph->kind == VHNSW_BUILT_BLOCKED_IN_FILES ?
+			errhint("Set vhnsw.ef_search higher.  With a maintenance_work_mem that has room for all elements, building with vhnsw.build_method = search takes longer, and may find more.") :
 			errhint("Set vhnsw.ef_search higher."));
 }
 
-/* An element that is measured, not far from 'id'. */
-static uint32
-measured_id(uint64 id, uint32 count)
+/* Probes of *n of 'count' elements, each once, by rising number. */
+static Probe *
+measured_elements(uint32 count, uint32 *n)
 {
-	return Min(id / WEAK_STRIDE * WEAK_STRIDE + MEASURED_OFFSET, count - 1);
+	Probe	   *probes;
+
+	*n = count <= MAX_MEASURED ? count : Min(count / 2, MAX_MEASURED);
+	probes = palloc_array(Probe, *n);
+	for (uint32 i = 0; i < *n; i++)
+	{
+		uint32		id = (uint64) count * i / *n;
+
+		probes[i].target = *n < count ? id | 1 : id;
+	}
+	return probes;
+}
+
+/*
+ * Probes of *nothers elements in the areas of those that were not found, none of
+ * them measured before.  If all of the 'count' elements were, there are none.
+ */
+static Probe *
+others_in_weak_areas(const Probe *probes, uint32 n, uint32 count,
+					 uint32 *nothers)
+{
+	Probe	   *others = palloc_array(Probe, MAX_WEAK * AREA / WEAK_MEASURED_STRIDE);
+	uint32	   *areas = palloc_array(uint32, n);
+	uint32		nareas = 0;
+	uint32		step;
+
+	*nothers = 0;
+	for (uint32 i = 0; i < n && n < count; i++)
+	{
+		uint32		area = probes[i].target / AREA;
+
+		if (probes[i].nhosts > 0 &&
+			(nareas == 0 || areas[nareas - 1] != area))
+			areas[nareas++] = area;
+	}
+	step = Max((nareas + MAX_WEAK - 1) / MAX_WEAK, 1);
+	for (uint32 i = 0; i < nareas; i += step)
+	{
+		uint32		first = areas[i] * AREA;
+		uint32		end = Min(first + AREA, count);
+
+		for (uint32 id = first + WEAK_MEASURED_REMAINDER; id < end;
+			 id += WEAK_MEASURED_STRIDE)
+			others[(*nothers)++].target = id;
+	}
+	pfree(areas);
+	return others;
 }
 
 /* Zero would say that it is not known. */
@@ -388,8 +418,8 @@ VhnswProbeJob(VhnswCrew *crew, const void *arg)
 }
 
 /*
- * Search for an element.  It is found if what the search ended with is as near
- * as the nearest that it lists.
+ * Search for an element.  If it is not found, the probe gets hosts, and under
+ * inner product the nearest that it lists as their target.
  */
 static void
 probe_element(VhnswBeam *beam, VhnswCode *code, const uint32 *starts, const VhnswCode **start_codes,
@@ -401,23 +431,17 @@ probe_element(VhnswBeam *beam, VhnswCode *code, const uint32 *starts, const Vhns
 	VhnswLink	links[PROBE_EF];
 	VhnswLink	hosts[MAX_HOSTS];
 	char	   *copies = NULL;
+	uint32		nearest;
 	int			n;
 
 	Assert(id < graph->count);
 	probe->nhosts = 0;
 	memcpy(code, VhnswGraphGetCode(graph, id), graph->code_size);
 	VhnswBeamSearch(beam, code, starts, start_codes, nstarts);
-	if (graph->list_counts[id] > 0)
-	{
-		/* Lists begin with the nearest. */
-		uint32		nearest = VhnswGraphGetIds(graph, id)[0];
-
-		if (beam->entries[0].distance <=
-			VhnswCodeDistance(layout, code, VhnswGraphGetCode(graph, nearest)))
-			return;
-		if (layout->metric == VHNSW_INNER_PRODUCT)
-			probe->target = nearest;
-	}
+	if (is_found(beam, code, id, &nearest))
+		return;
+	if (layout->metric == VHNSW_INNER_PRODUCT)
+		probe->target = nearest;
 
 	n = beam->count;
 	if (graph->codes)
@@ -434,4 +458,44 @@ probe_element(VhnswBeam *beam, VhnswCode *code, const uint32 *starts, const Vhns
 		probe->hosts[i] = hosts[i].id;
 	if (copies)
 		pfree(copies);
+}
+
+/*
+ * Whether a search for an element has come to it, or as near as the nearest that
+ * it lists, which becomes *nearest (itself, if there are none).
+ *
+ * Under inner product the element itself is not what a search for it looks for,
+ * unless there is no other.
+ */
+static bool
+is_found(const VhnswBeam *beam, const VhnswCode *code, uint32 id,
+		 uint32 *nearest)
+{
+	const VhnswGraph *graph = beam->graph;
+	const uint32 *ids = VhnswGraphGetIds(graph, id);
+	int			n = graph->list_counts[id];
+	float		distances[PG_UINT8_MAX];
+	int			least = 0;
+
+	*nearest = id;
+	if (n == 0 || graph->layout.metric != VHNSW_INNER_PRODUCT)
+	{
+		for (int i = 0; i < beam->count; i++)
+		{
+			if (beam->entries[i].id == id)
+				return true;
+		}
+	}
+	if (n == 0)
+		return false;
+
+	/* Those of a blocked build begin with the nearest, but not others. */
+	VhnswGraphDistances(graph, code, ids, n, distances);
+	for (int i = 1; i < n; i++)
+	{
+		if (distances[i] < distances[least])
+			least = i;
+	}
+	*nearest = ids[least];
+	return beam->entries[0].distance <= distances[least];
 }

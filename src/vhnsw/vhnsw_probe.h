@@ -10,9 +10,8 @@
 
 #include "vhnsw/vhnsw_add.h"
 
-extern uint32 VhnswProbeGraph(VhnswAdded *added);
-extern void VhnswMeasureSearches(VhnswGraph *graph, uint32 missed,
-								 const char *index_name);
+extern void VhnswProbeGraph(VhnswAdded *added);
+extern void VhnswMeasureSearches(VhnswGraph *graph, const char *index_name);
 extern void VhnswProbeJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_PROBE_H */

@@ -128,7 +128,11 @@ try_set('inner product, small clusters beside large ones', dims => 64, rows => 1
 # Too few links for so many directions
 my $few = try_set('few links', dims => 48, rows => 6000, value => 'normal(n, i)', options => 'WITH (m = 4, ef_construction = 8)', floor => 0.1);
 like($few, qr/may miss rows.*DETAIL:  Of searches .* [1-9]\S* % fail/s, 'few links: notice of searches');
-like($few, qr/HINT:  Set vhnsw.ef_search higher/, 'few links: hint');
+like($few, qr/HINT:  Set vhnsw.ef_search higher\.  Building with vhnsw.build_method = search/, 'few links: hint');
+my (undef, undef, $in_files) = $server->psql('postgres', "SET maintenance_work_mem = '3MB'; REINDEX INDEX items_v");
+is($server->safe_psql('postgres', q{SELECT build_method FROM vhnsw_info('items_v')}),
+	'blocked in files', 'few links: in files');
+like($in_files, qr/HINT:  Set vhnsw.ef_search higher\.  With a maintenance_work_mem/, 'few links: hint about memory');
 
 # As many directions as dimensions
 my $said = try_set('no clusters', dims => 64, rows => 24000, value => 'normal(n, i)', floor => 0.4);
