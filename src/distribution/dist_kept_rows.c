@@ -3,75 +3,96 @@
  * dist_kept_rows.c
  *	  Rows of partitions of this server that are read ahead of their use.
  *
- * A tuplestore has them, each with the number of its partition as a further
- * column.
+ * A tuplesort has them, each with the number of its partition and its own in
+ * there as further columns.  Portals do not keep to the order: what an index
+ * finds late would come after what was taken before.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "utils/tuplestore.h"
+#include "utils/memutils.h"
+#include "utils/tuplesort.h"
 
 #include "distribution/dist_kept_rows.h"
 
 struct DistKeptRows
 {
-	Tuplestorestate *store;
+	MemoryContext context;		/* of all of this */
+	Tuplesortstate *sort;
 	TupleDesc	desc;			/* of the rows */
-	TupleTableSlot *slot;		/* of these columns and the partition */
-	Datum	   *values;			/* room for them */
-	bool	   *nulls;
+	TupleTableSlot *row;		/* to put one, with its partition and number */
+	TupleTableSlot *sorted;		/* to take one */
 };
 
 DistKeptRows *
 DistKeptRowsBegin(TupleDesc desc)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "kept rows",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
 	DistKeptRows *kept = palloc(sizeof(DistKeptRows));
 	int			natts = desc->natts;
-	TupleDesc	stored = CreateTemplateTupleDesc(natts + 1);
+	TupleDesc	wide = CreateTemplateTupleDesc(natts + 2);
+	AttrNumber	columns[] = {natts, natts + 1, natts + 2};
+	Oid			operators[] = {Float8LessOperator, Int4LessOperator, Int4LessOperator};
+	Oid			collations[] = {InvalidOid, InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false, false};
 
 	for (int i = 1; i <= natts; i++)
-		TupleDescCopyEntry(stored, i, desc, i);
-	TupleDescInitEntry(stored, natts + 1, "part", INT4OID, -1, 0);
-	kept->store = tuplestore_begin_heap(false, false, work_mem);
+		TupleDescCopyEntry(wide, i, desc, i);
+	TupleDescInitEntry(wide, natts + 1, "part", INT4OID, -1, 0);
+	TupleDescInitEntry(wide, natts + 2, "pos", INT4OID, -1, 0);
+	kept->context = context;
 	kept->desc = CreateTupleDescCopy(desc);
-	kept->slot = MakeSingleTupleTableSlot(stored, &TTSOpsMinimalTuple);
-	kept->values = palloc(sizeof(Datum) * (natts + 1));
-	kept->nulls = palloc(sizeof(bool) * (natts + 1));
+	kept->row = MakeSingleTupleTableSlot(wide, &TTSOpsVirtual);
+	kept->sorted = MakeSingleTupleTableSlot(wide, &TTSOpsMinimalTuple);
+	kept->sort = tuplesort_begin_heap(wide, lengthof(columns), columns,
+									  operators, collations, nulls_first,
+									  work_mem, NULL, TUPLESORT_NONE);
+	MemoryContextSwitchTo(caller);
 	return kept;
 }
 
 void
-DistKeptRowsPut(DistKeptRows *kept, int part, HeapTuple tuple)
+DistKeptRowsPut(DistKeptRows *kept, int part, int pos, HeapTuple tuple)
 {
+	TupleTableSlot *row = kept->row;
 	int			natts = kept->desc->natts;
 
-	heap_deform_tuple(tuple, kept->desc, kept->values, kept->nulls);
-	kept->values[natts] = Int32GetDatum(part);
-	kept->nulls[natts] = false;
-	tuplestore_putvalues(kept->store, kept->slot->tts_tupleDescriptor,
-						 kept->values, kept->nulls);
+	heap_deform_tuple(tuple, kept->desc, row->tts_values, row->tts_isnull);
+	row->tts_values[natts] = Int32GetDatum(part);
+	row->tts_isnull[natts] = false;
+	row->tts_values[natts + 1] = Int32GetDatum(pos);
+	row->tts_isnull[natts + 1] = false;
+	ExecStoreVirtualTuple(row);
+	tuplesort_puttupleslot(kept->sort, row);
+	ExecClearTuple(row);
+}
+
+void
+DistKeptRowsSort(DistKeptRows *kept)
+{
+	tuplesort_performsort(kept->sort);
 }
 
 HeapTuple
 DistKeptRowsTake(DistKeptRows *kept, int *part)
 {
-	TupleTableSlot *slot = kept->slot;
-	HeapTuple	tuple;
+	TupleTableSlot *sorted = kept->sorted;
 
-	if (!tuplestore_gettupleslot(kept->store, true, false, slot))
+	if (!tuplesort_gettupleslot(kept->sort, true, false, sorted, NULL))
 		return NULL;
-	slot_getallattrs(slot);
-	*part = DatumGetInt32(slot->tts_values[kept->desc->natts]);
-	tuple = heap_form_tuple(kept->desc, slot->tts_values, slot->tts_isnull);
-
-	/* What came from a file is in the current memory context, too. */
-	ExecClearTuple(slot);
-	return tuple;
+	slot_getallattrs(sorted);
+	*part = DatumGetInt32(sorted->tts_values[kept->desc->natts]);
+	return heap_form_tuple(kept->desc, sorted->tts_values,
+						   sorted->tts_isnull);
 }
 
 TupleDesc
@@ -83,6 +104,8 @@ DistKeptRowsDesc(const DistKeptRows *kept)
 void
 DistKeptRowsEnd(DistKeptRows *kept)
 {
-	ExecDropSingleTupleTableSlot(kept->slot);
-	tuplestore_end(kept->store);
+	ExecDropSingleTupleTableSlot(kept->row);
+	ExecDropSingleTupleTableSlot(kept->sorted);
+	tuplesort_end(kept->sort);
+	MemoryContextDelete(kept->context);
 }

@@ -16,20 +16,28 @@
 typedef struct DistKeptRows DistKeptRows;
 
 /*
- * Rows of these columns, in the current memory context, and beyond work_mem in
- * a file of the current resource owner.
+ * Rows of these columns, of which the last is the distance, a float8.  In a
+ * child of the current memory context, and beyond work_mem in a file of the
+ * current resource owner.
  */
 extern DistKeptRows *DistKeptRowsBegin(TupleDesc desc);
 
-/* Add a row, of the partition with this number. */
-extern void DistKeptRowsPut(DistKeptRows *kept, int part, HeapTuple tuple);
+/* Add a row, which has number 'pos' in partition 'part'. */
+extern void DistKeptRowsPut(DistKeptRows *kept, int part, int pos,
+							HeapTuple tuple);
+
+/* All have been added: sort them, then let them be taken. */
+extern void DistKeptRowsSort(DistKeptRows *kept);
 
 /*
- * The next row, in the order in which they were added, or NULL if there are no
- * more.  In the current memory context.
+ * The next row in order of (distance, part, pos), or NULL if there are no more.
+ * In the current memory context.
  */
 extern HeapTuple DistKeptRowsTake(DistKeptRows *kept, int *part);
+
+/* What rows look like; valid until the end. */
 extern TupleDesc DistKeptRowsDesc(const DistKeptRows *kept);
+
 extern void DistKeptRowsEnd(DistKeptRows *kept);
 
 #endif							/* DIST_KEPT_ROWS_H */

@@ -634,7 +634,8 @@ append_nearest_rows(StringInfo sql, const DistSearch *search,
 					 partition, DIST_SEARCH_ALIAS);
 	if (search->filter != NULL)
 		appendStringInfo(sql, " WHERE %s", search->filter);
-	appendStringInfo(sql, " ORDER BY %s", search->distance);
+	if (!VD_MISTAKE("dist-rows-unordered"))
+		appendStringInfo(sql, " ORDER BY %s", search->distance);
 }
 
 /* How broadly an index searches for k rows. */

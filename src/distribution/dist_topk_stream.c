@@ -84,7 +84,8 @@ typedef struct StreamRun
 	Batch	   *batch;			/* or NULL */
 	Batch	   *ahead;			/* the one after it, or NULL */
 	size_t		row_bytes;		/* memory of a row, as of the last batch */
-	DistKeptRows *kept;			/* rows of partitions here, or NULL */
+	DistKeptRows *kept;			/* rows of partitions here that are still to
+								 * come, all of them, or NULL */
 } StreamRun;
 
 struct DistTopKStream
@@ -173,6 +174,8 @@ static void check_report(DistTopKState *state, int part);
 static int	compare_sources(const void *a, const void *b);
 static void fetch_here(void *arg);
 static void fetch_own(DistTopKState *state, StreamRun *run, Round *round);
+static void keep_all(DistTopKState *state, StreamRun *run);
+static void end_kept(StreamRun *run);
 static DistSearchRun *own_search(DistTopKState *state, StreamRun *run);
 static void read_own(DistTopKState *state, StreamRun *run,
 					 DistSearchRun *search, int64 nrows,
@@ -183,6 +186,7 @@ static void put_kept(int part, int pos, HeapTuple tuple, TupleDesc desc,
 static bool take_kept(DistKeptRows *kept, int64 nrows, LocalBatch *local);
 static void keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc,
 					 void *arg);
+static void add_row(LocalBatch *local, int part, HeapTuple tuple);
 static void close_own(DistTopKState *state);
 
 /* ----------------------------------------------------------------
@@ -909,42 +913,59 @@ fetch_here(void *arg)
 }
 
 /*
- * The next batch of partitions here, from their portals.  COMMIT would close
- * these before it reads what is left of a cursor WITH HOLD, so for such a cursor
- * they are read to the end at once, and the rows kept.
+ * The next batch of partitions here, from their portals or from what was kept.
+ * Kept rows end with the last of them; the run is exhausted then.
  */
 static void
 fetch_own(DistTopKState *state, StreamRun *run, Round *round)
 {
 	LocalBatch	local = {.state = state,.run = run,.space = FIRST_BATCH_ROWS};
 	int64		nrows = batch_rows(state, run);
-	bool		has_more = false;
+	bool		has_more;
 
 	local.batch = new_batch(round, local.space);
+	if (!run->begun && ActivePortal != NULL &&
+		(ActivePortal->cursorOptions & CURSOR_OPT_HOLD))
+		keep_all(state, run);
 	if (run->kept == NULL)
 	{
 		DistSearchRun *search = own_search(state, run);
 
-		if (ActivePortal != NULL &&
-			(ActivePortal->cursorOptions & CURSOR_OPT_HOLD))
-		{
-			MemoryContext oldcontext = MemoryContextSwitchTo(state->search_context);
-
-			run->kept = DistKeptRowsBegin(DistSearchGetDesc(search));
-			MemoryContextSwitchTo(oldcontext);
-			read_own(state, run, search, DIST_ALL_ROWS, put_kept, run->kept);
-		}
-		else
-		{
-			local.batch->desc = CreateTupleDescCopy(DistSearchGetDesc(search));
-			read_own(state, run, search, nrows, keep_row, &local);
-		}
+		local.batch->desc = CreateTupleDescCopy(DistSearchGetDesc(search));
+		read_own(state, run, search, nrows, keep_row, &local);
+		accept_batch(state, run, local.batch, local.bytes);
+		return;
 	}
-	if (run->kept != NULL)
-		has_more = take_kept(run->kept, nrows, &local);
+	local.batch->desc = CreateTupleDescCopy(DistKeptRowsDesc(run->kept));
+	has_more = take_kept(run->kept, nrows, &local);
 	accept_batch(state, run, local.batch, local.bytes);
-	if (run->kept != NULL)
-		run->exhausted = !has_more;
+	run->exhausted = !has_more;
+	if (!has_more)
+		end_kept(run);
+}
+
+/*
+ * Read all rows of partitions here, and keep them: COMMIT would close their
+ * portals before it reads what is left of a cursor WITH HOLD.
+ */
+static void
+keep_all(DistTopKState *state, StreamRun *run)
+{
+	DistSearchRun *search = own_search(state, run);
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->search_context);
+
+	run->kept = DistKeptRowsBegin(DistSearchGetDesc(search));
+	MemoryContextSwitchTo(oldcontext);
+	read_own(state, run, search, DIST_ALL_ROWS, put_kept, run->kept);
+	DistSearchClose(search);
+	DistKeptRowsSort(run->kept);
+}
+
+static void
+end_kept(StreamRun *run)
+{
+	DistKeptRowsEnd(run->kept);
+	run->kept = NULL;
 }
 
 /* The search of a run of partitions here, begun if need be. */
@@ -993,25 +1014,28 @@ own_search_is_gone(void)
 static void
 put_kept(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	DistKeptRowsPut(arg, part, tuple);
+	DistKeptRowsPut(arg, part, pos, tuple);
 }
 
 /* Put kept rows into the batch; false if that were the last. */
 static bool
 take_kept(DistKeptRows *kept, int64 nrows, LocalBatch *local)
 {
-	local->batch->desc = DistKeptRowsDesc(kept);
-	for (int64 i = 0; i < nrows; i++)
+	MemoryContext oldcontext = MemoryContextSwitchTo(local->batch->round->context);
+	int64		n = 0;
+
+	for (; n < nrows; n++)
 	{
 		int			part;
 		HeapTuple	tuple = DistKeptRowsTake(kept, &part);
 
 		if (tuple == NULL)
-			return false;
-		keep_row(part, 0, tuple, local->batch->desc, local);
-		heap_freetuple(tuple);
+			break;
+		add_row(local, part, tuple);
+		CHECK_FOR_INTERRUPTS();
 	}
-	return true;
+	MemoryContextSwitchTo(oldcontext);
+	return n == nrows;
 }
 
 /* DistSearchCallback: keep the row in the memory of the turn. */
@@ -1019,8 +1043,17 @@ static void
 keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	LocalBatch *local = arg;
+	MemoryContext oldcontext = MemoryContextSwitchTo(local->batch->round->context);
+
+	add_row(local, part, heap_copytuple(tuple));
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Add a row to the batch, in whose memory it is. */
+static void
+add_row(LocalBatch *local, int part, HeapTuple tuple)
+{
 	Batch	   *batch = local->batch;
-	MemoryContext oldcontext = MemoryContextSwitchTo(batch->round->context);
 	DistTopKSource *source;
 
 	if (batch->nrows == local->space)
@@ -1032,14 +1065,13 @@ keep_row(int part, int pos, HeapTuple tuple, TupleDesc desc, void *arg)
 	}
 	source = &batch->rows[batch->nrows];
 	source->partition = local->run->place.asked[part];
-	source->key = DistTopKKeyOfTuple(tuple, desc);
+	source->key = DistTopKKeyOfTuple(tuple, batch->desc);
 	source->answer = NULL;
 	source->row = batch->nrows++;
-	source->tuple = heap_copytuple(tuple);
+	source->tuple = tuple;
 	source->desc = batch->desc;
 	local->bytes += tuple->t_len + HEAPTUPLESIZE;
 	local->state->partition[source->partition].nrows++;
-	MemoryContextSwitchTo(oldcontext);
 }
 
 static void
@@ -1048,8 +1080,7 @@ close_own(DistTopKState *state)
 	for (int i = 0; i < state->stream->nruns; i++)
 	{
 		if (state->stream->runs[i].kept != NULL)
-			DistKeptRowsEnd(state->stream->runs[i].kept);
-		state->stream->runs[i].kept = NULL;
+			end_kept(&state->stream->runs[i]);
 	}
 	for (int i = 0; i < state->stream->nnumbers; i++)
 	{
