@@ -42,32 +42,47 @@ typedef struct SampleJob
 	VhnswMemory columns;		/* a block, with n values of each dimension */
 } SampleJob;
 
+static Size full_sample(const VhnswLayout *layout);
 static const VhnswCode **copy_sample(const VhnswGraph *graph, int n);
 static const VhnswCode *sample_code(const VhnswGraph *graph, int n, int i);
 static void center(float *values, int n);
 
+/* How many elements make a sample, if memory allows that. */
+static Size
+full_sample(const VhnswLayout *layout)
+{
+	return Min(SAMPLE_ELEMENTS, SAMPLE_BYTES / (sizeof(float) * layout->dims));
+}
+
+/* Memory for a full sample and the covariance. */
+Size
+VhnswCovarianceBytes(const VhnswLayout *layout)
+{
+	return (full_sample(layout) + layout->dims) * layout->dims * sizeof(float);
+}
+
 /*
  * VhnswLearnCovariance
- *		How the vectors vary, by elements spread evenly.
+ *		How the vectors vary, by elements spread evenly: as many as 'room' has
+ *		place for beside the covariance.
  *
  * A value of the sample takes no more than a float would: two bytes in the
  * block, and one in the copy of a code that is in a file.
  */
 VhnswMemory
-VhnswLearnCovariance(const VhnswGraph *graph)
+VhnswLearnCovariance(const VhnswGraph *graph, Size room)
 {
 	VhnswCrew  *crew = graph->crew;
 	VhnswCrew	alone = {.graph = crew->graph};
 	int			dims = graph->layout.dims;
-	Size		room = VhnswGraphLearningRoom(graph);
 	Size		squares = (Size) dims * dims * sizeof(float);
-	Size		n = Min(SAMPLE_ELEMENTS, SAMPLE_BYTES / (sizeof(float) * dims));
+	Size		n = (room > squares ? room - squares : 0) / (sizeof(float) * dims);
 	SampleJob	job = {0};
 	VhnswMemory covariance;
 
-	/* Besides, there is the covariance, which stays for all sizes. */
-	n = Min(n, (room > squares ? room - squares : 0) / (sizeof(float) * dims));
-	n = Min(Max(n, VHNSW_MIN_BASIS_SAMPLE), graph->count);
+	/* So many are in the plan of every build that has sketches to learn. */
+	n = Max(n, VHNSW_MIN_BASIS_SAMPLE);
+	n = Min(Min(n, full_sample(&graph->layout)), graph->count);
 
 	job.n = (int) n;
 	if (graph->codes)
@@ -130,15 +145,15 @@ VhnswSampleJob(VhnswCrew *crew, const void *arg)
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < n; i++)
 		{
-			VhnswUnpacked room;
 			const VhnswCode *code = job->copies ? job->copies[i] :
 			sample_code(graph, n, i);
-			const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
-												dims, &room);
 			float		scale = job->unit > 0 ? code->scale / job->unit : 0;
 
 			for (int j = 0; j < count; j++)
-				values[(Size) j * n + i] = scale * u[first + j];
+				values[(Size) j * n + i] = scale *
+					(graph->layout.is_direct ? code->code[first + j] :
+					 VhnswUnpackNibble(code->code, vhnsw_rotated_levels, dims,
+									   first + j));
 		}
 		columns.count = first;
 		for (int j = 0; j < count; j++)
@@ -177,13 +192,13 @@ center(float *values, int n)
  * So elements are projected as queries and inserts are, which use floats.
  */
 VhnswMemory
-VhnswTrainBasis(const VhnswGraph *graph, const VhnswMemory *covariance, int ncomponents)
+VhnswTrainBasis(const VhnswGraph *graph, const VhnswMemory *covariance,
+				int ncomponents)
 {
 	int			dims = graph->layout.dims;
 	VhnswMemory matrix =
 	VhnswCrewAlloc(graph->crew, mul_size(mul_size(ncomponents, dims),
 										 sizeof(float)));
-
 	float	   *basis;
 
 	VhnswPca(graph->crew, covariance, dims, ncomponents, &matrix);

@@ -14,7 +14,11 @@
 #include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_graph.h"
 
-/* Enough for a basis of the usual sizes; as many vectors make two of these. */
+/*
+ * So many elements are enough to learn a basis of the usual sizes from.  The
+ * room that they take is enough for what computing it takes besides: two
+ * matrices of up to half as many rows.
+ */
 #define VHNSW_MIN_BASIS_SAMPLE 512
 
 /* Projects several elements at once. */
@@ -27,7 +31,8 @@ typedef struct VhnswProjector
 	float	   *z;				/* their projections */
 } VhnswProjector;
 
-extern VhnswMemory VhnswLearnCovariance(const VhnswGraph *graph);
+extern Size VhnswCovarianceBytes(const VhnswLayout *layout);
+extern VhnswMemory VhnswLearnCovariance(const VhnswGraph *graph, Size room);
 extern void VhnswSampleJob(VhnswCrew *crew, const void *arg);
 extern VhnswMemory VhnswTrainBasis(const VhnswGraph *graph,
 								   const VhnswMemory *covariance,

@@ -67,6 +67,7 @@ typedef struct EnergyJob
 	VhnswMemory squares;
 } EnergyJob;
 
+static SketchSize first_size(const VhnswLayout *layout);
 static void choose_dims(SketchSize size, VhnswLayout *layout);
 static void set_edges(VhnswLayout *layout, int edge_dims, int edge_bits);
 static bool may_have_sketches(const VhnswLayout *layout);
@@ -178,14 +179,29 @@ choose_dims(SketchSize size, VhnswLayout *layout)
 	set_edges(layout, Min(dims, full), dims > 0 ? bits : 0);
 }
 
+/*
+ * The size that is tried first.  Under inner product a query is not near the
+ * elements it has the largest product with, so all of its dimensions count.
+ */
+static SketchSize
+first_size(const VhnswLayout *layout)
+{
+	if (layout->storage == VHNSW_STORAGE_FAST ||
+		(layout->storage == VHNSW_STORAGE_AUTO &&
+		 layout->metric == VHNSW_INNER_PRODUCT &&
+		 layout->dims > VHNSW_FULL_SKETCH_DIMS))
+		return SKETCH_LARGE;
+	return SKETCH_DEFAULT;
+}
+
 /* How many dimensions sketches have if they keep enough; 0 = none. */
 int
-VhnswUsualSketchDims(const VhnswLayout *layout)
+VhnswFirstSketchDims(const VhnswLayout *layout)
 {
-	VhnswLayout usual = *layout;
+	VhnswLayout first = *layout;
 
-	choose_dims(SKETCH_DEFAULT, &usual);
-	return usual.edge_dims;
+	choose_dims(first_size(layout), &first);
+	return first.edge_dims;
 }
 
 /*
@@ -334,7 +350,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 {
 	VhnswSketches *sketches = palloc0_object(VhnswSketches);
 	VhnswLayout *layout = &sketches->layout;
-	SketchSize	size = SKETCH_DEFAULT;
+	SketchSize	size = first_size(&graph->layout);
 	double		energies[SKETCH_FULL] = {0};
 	VhnswMemory covariance = graph->covariance;
 	Size		cache = VhnswGraphCacheBytes(graph, VhnswOrderBytes);
@@ -344,16 +360,6 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		VhnswSpillResize(graph->codes, VHNSW_MIN_CACHE / 2);
 	if (graph->spilled_lists)
 		VhnswSpillResize(graph->spilled_lists, VHNSW_MIN_CACHE / 4);
-
-	/*
-	 * A query is not near the elements it has the largest inner product with,
-	 * so all of its dimensions count.
-	 */
-	if (graph->layout.storage == VHNSW_STORAGE_FAST ||
-		(graph->layout.storage == VHNSW_STORAGE_AUTO &&
-		 graph->layout.metric == VHNSW_INNER_PRODUCT &&
-		 graph->layout.dims > VHNSW_FULL_SKETCH_DIMS))
-		size = SKETCH_LARGE;
 
 	for (;; size++)
 	{
@@ -375,7 +381,8 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		if (sketches->trained)
 		{
 			if (covariance.address == NULL)
-				covariance = VhnswLearnCovariance(graph);
+				covariance = VhnswLearnCovariance(graph,
+												  VhnswGraphLearningRoom(graph));
 			sketches->matrix = find_basis(graph, &covariance, layout->edge_dims);
 		}
 		VhnswAttachSketches(graph->crew, sketches);

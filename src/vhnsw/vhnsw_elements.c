@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "vhnsw/vhnsw_basis.h"
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
@@ -51,7 +52,8 @@ static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
 								int workers);
 static uint64 work_bytes(const VhnswGraph *graph, uint64 count);
 static Size learning_element_bytes(const VhnswLayout *layout);
-static uint64 taken_bytes(const VhnswGraph *graph, uint64 count);
+static uint64 taken_bytes(const VhnswGraph *graph, uint64 count,
+						  bool in_files);
 static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 
@@ -179,12 +181,12 @@ learning_element_bytes(const VhnswLayout *layout)
 
 /* What is there when sketches are learned, with any number of workers. */
 static uint64
-taken_bytes(const VhnswGraph *graph, uint64 count)
+taken_bytes(const VhnswGraph *graph, uint64 count, bool in_files)
 {
 	uint64		taken = (uint64) graph->duplicates_capacity *
 	sizeof(VhnswDuplicate);
 
-	if (graph->codes)
+	if (in_files)
 		return taken + count * learning_element_bytes(&graph->layout) +
 			VHNSW_MIN_CACHE;
 	return taken + count * VhnswOrderBytes + graph->nbundles * (uint64) graph->bundle_bytes +
@@ -195,7 +197,19 @@ taken_bytes(const VhnswGraph *graph, uint64 count)
 Size
 VhnswGraphLearningRoom(const VhnswGraph *graph)
 {
-	uint64		taken = taken_bytes(graph, graph->count);
+	uint64		taken = taken_bytes(graph, graph->count, graph->codes != NULL);
+
+	return graph->memory_limit > taken ? graph->memory_limit - taken : 0;
+}
+
+/*
+ * Likewise if so many elements were in files, wherever these are: for principal
+ * dimensions and for sketches.
+ */
+Size
+VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count)
+{
+	uint64		taken = taken_bytes(graph, count, true);
 
 	return graph->memory_limit > taken ? graph->memory_limit - taken : 0;
 }
@@ -224,10 +238,16 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	if (workers > 0)
 		loading += VhnswBatchBytes(layout);
 	if (VhnswMayHaveBlocks(layout))
-		linking = Max(linking,
-					  count * VhnswBlockedElementBytes(layout) +
-					  VhnswJoinLeafBytes(layout, count) * (workers + 1) +
-					  VhnswPrincipalLearnedBytes(layout));
+	{
+		uint64		blocked = count * VhnswBlockedElementBytes(layout) +
+		VhnswJoinLeafBytes(layout, count) * (workers + 1);
+
+		if (VhnswMayWantPrincipal(graph, count))
+			blocked = Max(blocked + VhnswPrincipalLearnedBytes(layout),
+						  count * VhnswBlockedJoinBytes(layout) +
+						  VhnswCovarianceBytes(layout));
+		linking = Max(linking, blocked);
+	}
 	linking = Max(linking,
 				  count * (VhnswJoinElementBytes(layout->degree) +
 						   VhnswOrderBytes) + graph->learning_bytes);
@@ -371,7 +391,10 @@ VhnswGraphSample(const VhnswGraph *graph, const uint32 *ids, uint32 n)
 		copies = palloc_extended(Max((Size) n * graph->code_size, 1),
 								 MCXT_ALLOC_HUGE);
 	for (uint32 i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		sample[i] = VhnswGraphKeepCode(graph, ids[i], copies, i);
+	}
 	return sample;
 }
 

@@ -216,6 +216,7 @@ extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
 extern void VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes);
 extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
+extern Size VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
 extern void VhnswGraphSpill(VhnswGraph *graph);
 extern void VhnswGraphCloseFiles(VhnswGraph *graph);

@@ -36,6 +36,16 @@ VhnswUnpackNibbles(const int8 *packed, const int8 *levels, int dims,
 	return room->u;
 }
 
+/* One dimension of a packed code: the second half are in high bits. */
+static inline int8
+VhnswUnpackNibble(const int8 *packed, const int8 *levels, int dims, int i)
+{
+	int			half = (dims + 1) / 2;
+
+	return levels[i < half ? (uint8) packed[i] & 0xF :
+				  (uint8) packed[i - half] >> VHNSW_NIBBLE_BITS];
+}
+
 /* The coordinates of a rotated vector's code, in 'room' if they are packed. */
 static inline const int8 *
 VhnswRotatedNumbers(const VhnswCode *code, bool is_direct, int dims,

@@ -94,8 +94,11 @@ VhnswCovariance(VhnswCrew *crew, const VhnswMemory *columns, int n, int dims)
 				 (dims + DISTANCE_PANEL - 1) / DISTANCE_PANEL);
 	square = job.result.address;
 	for (int i = 0; i < dims; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < i; j++)
 			square[(Size) j * dims + i] = square[(Size) i * dims + j];
+	}
 	return job.result;
 }
 

@@ -17,6 +17,7 @@
 #include <math.h>
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "distance/distance.h"
 #include "vhnsw/vhnsw_basis.h"
@@ -24,12 +25,19 @@
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_principal.h"
 
-/* So many dimensions if there are no sketches, and at most */
-#define USUAL_DIMS 112
+/* They are not more than this. */
 #define MAX_DIMS 128
 
-/* It pays if there are so many times fewer dimensions. */
-#define MIN_GAIN 5
+/* It pays for vectors of so many dimensions, some five times as many, */
+#define MIN_SOURCE_DIMS 560
+
+/*
+ * and if there are so many elements for each of these.  Learning multiplies
+ * 3,000 dims^2 pairs of bytes and as many of floats as cost the same as 2,240
+ * dims^2; comparing by whole codes would multiply 3,500 dims for each element.
+ * So learning takes at most a quarter of what is saved.
+ */
+#define MIN_ELEMENTS_PER_DIM 6
 
 /* They have to keep so much of the elements' squared lengths. */
 #define MIN_ENERGY 0.65
@@ -39,9 +47,6 @@
 
 /* How much of the rest counts, in squares. */
 #define SHARE_OF_REST 0.5f
-
-/* A basis needs some elements for each dimension. */
-#define ELEMENTS_PER_DIM 4
 
 /* Elements projected at a time. */
 #define PROJECTED_AT_ONCE 128
@@ -54,7 +59,7 @@ typedef struct PrincipalJob
 } PrincipalJob;
 
 static bool may_have_principal(const VhnswLayout *layout);
-static int	principal_dims(const VhnswLayout *layout);
+static uint64 min_elements(const VhnswLayout *layout);
 static VhnswEdgeSpace make_space(const VhnswLayout *layout, int dims,
 								 const float *matrix);
 static double measure_energy(const VhnswGraph *graph,
@@ -62,24 +67,21 @@ static double measure_energy(const VhnswGraph *graph,
 static void pack(const VhnswCode *code, const float *z, int dims,
 				 VhnswBlockVector *vector);
 
-/* Could there be principal dimensions, and could they pay? */
+/*
+ * Could there be principal dimensions, and could they pay?  Their basis is
+ * shared with the sketches.
+ */
 static bool
 may_have_principal(const VhnswLayout *layout)
 {
 	return VhnswMetricIsSquared(layout->metric) && layout->is_rotated &&
-		MIN_GAIN * USUAL_DIMS <= layout->dims;
+		layout->dims >= MIN_SOURCE_DIMS && VhnswFirstSketchDims(layout) > 0;
 }
 
-/*
- * How many dimensions there are: as many as sketches usually have, so that one
- * basis serves both.
- */
-static int
-principal_dims(const VhnswLayout *layout)
+static uint64
+min_elements(const VhnswLayout *layout)
 {
-	int			dims = VhnswUsualSketchDims(layout);
-
-	return dims > 0 ? Min(dims, MAX_DIMS) : USUAL_DIMS;
+	return (uint64) MIN_ELEMENTS_PER_DIM * layout->dims;
 }
 
 static Size
@@ -99,8 +101,36 @@ VhnswPrincipalElementBytes(const VhnswLayout *layout)
 Size
 VhnswPrincipalLearnedBytes(const VhnswLayout *layout)
 {
-	return may_have_principal(layout) ?
-		((Size) layout->dims + MAX_DIMS) * layout->dims * sizeof(float) : 0;
+	return ((Size) layout->dims + MAX_DIMS) * layout->dims * sizeof(float);
+}
+
+/*
+ * VhnswWantsPrincipal
+ *		Will so many elements have principal dimensions, if these keep enough?
+ *
+ * They are learned from a full sample or not at all, and only where there would
+ * be room for that with codes in a file, wherever these are.  So it depends on
+ * the memory that the build may take, but not on where its workers make it put
+ * the codes.
+ */
+bool
+VhnswWantsPrincipal(const VhnswGraph *graph, uint64 count)
+{
+	const VhnswLayout *layout = &graph->layout;
+
+	return may_have_principal(layout) && count >= min_elements(layout) &&
+		VhnswCovarianceBytes(layout) <= VhnswGraphRoomInFiles(graph, count);
+}
+
+/*
+ * VhnswMayWantPrincipal
+ *		Likewise, for so many or fewer: what is true once stays true.
+ */
+bool
+VhnswMayWantPrincipal(const VhnswGraph *graph, uint64 count)
+{
+	return VhnswWantsPrincipal(graph,
+							   Min(count, min_elements(&graph->layout)));
 }
 
 /*
@@ -109,9 +139,9 @@ VhnswPrincipalLearnedBytes(const VhnswLayout *layout)
  *		numbers, and project all.  There are none where it would not pay.
  *
  * If elements are in memory, the graph keeps covariance and basis for the
- * sketches.  If not, the caller has given the caches of files what learning
- * leaves, and records have three quarters of the caches while pairs are
- * compared.
+ * sketches.  If they are in a file, there is no room for both meanwhile; the
+ * file of the records has three quarters of what caches have while pairs are
+ * compared, and the caller gives the rest to that of the codes.
  */
 void
 VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal)
@@ -125,15 +155,16 @@ VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal)
 	PrincipalJob job;
 
 	memset(principal, 0, sizeof(*principal));
-	if (!may_have_principal(&graph->layout))
+	if (!VhnswWantsPrincipal(graph, graph->count))
 		return;
-	dims = principal_dims(&graph->layout);
-	if (graph->count < ELEMENTS_PER_DIM * dims)
-		return;
+	dims = Min(VhnswFirstSketchDims(&graph->layout), MAX_DIMS);
 	if (graph->codes)
 		VhnswSpillResize(graph->codes, VHNSW_MIN_CACHE / 2);
-	covariance = VhnswLearnCovariance(graph);
+	covariance = VhnswLearnCovariance(graph,
+									  VhnswCovarianceBytes(&graph->layout));
 	matrix = VhnswTrainBasis(graph, &covariance, dims);
+	if (graph->codes)
+		VhnswCrewFree(crew, &covariance);
 	space = make_space(&graph->layout, dims, matrix.address);
 	energy = measure_energy(graph, &space);
 	ereport(DEBUG1,
@@ -170,7 +201,6 @@ VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal)
 	if (graph->codes)
 	{
 		VhnswCrewFree(crew, &matrix);
-		VhnswCrewFree(crew, &covariance);
 		return;
 	}
 	graph->covariance = covariance;
@@ -212,6 +242,10 @@ make_space(const VhnswLayout *layout, int dims, const float *matrix)
 static double
 measure_energy(const VhnswGraph *graph, const VhnswEdgeSpace *space)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "vhnsw projector",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
 	VhnswProjector *projector = VhnswBeginProjector(graph, space);
 	uint32		n = Min(graph->count, MEASURED_ELEMENTS);
 	double		kept = 0;
@@ -222,10 +256,13 @@ measure_energy(const VhnswGraph *graph, const VhnswEdgeSpace *space)
 		uint32		id = VhnswGraphSpread(graph, n, i);
 		float		norm = VhnswGraphGetCode(graph, id)->norm;
 
+		CHECK_FOR_INTERRUPTS();
 		VhnswProject(projector, &id, 1);
 		kept += DistanceNormSquared(projector->z, space->dims);
 		all += (double) norm * norm;
 	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
 	return all > 0 ? kept / all : 0;
 }
 

@@ -3,7 +3,8 @@
 # A graph that does not fit goes to temporary files, and the index is the same,
 # byte for byte, whatever the metric, the type, and the number of workers.  The
 # process's own peak of memory is measured, without the pages of files and the
-# shared buffers that it maps, and what it and workers have at a time.  Where memory does not suffice for all workers, fewer are taken.
+# shared buffers that it maps, and what it and workers have at a time.  Where
+# memory does not suffice for all workers, fewer are taken.
 # Temporary files count against temp_file_limit, and go after that error, after
 # a cancel and an error in each phase, of the leader and of a worker, and after
 # a crash.
@@ -245,11 +246,38 @@ cmp_ok($_, '<', 5200 + $besides, "NULLs: memory grew by $_ kB") foreach growth('
 is($server->safe_psql('postgres', $record), 'blocked in files|0|5200|0', 'NULLs: vhnsw_info');
 is($server->safe_psql('postgres', q{SELECT count(*) FROM vhnsw_check('items_v', true)}), 0, 'NULLs: vhnsw_check');
 
+# Learning principal dimensions is part of the plan; where it would not fit, as
+# the covariance of 1,500 dimensions (9 MB) does not, and without sketches, there
+# are none.
+$server->safe_psql('postgres', <<'SQL');
+CREATE TABLE wide (v vector(600)) WITH (parallel_workers = 0);
+INSERT INTO wide SELECT (SELECT array_agg((hashint8extended(i % 24, n) & 255)::float4 ORDER BY i)::vector FROM generate_series(1, 600) i)
+    FROM generate_series(1, 4000) n;
+CREATE TABLE wider (v vector(1500)) WITH (parallel_workers = 0);
+INSERT INTO wider SELECT (SELECT array_agg((hashint8extended(i % 24, n) & 255)::float4 ORDER BY i)::vector FROM generate_series(1, 1500) i)
+    FROM generate_series(1, 2000) n;
+SQL
+foreach my $case (
+	[ 17900, 'wide',  '',                         1, 'enough' ],
+	[ 7000,  'wide',  '',                         0, 'too little' ],
+	[ 17900, 'wide',  'WITH (storage = tiny)',    0, 'without sketches' ],
+	[ 6000,  'wider', 'WITH (storage = tiny)',    0, 'tiny, many dimensions' ])
+{
+	my ($memory, $table, $options, $principal, $name) = @$case;
+	my $create = "CREATE INDEX items_v ON $table USING vhnsw (v vector_l2_ops) $options";
+
+	($said) = build("${memory}kB", $create);
+	is($said =~ /principal dimensions keep/ ? 1 : 0, $principal, "principal dimensions: $name");
+	cmp_ok($_, '<', $memory + $besides, "principal dimensions: $name: memory grew by $_ kB")
+	  foreach growth("${memory}kB", $create);
+}
+$server->safe_psql('postgres', 'DROP TABLE wide, wider');
+
 # ----------------------------------------------------------------------
 # Builds that end early
 # ----------------------------------------------------------------------
 
-$server->safe_psql('postgres', 'DROP INDEX items_v');
+$server->safe_psql('postgres', 'DROP INDEX IF EXISTS items_v');
 
 my ($ret, $out, $err) = $server->psql('postgres', <<"SQL");
 \\set VERBOSITY verbose

@@ -5,9 +5,10 @@
 # hold the exact neighbors: of codes of 8 and 4 bits, halfvecs, by L2 and cosine,
 # in memory and in temporary files.  Where these dimensions tell clusters apart
 # but not the elements of one, whole codes are compared after all.  The index is
-# the same with workers, vhnsw_check() finds nothing, and searches find what an
-# exact scan does.  Under inner product, and where a vector varies in all
-# dimensions alike, whole codes are compared at once.
+# the same with workers and in files, vhnsw_check() finds nothing, and searches
+# find what an exact scan does.  Under inner product, where a vector varies in all
+# dimensions alike, without sketches, with too few rows, and with too little
+# memory to learn, whole codes are compared at once.
 
 use strict;
 use warnings;
@@ -98,7 +99,7 @@ my $held      = qr/lists of index "items_v" hold (\d+)/;
 # Few dimensions tell all
 # ----------------------------------------------------------------------
 
-load(wide_vectors(3000, 1), wide_vectors(40, 2));
+load(wide_vectors(4000, 1), wide_vectors(40, 2));
 foreach my $case (
 	[ 'vector_l2_ops',      '<->' ],
 	[ 'vector_l2_ops',      '<->', 'WITH (storage = compact)' ],
@@ -121,13 +122,35 @@ foreach my $case (
 	}
 }
 
-# In files, with a smaller sample
-my ($said, $alone) = build('vector_l2_ops', 0, memory => '5MB');
-like($said, qr/goes to temporary files/, 'in files');
-like($said, $principal, 'in files: by principal dimensions');
-cmp_ok(($said =~ $held)[0], '>=', 95, 'in files: lists hold the neighbors');
+# In files, where there is room for the same sample
+my (undef, $in_memory) = build('vector_l2_ops', 0);
+my ($said, $alone);
+foreach my $workers (0, 1, 2)
+{
+	($said, my $in_files) = build('vector_l2_ops', $workers, memory => '17900kB');
+	like($said, qr/goes to temporary files/, 'in files');
+	like($said, qr/built with $workers of $workers planned/, "in files: $workers workers") if $workers > 0;
+	like($said, $principal, 'in files: by principal dimensions');
+	is($in_files, $in_memory, "in files: the same index with $workers workers");
+}
 check_index('in files', '<->', 0.97);
 is($server->safe_psql('postgres', 'SELECT count(*) FROM pg_ls_tmpdir()'), 0, 'in files: none is left');
+
+# There is none, or too little, for principal dimensions: as many workers as fit
+# decide nothing.
+($said, $alone) = build('vector_l2_ops', 0, memory => '7MB');
+like($said, qr/goes to temporary files/, 'little memory: in files');
+unlike($said, $principal, 'little memory: by whole codes');
+cmp_ok(($said =~ $held)[0], '>=', 95, 'little memory: lists hold the neighbors');
+foreach my $workers (1, 2)
+{
+	(undef, my $in_files) = build('vector_l2_ops', $workers, memory => '7MB');
+	is($in_files, $alone, "little memory: the same index with $workers workers");
+}
+
+# Without sketches nothing else needs the basis.
+($said) = build('vector_l2_ops', 0, options => 'WITH (storage = tiny)');
+unlike($said, $principal, 'tiny: by whole codes');
 
 # Lengths count under inner product.
 ($said) = build('vector_ip_ops', 0);
@@ -138,7 +161,7 @@ unlike($said, $principal, 'inner product: by whole codes');
 # ----------------------------------------------------------------------
 
 load(
-	random_vectors(3000, 600, seed => 3, clusters => 30, spread => 0.2),
+	random_vectors(4000, 600, seed => 3, clusters => 30, spread => 0.2),
 	random_vectors(40,   600, seed => 3, clusters => 30, spread => 0.2));
 ($said, $alone) = build('vector_l2_ops', 0);
 cmp_ok(($said =~ $principal)[0], '>=', 65, 'clusters: principal dimensions keep enough');
@@ -147,7 +170,8 @@ cmp_ok(($said =~ $held)[0], '>=', 93, 'clusters: lists hold the neighbors');
 check_index('clusters', '<->', 0.95);
 (undef, my $pages) = build('vector_l2_ops', 2);
 is($pages, $alone, 'clusters: the same index with 2 workers');
-($said) = build('vector_l2_ops', 0, memory => '5MB');
+($said) = build('vector_l2_ops', 0, memory => '17900kB');
+like($said, qr/goes to temporary files/, 'clusters in files');
 like($said, $again, 'clusters in files: whole codes after all');
 cmp_ok(($said =~ $held)[0], '>=', 93, 'clusters in files: lists hold the neighbors');
 check_index('clusters in files', '<->', 0.95);
@@ -156,9 +180,17 @@ check_index('clusters in files', '<->', 0.95);
 # All dimensions are alike
 # ----------------------------------------------------------------------
 
-load(random_vectors(2000, 600, seed => 4), []);
+load(random_vectors(3700, 600, seed => 4), []);
 ($said) = build('vector_l2_ops', 0);
 cmp_ok(($said =~ $principal)[0], '<', 65, 'uniform: principal dimensions keep little');
 unlike($said, $again, 'uniform: which is known before comparing');
+
+# ----------------------------------------------------------------------
+# Few rows
+# ----------------------------------------------------------------------
+
+load(wide_vectors(3500, 1), []);
+($said) = build('vector_l2_ops', 0);
+unlike($said, $principal, 'few rows: learning would not pay');
 
 done_testing();
