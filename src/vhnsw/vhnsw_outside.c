@@ -45,8 +45,8 @@ VhnswOutsideRewind(VhnswOutside *list)
 	list->next = 0;
 	if (list->file && BufFileSeek(list->file, 0, 0, SEEK_SET) != 0)
 		ereport(ERROR,
-				errcode_for_file_access(),
-				errmsg("could not rewind temporary file of an index build: %m"));
+				errcode(ERRCODE_IO_ERROR),
+				errmsg("could not rewind temporary file of an index build"));
 }
 
 /* The next TID, in the order in which they were added; there must be one. */
@@ -57,14 +57,17 @@ VhnswOutsideNext(VhnswOutside *list)
 	VHNSW_OUTSIDE_TIDS;
 	uint64		number = list->next++;
 	ItemPointerData tid;
+	Size		done;
 
 	Assert(number < list->count);
 	if (number >= in_file)
 		return list->latest[number - in_file];
-	if (BufFileRead(list->file, &tid, sizeof(tid)) != sizeof(tid))
+	done = BufFileRead(list->file, &tid, sizeof(tid));
+	if (done < sizeof(tid))
 		ereport(ERROR,
-				errcode_for_file_access(),
-				errmsg("could not read from temporary file of an index build"));
+				errcode(ERRCODE_IO_ERROR),
+				errmsg("could not read from temporary file of an index build"),
+				errdetail("Read only %zu of %zu bytes.", done, sizeof(tid)));
 	return tid;
 }
 

@@ -394,7 +394,7 @@ read_bytes(VhnswSpill *spill, uint64 offset, Size size, char *memory)
 				errmsg("could not read from temporary file of an index build: %m"));
 	if (done < there)
 		ereport(ERROR,
-				errcode_for_file_access(),
+				errcode(ERRCODE_IO_ERROR),
 				errmsg("could not read from temporary file of an index build"),
 				errdetail("Read only %d of %zu bytes.", done, there));
 	memset(memory + there, 0, size - there);

@@ -69,8 +69,9 @@ typedef struct Writer
 	Buffer		buffer;
 	Page		page;
 
-	/* the cell that comes next */
+	/* the cell that comes next, and a copy of its page so far */
 	uint64		next_cell;
+	PGAlignedBlock cells;
 } Writer;
 
 static void plan_pages(Writer *writer, bool has_mean);
@@ -88,6 +89,7 @@ static void write_cells(Writer *writer);
 static void write_list(Writer *writer, uint32 owner,
 					   const VhnswDuplicate *duplicates,
 					   VhnswOutside *outside, uint64 n);
+static void write_cell_page(Writer *writer);
 static VhnswElement element_number(const Writer *writer, uint32 id);
 static void cell_address(const Writer *writer, uint64 cell,
 						 ItemPointer address);
@@ -498,15 +500,19 @@ write_cells(Writer *writer)
 		write_list(writer, VhnswOutsideOwner(i), NULL, list, list->count);
 	}
 
-	if (BufferIsValid(writer->buffer))
+	if (writer->next_cell % VHNSW_CELLS_PER_PAGE != 0)
 	{
 		/* The last page is not full. */
-		VhnswPageGetOpaque(writer->page)->flags |= VHNSW_PAGE_HAS_FREE_CELLS;
-		end_page(writer);
+		VhnswPageGetOpaque(writer->cells.data)->flags |=
+			VHNSW_PAGE_HAS_FREE_CELLS;
+		write_cell_page(writer);
 	}
 }
 
-/* Write n TIDs as cells: of duplicates, or of a list outside. */
+/*
+ * Write n TIDs as cells: of duplicates, or of a list outside.  These may be in a
+ * file, which is not read while a page is locked: so pages are filled before.
+ */
 static void
 write_list(Writer *writer, uint32 owner, const VhnswDuplicate *duplicates,
 		   VhnswOutside *outside, uint64 n)
@@ -518,10 +524,9 @@ write_list(Writer *writer, uint32 owner, const VhnswDuplicate *duplicates,
 		uint64		number = writer->next_cell++;
 		VhnswCell	cell;
 
-		if (!BufferIsValid(writer->buffer))
-			begin_page(writer, VHNSW_PAGE_TIDS,
-					   writer->cell_block + number / VHNSW_CELLS_PER_PAGE);
-		cell = VhnswPageGetCell(writer->page,
+		if (number % VHNSW_CELLS_PER_PAGE == 0)
+			VhnswInitPage(writer->cells.data, VHNSW_PAGE_TIDS, writer->layout);
+		cell = VhnswPageGetCell(writer->cells.data,
 								number % VHNSW_CELLS_PER_PAGE + 1);
 		cell->owner = owner;
 		cell->sequence = (uint32) (ncells - i);
@@ -532,6 +537,18 @@ write_list(Writer *writer, uint32 owner, const VhnswDuplicate *duplicates,
 		if (i + 1 < ncells)
 			cell_address(writer, number + 1, &cell->next);
 		if (writer->next_cell % VHNSW_CELLS_PER_PAGE == 0)
-			end_page(writer);
+			write_cell_page(writer);
 	}
+}
+
+/* Write the page of the latest cell. */
+static void
+write_cell_page(Writer *writer)
+{
+	BlockNumber blkno = writer->cell_block +
+	(writer->next_cell - 1) / VHNSW_CELLS_PER_PAGE;
+	Page		page = begin_page(writer, VHNSW_PAGE_TIDS, blkno);
+
+	memcpy(page, writer->cells.data, BLCKSZ);
+	end_page(writer);
 }
