@@ -3,8 +3,9 @@
 # Each set of generated vectors is built by clusters: recall stays above a
 # floor, and vhnsw_check() finds every element reachable, every sketch true.
 # Where clusters do not hold the neighbors, a NOTICE says what was done, and
-# recall is kept.  Another one says where searches for elements fail.  The index is the same, byte for byte, when it is built again
-# and with scalar arithmetic.  Small tables are built by searching.
+# recall is kept.  Another one says where searches for elements fail.  The index
+# is the same, byte for byte, when it is built again and with scalar arithmetic.
+# Small tables are built by searching.
 #
 # Under inner product, short vectors that point elsewhere than all others are in
 # no list of largest products: they are planted, and found.

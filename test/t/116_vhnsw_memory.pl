@@ -4,10 +4,9 @@
 # byte for byte, whatever the metric, the type, and the number of workers.  The
 # process's own peak of memory is measured, without the pages of files and the
 # shared buffers that it maps, and what it and workers have at a time.  Where
-# memory does not suffice for all workers, fewer are taken.
-# Temporary files count against temp_file_limit, and go after that error, after
-# a cancel and an error in each phase, of the leader and of a worker, and after
-# a crash.
+# memory does not suffice for all workers, fewer are taken.  Temporary files
+# count against temp_file_limit, and go after that error, after a cancel and an
+# error in each phase, and after a crash.
 
 use strict;
 use warnings;
@@ -75,10 +74,10 @@ $create;},
 
 # By how many kB a build makes the private memory of its process grow.  The
 # kernel keeps the peak of all memory, mapped code and shared buffers too, which
-# come when they are first touched.  So the index is built twice: when the
-# second build has its peak, all of them have come, and can be taken off.
-# (Peaks of one page for each processor and kind may be missing: the kernel
-# counts in batches.)
+# come when they are first touched.  So the index is built twice: what a build
+# touches has come before the second one has its peak, and is taken off as it is
+# at the end.  (Missing may be what comes after that peak all the same, and a
+# batch of pages for each processor and kind, in which the kernel counts.)
 sub growth
 {
 	my ($memory, $create) = @_;
