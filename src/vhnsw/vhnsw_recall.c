@@ -42,6 +42,8 @@ typedef struct ExactJob
 	VhnswMemory nearest;		/* of each part, for each that is checked */
 } ExactJob;
 
+static int	count_found(const VhnswJoin *join, uint32 id,
+						const Nearest *nearest, char *copy);
 static VhnswBlockKind block_kind(const VhnswGraph *graph);
 static void find_nearest(const VhnswGraph *graph, const VhnswBlock *checked,
 						 VhnswBlock *rows, uint32 first, uint32 end,
@@ -61,6 +63,7 @@ VhnswJoinRecall(VhnswCrew *crew, const VhnswJoin *join)
 	ExactJob	job = {.nchecked = Min(graph->count, CHECKED_ELEMENTS)};
 	int64		found = 0;
 	int64		wanted = 0;
+	char	   *copy = graph->codes ? palloc(graph->code_size) : NULL;
 	Nearest    *parts;
 
 	job.nearest = VhnswCrewAlloc(crew, (Size) NUM_PARTS * job.nchecked *
@@ -71,7 +74,6 @@ VhnswJoinRecall(VhnswCrew *crew, const VhnswJoin *join)
 	for (uint32 i = 0; i < job.nchecked; i++)
 	{
 		uint32		id = VhnswGraphSpread(graph, job.nchecked, i);
-		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
 		Nearest		all = parts[i];
 
 		for (int part = 1; part < NUM_PARTS; part++)
@@ -84,13 +86,47 @@ VhnswJoinRecall(VhnswCrew *crew, const VhnswJoin *join)
 		cut(&all);
 		wanted += all.count;
 
-		/* Distances in lists may be those of principal dimensions. */
-		for (int j = 0; j < join->near_counts[id]; j++)
-			for (int k = 0; k < all.count; k++)
-				found += VhnswKeyId(keys[j]) == VhnswKeyId(all.keys[k]);
+		found += count_found(join, id, &all, copy);
 	}
+	if (copy)
+		pfree(copy);
 	VhnswCrewFree(crew, &job.nearest);
 	return wanted > 0 ? (double) found / (double) wanted : 1;
+}
+
+/*
+ * How many of the nearest elements a list holds, or others that are as near as
+ * the farthest of these.  Distances in lists may be those of principal
+ * dimensions, so they are computed anew.  'copy' is room for a code, if codes
+ * are in a file.
+ */
+static int
+count_found(const VhnswJoin *join, uint32 id, const Nearest *nearest,
+			char *copy)
+{
+	const VhnswGraph *graph = join->graph;
+	const VhnswKey *keys = VhnswJoinGetKeys(join, id);
+	int			n = join->near_counts[id];
+	uint32		ids[VHNSW_MAX_KEY_PLACES + 1];
+	float		distances[VHNSW_MAX_KEY_PLACES + 1];
+	int			found = 0;
+
+	if (nearest->count == 0)
+		return 0;
+	for (int i = 0; i < n; i++)
+		ids[i] = VhnswKeyId(keys[i]);
+	ids[n] = VhnswKeyId(VhnswLargestKey(nearest->keys, nearest->count));
+	VhnswGraphDistances(graph, VhnswGraphKeepCode(graph, id, copy, 0), ids,
+						n + 1, distances);
+	for (int i = 0; i < n; i++)
+	{
+		bool		is_found = distances[i] <= distances[n];
+
+		for (int k = 0; k < nearest->count && !is_found; k++)
+			is_found = ids[i] == VhnswKeyId(nearest->keys[k]);
+		found += is_found;
+	}
+	return Min(found, nearest->count);
 }
 
 static VhnswBlockKind
