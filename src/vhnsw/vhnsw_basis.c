@@ -284,3 +284,25 @@ VhnswProject(VhnswProjector *projector, const uint32 *ids, int n)
 		}
 	}
 }
+
+/*
+ * VhnswProjectInOrder
+ *		The projection of an element, of those from 'first' to before 'end' that
+ *		are asked for one after the other.
+ */
+float *
+VhnswProjectInOrder(VhnswProjector *projector, uint32 id, uint32 first,
+					uint32 end)
+{
+	uint32		place = (id - first) % DISTANCE_ROWS;
+
+	if (place == 0)
+	{
+		uint32		ids[DISTANCE_ROWS];
+
+		for (int i = 0; i < DISTANCE_ROWS; i++)
+			ids[i] = id + i;
+		VhnswProject(projector, ids, Min(end - id, DISTANCE_ROWS));
+	}
+	return projector->z + place * projector->space->dims;
+}

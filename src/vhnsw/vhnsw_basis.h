@@ -40,5 +40,7 @@ extern VhnswMemory VhnswTrainBasis(const VhnswGraph *graph,
 extern VhnswProjector *VhnswBeginProjector(const VhnswGraph *graph,
 										   const VhnswEdgeSpace *space);
 extern void VhnswProject(VhnswProjector *projector, const uint32 *ids, int n);
+extern float *VhnswProjectInOrder(VhnswProjector *projector, uint32 id,
+								  uint32 first, uint32 end);
 
 #endif							/* VHNSW_BASIS_H */

@@ -497,17 +497,8 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 		for (uint32 id = first; id < end; id++)
 		{
 			float		norm = VhnswGraphGetCode(graph, id)->norm;
-			uint32		place = (id - first) % DISTANCE_ROWS;
-			float	   *z = projector->z + place * dims;
+			float	   *z = VhnswProjectInOrder(projector, id, first, end);
 
-			if (place == 0)
-			{
-				uint32		ids[DISTANCE_ROWS];
-
-				for (int i = 0; i < DISTANCE_ROWS; i++)
-					ids[i] = id + i;
-				VhnswProject(projector, ids, Min(end - id, DISTANCE_ROWS));
-			}
 			for (int j = 0; j < dims && norm > 0; j++)
 				z[j] /= norm;
 			DistanceFloatToHalf(z, (Half *) (projections + stride *

@@ -292,17 +292,9 @@ VhnswPrincipalJob(VhnswCrew *crew, const void *arg)
 			records = principal->records + (Size) first * principal->record_bytes;
 		for (uint32 id = first; id < end; id++)
 		{
-			uint32		place = (id - first) % DISTANCE_ROWS;
+			const float *z = VhnswProjectInOrder(projector, id, first, end);
 
-			if (place == 0)
-			{
-				uint32		ids[DISTANCE_ROWS];
-
-				for (int i = 0; i < DISTANCE_ROWS; i++)
-					ids[i] = id + i;
-				VhnswProject(projector, ids, Min(end - id, DISTANCE_ROWS));
-			}
-			pack(VhnswGraphGetCode(graph, id), projector->z + place * dims, dims,
+			pack(VhnswGraphGetCode(graph, id), z, dims,
 				 (VhnswBlockVector *)
 				 (records + (id - first) * principal->record_bytes));
 		}
