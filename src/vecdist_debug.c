@@ -49,7 +49,7 @@ typedef struct DebugPoint
 	int			countdown;		/* acts when it reaches zero */
 } DebugPoint;
 
-#define MAX_DEBUG_POINTS 16
+#define MAX_DEBUG_POINTS 32
 
 static char *debug_points_string = NULL;
 static char *debug_mistake = NULL;

@@ -393,6 +393,7 @@ join_parts(VhnswCrew *crew, VhnswJoin *join, const VhnswPartition *partition,
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
 	job.join.with_guests = true;
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
+	VhnswCrewReport(crew, crew->graph->count + partition->nmembers);
 }
 
 void
@@ -717,6 +718,7 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 		VhnswCrewFinish(crew);
 		VhnswCrewFree(crew, &job->incoming);
 	}
+	VhnswCrewReport(crew, 2 * (int64) graph->count);
 	if (join->spilled)
 		memcpy(join->near_counts, join->far_counts, graph->count);
 }

@@ -131,6 +131,7 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 	result->heap_tuples = table_index_build_scan(heap, index, info, false,
 												 true, load_callback, &state,
 												 NULL);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, state.rows);
 	if (state.graph)
 	{
 		load_batch(&state);

@@ -277,7 +277,10 @@ VhnswCrewNext(VhnswCrew *crew, uint32 *chunk)
 	return *chunk < crew->shared->nchunks;
 }
 
-/* Show that a phase of the build begins, of so many steps if not 0. */
+/*
+ * Show that a phase of the build begins, of so many steps if not 0.  Who ends
+ * one shows that all of them are done.
+ */
 void
 VhnswCrewPhase(int phase, int64 total)
 {
@@ -288,6 +291,7 @@ VhnswCrewPhase(int phase, int64 total)
 	};
 	int64		values[] = {phase, total, 0};
 
+	VD_DEBUG_POINT("vhnsw-build-phase");
 	pgstat_progress_update_multi_param(lengthof(params), params, values);
 }
 

@@ -442,6 +442,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 					 (graph->count + PROJECTED_AT_ONCE - 1) / PROJECTED_AT_ONCE);
 		sketches->projections = sketches->memory.address;
 	}
+	VhnswCrewReport(graph->crew, graph->count);
 	return sketches;
 }
 

@@ -14,10 +14,7 @@
  */
 #include "postgres.h"
 
-#include "commands/progress.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "utils/backend_progress.h"
 #include "utils/memutils.h"
 
 #include "vhnsw/vhnsw_add.h"
@@ -63,10 +60,6 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 	attach_unreached(graph);
 	if (graph->count > 0)
 		VhnswMeasureSearches(graph, index_name);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 graph->count);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
-								 graph->count);
 }
 
 /* After a blocked build, link clusters, and what searches do not find. */

@@ -162,6 +162,8 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 		VhnswCrewFree(crew, &hubs->memory);
 		pfree(hubs);
 	}
+	if (whole->members == NULL)
+		VhnswCrewReport(crew, n);
 	return partition;
 }
 

@@ -142,6 +142,7 @@ VhnswLinkBySearch(VhnswGraph *graph)
 	memcpy(job.counts.address, graph->list_counts, graph->count);
 	VhnswCrewRun(crew, VHNSW_JOB_TOP_UP, &job, sizeof(job),
 				 Chunks(graph->count, FINISHED_AT_ONCE));
+	VhnswCrewReport(crew, graph->count);
 
 	VhnswCrewFree(crew, &job.distances);
 	VhnswCrewFree(crew, &job.back_links);
