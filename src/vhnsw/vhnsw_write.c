@@ -6,7 +6,8 @@
  * The pages follow each other without gaps: metapage, mean, basis of sketches,
  * entries, elements by number, TID cells.  So every place is known by
  * arithmetic before anything is written, and each page is written once; those
- * of the elements by whoever has time.
+ * of the elements by whoever has time.  What may have to be read from a file is
+ * put together in memory first: no page is locked while a file is read.
  *
  * If nothing will be inserted any more, pages of elements are logged as they
  * are written, by the same process.  The build logs all others at its end.
@@ -69,9 +70,8 @@ typedef struct Writer
 	Buffer		buffer;
 	Page		page;
 
-	/* the cell that comes next, and a copy of its page so far */
 	uint64		next_cell;
-	PGAlignedBlock cells;
+	PGAlignedBlock image;		/* of a page of entries or cells so far */
 } Writer;
 
 static void plan_pages(Writer *writer, bool has_mean);
@@ -84,12 +84,14 @@ static void write_floats(Writer *writer, VhnswPageKind kind,
 						 BlockNumber first_page, const float *values, Size n);
 static void write_entries(Writer *writer);
 static void write_elements(Writer *writer, bool log);
-static void end_element_page(Buffer buffer, bool log);
+static void write_element_page(Relation index, BlockNumber blkno,
+							   const PGAlignedBlock *image, bool log);
 static void write_cells(Writer *writer);
 static void write_list(Writer *writer, uint32 owner,
 					   const VhnswDuplicate *duplicates,
 					   VhnswOutside *outside, uint64 n);
 static void write_cell_page(Writer *writer);
+static void write_image(Writer *writer, BlockNumber blkno);
 static VhnswElement element_number(const Writer *writer, uint32 id);
 static void cell_address(const Writer *writer, uint64 cell,
 						 ItemPointer address);
@@ -314,9 +316,9 @@ write_entries(Writer *writer)
 
 	for (BlockNumber i = 0; i < writer->entry_pages; i++)
 	{
-		Page		page = begin_page(writer, VHNSW_PAGE_ENTRY,
-									  writer->entry_block + i);
+		Page		page = writer->image.data;
 
+		VhnswInitPage(page, VHNSW_PAGE_ENTRY, layout);
 		for (int j = 0;
 			 j < layout->entries_per_page && done < graph->nentries;
 			 j++, done++)
@@ -329,7 +331,7 @@ write_entries(Writer *writer)
 		}
 		if (i + 1 < writer->entry_pages)
 			VhnswPageGetOpaque(page)->next = writer->entry_block + i + 1;
-		end_page(writer);
+		write_image(writer, writer->entry_block + i);
 	}
 }
 
@@ -445,33 +447,33 @@ VhnswWriteJob(VhnswCrew *crew, const void *arg)
 		VD_DEBUG_POINT("vhnsw-build-write");
 		for (; page_number < last; page_number++)
 		{
-			Buffer		buffer = VhnswNewPage(crew->index,
-											  job.first_block + page_number);
-			Page		page = BufferGetPage(buffer);
+			PGAlignedBlock image;
 
-			VhnswInitPage(page, VHNSW_PAGE_ELEMENT, layout);
+			VhnswInitPage(image.data, VHNSW_PAGE_ELEMENT, layout);
 			for (int i = 0; i < layout->slots_per_page && id < graph->count;
 				 i++, id++)
 			{
-				VhnswSlot	slot = VhnswPageGetSlot(layout, page, i);
+				VhnswSlot	slot = VhnswPageGetSlot(layout, image.data, i);
 
 				fill_slot(graph, &job.sketches, slot, id, first);
 				if (run < end && run->element == id)
 					slot->tids = run++->cell;
 			}
-			end_element_page(buffer, job.log);
+			write_element_page(crew->index, job.first_block + page_number,
+							   &image, job.log);
 		}
 	}
 }
 
-/*
- * Release a finished page.  What a crash leaves is no index yet, whichever pages
- * are logged.
- */
+/* What a crash leaves is no index yet, whichever pages are logged. */
 static void
-end_element_page(Buffer buffer, bool log)
+write_element_page(Relation index, BlockNumber blkno,
+				   const PGAlignedBlock *image, bool log)
 {
+	Buffer		buffer = VhnswNewPage(index, blkno);
+
 	START_CRIT_SECTION();
+	memcpy(BufferGetPage(buffer), image->data, BLCKSZ);
 	MarkBufferDirty(buffer);
 	if (log)
 		log_newpage_buffer(buffer, true);
@@ -503,15 +505,15 @@ write_cells(Writer *writer)
 	if (writer->next_cell % VHNSW_CELLS_PER_PAGE != 0)
 	{
 		/* The last page is not full. */
-		VhnswPageGetOpaque(writer->cells.data)->flags |=
+		VhnswPageGetOpaque(writer->image.data)->flags |=
 			VHNSW_PAGE_HAS_FREE_CELLS;
 		write_cell_page(writer);
 	}
 }
 
 /*
- * Write n TIDs as cells: of duplicates, or of a list outside.  These may be in a
- * file, which is not read while a page is locked: so pages are filled before.
+ * Write n TIDs as cells: of duplicates, or of a list outside, which may be in a
+ * file.
  */
 static void
 write_list(Writer *writer, uint32 owner, const VhnswDuplicate *duplicates,
@@ -525,8 +527,8 @@ write_list(Writer *writer, uint32 owner, const VhnswDuplicate *duplicates,
 		VhnswCell	cell;
 
 		if (number % VHNSW_CELLS_PER_PAGE == 0)
-			VhnswInitPage(writer->cells.data, VHNSW_PAGE_TIDS, writer->layout);
-		cell = VhnswPageGetCell(writer->cells.data,
+			VhnswInitPage(writer->image.data, VHNSW_PAGE_TIDS, writer->layout);
+		cell = VhnswPageGetCell(writer->image.data,
 								number % VHNSW_CELLS_PER_PAGE + 1);
 		cell->owner = owner;
 		cell->sequence = (uint32) (ncells - i);
@@ -547,8 +549,16 @@ write_cell_page(Writer *writer)
 {
 	BlockNumber blkno = writer->cell_block +
 	(writer->next_cell - 1) / VHNSW_CELLS_PER_PAGE;
-	Page		page = begin_page(writer, VHNSW_PAGE_TIDS, blkno);
 
-	memcpy(page, writer->cells.data, BLCKSZ);
+	write_image(writer, blkno);
+}
+
+/* Write the page that was put together in memory. */
+static void
+write_image(Writer *writer, BlockNumber blkno)
+{
+	VhnswPageKind kind = VhnswPageGetOpaque(writer->image.data)->kind;
+
+	memcpy(begin_page(writer, kind, blkno), writer->image.data, BLCKSZ);
 	end_page(writer);
 }
