@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * vhnsw_am.h
- *	  Callbacks, options and settings of the vhnsw access method.
+ *	  Callbacks and options of the vhnsw access method.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,9 +21,6 @@
 #define VHNSW_DEFAULT_EF_CONSTRUCTION 128
 #define VHNSW_MIN_EF_CONSTRUCTION 4
 #define VHNSW_MAX_EF_CONSTRUCTION 1000
-#define VHNSW_DEFAULT_EF_SEARCH 40
-#define VHNSW_MIN_EF_SEARCH 1
-#define VHNSW_MAX_EF_SEARCH 1000
 
 /* Excludes inserts while vacuum passes from tombstones to repair. */
 #define VHNSW_REPAIR_LOCK VHNSW_META_BLKNO
@@ -52,31 +49,8 @@ typedef struct VhnswOptions
 	int			code_bits;		/* 4, 8, or 0: as storage calls for */
 } VhnswOptions;
 
-typedef enum VhnswIterativeScan
-{
-	VHNSW_ITERATIVE_OFF,
-	VHNSW_ITERATIVE_RELAXED,
-	VHNSW_ITERATIVE_STRICT
-} VhnswIterativeScan;
-
-typedef enum VhnswBuildMethod
-{
-	VHNSW_BUILD_AUTO,
-	VHNSW_BUILD_SEARCH,
-	VHNSW_BUILD_BLOCKED
-} VhnswBuildMethod;
-
-/* settings */
-extern int	vhnsw_build_method;
-extern double vhnsw_gamma;
-
-/* vhnsw.c: settings for which one of pgvector's may stand in */
-extern int	VhnswEfSearch(void);
-extern int	VhnswMaxScanTuples(void);
-extern VhnswIterativeScan VhnswIterativeScanMode(void);
-extern Size VhnswScanMemory(void);
-
-/* vhnsw.c */
+/* vhnsw_opclass.c */
+extern bool vhnswvalidate(Oid opclass);
 extern VhnswMetric VhnswGetMetric(Relation index);
 extern VhnswValueType VhnswGetValueType(Relation index);
 

@@ -29,6 +29,7 @@
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_recall.h"
 #include "vhnsw/vhnsw_select.h"
+#include "vhnsw/vhnsw_settings.h"
 
 #define PARTITION_SEED UINT64CONST(0x766C656166)
 

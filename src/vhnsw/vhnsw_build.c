@@ -5,7 +5,7 @@
  *
  *	1. sample blocks of the heap for the mean; then start workers
  *	2. scan the heap into an array of codes (vhnsw_load.c)
- *	3. link the elements in memory (vhnsw_graph.c)
+ *	3. link the elements in memory (vhnsw_graph_link.c)
  *	4. learn how to sketch neighbors (vhnsw_edge_build.c)
  *	5. write the pages (vhnsw_write.c); those of elements are logged
  *	6. log all other pages
@@ -34,8 +34,11 @@
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_coders.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_graph_link.h"
+#include "vhnsw/vhnsw_job.h"
 #include "vhnsw/vhnsw_load.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_outside.h"
@@ -356,7 +359,8 @@ begin_load(BuildState *state)
 	state->code = MemoryContextAlloc(state->context,
 									 VhnswCodeSize(&state->layout));
 	old_context = MemoryContextSwitchTo(state->graph_context);
-	state->crew = VhnswCrewCreate(state->heap, state->index);
+	state->crew = VhnswCrewCreate(state->heap, state->index,
+								  &vhnsw_build_duties);
 	state->graph = VhnswGraphCreate(&state->layout, state->crew,
 									(uint64) maintenance_work_mem * 1024,
 									state->graph_context);
@@ -636,7 +640,7 @@ write_out(BuildState *state, bool all_rows)
 							(unsigned long long) (state->memory + 1023) / 1024,
 							maintenance_work_mem));
 	free_batch(state);
-	VhnswCrewSetGraph(state->crew, state->graph);
+	VhnswGraphShare(state->graph);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
 	VhnswCrewPhase(VHNSW_PHASE_SKETCH, state->graph->count);
 	sketches = VhnswMakeSketches(state->graph,

@@ -62,7 +62,7 @@ extern Relation VhnswOpenForInspection(Oid index_oid, Relation *heap);
 extern void VhnswCloseAfterInspection(Relation index, Relation heap);
 extern int64 VhnswCountUnreachable(VhnswWalk *walk);
 
-/* vhnsw_check.c */
+/* vhnsw_check_report.c */
 extern void VhnswCheckReport(VhnswCheck *check, const char *severity,
 							 const char *invariant, BlockNumber blkno,
 							 int item, const char *format,...)

@@ -30,6 +30,7 @@
 #include "types/vector.h"
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_code.h"
+#include "vhnsw/vhnsw_coders.h"
 
 /* Vectors of one round: each is compared with each, in both roles. */
 #define ROUND 32

@@ -147,12 +147,6 @@ extern float VhnswLargestComponent(const VhnswValue *value);
 extern int	VhnswSparseCodeBytes(int dims, int count);
 extern int	VhnswByteForEach(int dims);
 extern bool VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view);
-extern const VhnswCoder *VhnswGetCoder(VhnswMetric metric, int own_bits);
-extern bool VhnswCoderIsPossible(VhnswMetric metric, VhnswValueType type,
-								 int dims, int own_bits);
-extern const VhnswCoder *VhnswChooseCoder(VhnswMetric metric,
-										  VhnswValueType type, int dims, int m,
-										  VhnswStorage storage, int own_bits);
 extern int	VhnswMaxDims(const VhnswCoder *coder, int m);
 extern void VhnswQueryInit(VhnswQuery *query, const VhnswSpace *space,
 						   const VhnswValue *value);

@@ -26,6 +26,7 @@
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_nibbles.h"
+#include "vhnsw/vhnsw_settings.h"
 
 /* Preparing a query: 10 microseconds */
 #define QUERY (1000 * cpu_operator_cost)

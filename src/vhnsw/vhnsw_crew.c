@@ -4,7 +4,7 @@
  *	  Workers for an index build, their jobs and their memory.
  *
  * The leader does everything that has an order, and alone; of what has none it
- * makes a job (vhnsw_job.h): chunks with numbers, which leader and workers
+ * makes a job (VhnswJob): chunks with numbers, which leader and workers
  * take one after the other until none is left.  Before and after a job all
  * wait at a barrier:
  *
@@ -38,7 +38,6 @@
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_crew.h"
-#include "vhnsw/vhnsw_graph.h"
 
 /* Keys of the parts of the parallel context's memory. */
 #define KEY_CREW UINT64CONST(0x7668637200000001)
@@ -85,10 +84,12 @@ static void detach_segments(VhnswCrew *crew);
  * From here on VhnswCrewAlloc() gives memory that workers will see.
  */
 VhnswCrew *
-VhnswCrewCreate(Relation heap, Relation index)
+VhnswCrewCreate(Relation heap, Relation index,
+				const VhnswCrewDuties *duties)
 {
 	VhnswCrew  *crew = palloc0_object(VhnswCrew);
 
+	crew->duties = duties;
 	crew->index = index;
 	if (IsNormalProcessingMode() && max_parallel_maintenance_workers > 0)
 		crew->workers = plan_create_index_workers(RelationGetRelid(heap),
@@ -116,6 +117,7 @@ VhnswCrewLaunch(VhnswCrew *crew, bool concurrent)
 		return;
 
 	EnterParallelMode();
+	/* It calls VhnswCrewServe(). */
 	context = CreateParallelContext("vecdist", "VhnswBuildWorkerMain",
 									crew->workers);
 	shm_toc_estimate_chunk(&context->estimator, sizeof(CrewShared));
@@ -188,17 +190,19 @@ VhnswCrewSetWorkers(VhnswCrew *crew, int workers)
 }
 
 /*
- * VhnswCrewSetGraph
- *		Let jobs from now on be about a graph, when all elements are loaded.
+ * VhnswCrewShareGraph
+ *		Memory where workers will find what they need to know of the graph.
+ *
+ * It has 'shape_size' bytes, which are the caller's business and that of
+ * duties->attach_graph().  Returns NULL if there are no workers.
  */
-void
-VhnswCrewSetGraph(VhnswCrew *crew, VhnswGraph *graph)
+void *
+VhnswCrewShareGraph(VhnswCrew *crew, Size shape_size)
 {
-	crew->graph = graph;
 	if (crew->shared == NULL)
-		return;
-	crew->shared->graph = VhnswCrewAlloc(crew, VhnswGraphShapeSize(graph));
-	VhnswGraphDescribe(graph, crew->shared->graph.address);
+		return NULL;
+	crew->shared->graph = VhnswCrewAlloc(crew, shape_size);
+	return crew->shared->graph.address;
 }
 
 /*
@@ -240,8 +244,8 @@ VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
 	}
 
 	Assert(size <= MAX_ARGUMENT);
-	if (crew->graph && crew->graph->codes)
-		shared->codes = VhnswSpillDescribe(crew->graph->codes);
+	if (crew->codes && *crew->codes)
+		shared->codes = VhnswSpillDescribe(*crew->codes);
 	memcpy(shared->argument, arg, size);
 	shared->job = job;
 	shared->nchunks = nchunks;
@@ -350,13 +354,13 @@ do_job(VhnswCrew *crew, VhnswJob job, const void *arg)
 												  "vhnsw job",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(context);
-	bool		opens_codes = crew->is_worker && crew->graph != NULL;
+	bool		opens_codes = crew->is_worker && crew->codes != NULL;
 
 	if (opens_codes)
-		crew->graph->codes = VhnswCrewFile(crew, &crew->shared->codes);
-	VhnswGetJobFunction(job) (crew, arg);
+		*crew->codes = VhnswCrewFile(crew, &crew->shared->codes);
+	crew->duties->get_function(job) (crew, arg);
 	if (opens_codes)
-		crew->graph->codes = NULL;
+		*crew->codes = NULL;
 	close_files(crew);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);
@@ -367,9 +371,10 @@ do_job(VhnswCrew *crew, VhnswJob job, const void *arg)
  * ----------------------------------------------------------------------
  */
 
-/* Entry point of a worker. */
+/* Take part in jobs, as a worker, until no more are to come. */
 void
-VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
+VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
+			   const VhnswCrewDuties *duties)
 {
 	CrewShared *shared = shm_toc_lookup(toc, KEY_CREW, false);
 	const char *query = shm_toc_lookup(toc, KEY_QUERY, true);
@@ -377,7 +382,7 @@ VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
 	BufferUsage *buffers = shm_toc_lookup(toc, KEY_BUFFER_USAGE, false);
 	LOCKMODE	lock = shared->concurrent ?
 	RowExclusiveLock : AccessExclusiveLock;
-	VhnswCrew	crew = {.is_worker = true,.shared = shared};
+	VhnswCrew	crew = {.duties = duties,.is_worker = true,.shared = shared};
 	List	   *graph_segments = NIL;
 
 	debug_query_string = query;
@@ -431,7 +436,8 @@ attach_graph(VhnswCrew *crew)
 {
 	List	   *segments;
 
-	crew->graph = VhnswGraphAttach(crew, VhnswCrewAddress(crew, &crew->shared->graph));
+	crew->duties->attach_graph(crew,
+							   VhnswCrewAddress(crew, &crew->shared->graph));
 	segments = crew->segments;
 	crew->segments = NIL;
 	return segments;

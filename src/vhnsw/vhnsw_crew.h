@@ -16,8 +16,51 @@
 #include "utils/relcache.h"
 
 #include "vecdist_compat.h"
-#include "vhnsw/vhnsw_job.h"
 #include "vhnsw/vhnsw_spill.h"
+
+struct VhnswCrew;
+
+/* By numbers, because functions have other addresses in other processes. */
+typedef enum VhnswJob
+{
+	VHNSW_JOB_NONE,				/* nothing is left to do */
+	VHNSW_JOB_ENCODE,
+	VHNSW_JOB_CENTROIDS,
+	VHNSW_JOB_ASSIGN,
+	VHNSW_JOB_HUBS,
+	VHNSW_JOB_PRINCIPAL,
+	VHNSW_JOB_JOIN,
+	VHNSW_JOB_EXACT,
+	VHNSW_JOB_CHOOSE_FIRST,
+	VHNSW_JOB_CHOOSE_AGAIN,
+	VHNSW_JOB_SEARCH,
+	VHNSW_JOB_LINK_BACK,
+	VHNSW_JOB_PRUNE,
+	VHNSW_JOB_TOP_UP,
+	VHNSW_JOB_SPAN,
+	VHNSW_JOB_PROBE,
+	VHNSW_JOB_SAMPLE,
+	VHNSW_JOB_COVARIANCE,
+	VHNSW_JOB_PRODUCTS,
+	VHNSW_JOB_ENERGY,
+	VHNSW_JOB_PROJECT,
+	VHNSW_JOB_WRITE
+} VhnswJob;
+
+/*
+ * Takes chunks with VhnswCrewNext() until none is left, as others do at the
+ * same time.  'arg' is the caller's of VhnswCrewRun(), copied.
+ */
+typedef void (*VhnswJobFunction) (struct VhnswCrew *crew, const void *arg);
+
+/* What a crew is for, which is known to those who make one. */
+typedef struct VhnswCrewDuties
+{
+	VhnswJobFunction (*get_function) (VhnswJob job);
+
+	/* Set graph and codes of a worker, by what the leader says of them. */
+	void		(*attach_graph) (struct VhnswCrew *crew, const void *shape);
+} VhnswCrewDuties;
 
 /* Memory that jobs work on: the leader's own, or shared. */
 typedef struct VhnswMemory
@@ -27,12 +70,14 @@ typedef struct VhnswMemory
 } VhnswMemory;
 
 /*
- * The crew, as one of its processes sees it.  All zero but for the graph is a
- * crew of one.
+ * The crew, as one of its processes sees it.  All zero but for duties and graph
+ * is a crew of one.
  */
 typedef struct VhnswCrew
 {
+	const VhnswCrewDuties *duties;
 	struct VhnswGraph *graph;	/* what the jobs are about, when it is loaded */
+	VhnswSpill **codes;			/* a member of that; NULL before */
 	int			workers;		/* planned or, later, at work; if any, memory
 								 * is shared */
 	int			launched;
@@ -49,10 +94,11 @@ typedef struct VhnswCrew
 	ParallelContext *context;	/* the leader's */
 } VhnswCrew;
 
-extern VhnswCrew *VhnswCrewCreate(Relation heap, Relation index);
+extern VhnswCrew *VhnswCrewCreate(Relation heap, Relation index,
+								  const VhnswCrewDuties *duties);
 extern void VhnswCrewLaunch(VhnswCrew *crew, bool concurrent);
 extern void VhnswCrewSetWorkers(VhnswCrew *crew, int workers);
-extern void VhnswCrewSetGraph(VhnswCrew *crew, struct VhnswGraph *graph);
+extern void *VhnswCrewShareGraph(VhnswCrew *crew, Size shape_size);
 extern void VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg,
 						 Size size, uint32 nchunks);
 extern void VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg,
@@ -72,7 +118,7 @@ extern VhnswSpill *VhnswCrewCreateFile(VhnswCrew *crew, Size record_bytes,
 extern VhnswSpill *VhnswCrewFile(VhnswCrew *crew,
 								 const VhnswSpillShape *shape);
 
-extern PGDLLEXPORT void VhnswBuildWorkerMain(dsm_segment *segment,
-											 shm_toc *toc);
+extern void VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
+						   const VhnswCrewDuties *duties);
 
 #endif							/* VHNSW_CREW_H */

@@ -18,21 +18,12 @@
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_answer.h"
 #include "vhnsw/vhnsw_cost.h"
+#include "vhnsw/vhnsw_settings.h"
 #include "vhnsw/vhnsw_stream.h"
 #include "vhnsw/vhnsw_tidset.h"
 #include "vhnsw/vhnsw_toast.h"
 
 #define VHNSW_CUSTOM_NAME "Vhnsw Scan"
-
-/* How rows that pass the filter are found; see README, "Filters". */
-typedef enum VhnswFilterStrategy
-{
-	VHNSW_FILTER_AUTO,			/* of the setting only */
-	VHNSW_FILTER_SEARCH,		/* fetch what the search finds, nearest first */
-	VHNSW_FILTER_BITMAP,		/* fetch of that what another index matches */
-	VHNSW_FILTER_MATCHES,		/* fetch all that another index matches */
-	VHNSW_FILTER_EXACT			/* read the table */
-} VhnswFilterStrategy;
 
 /* Items of CustomScan.custom_private */
 enum
@@ -111,19 +102,14 @@ typedef struct VhnswCustomState
 	int64		passed;			/* rows read again that are no farther */
 } VhnswCustomState;
 
-/* settings */
-extern bool vhnsw_enable_scan;
-extern int	vhnsw_filter_strategy;
-
 /* vhnsw_custom_plan.c */
 extern void VhnswCustomInit(void);
 
 /* vhnsw_custom_exec.c */
 extern Node *VhnswCustomCreateState(CustomScan *plan);
-extern bool VhnswIsCustomScan(PlanState *state);
-extern void VhnswCustomMakeMatches(VhnswCustomState *state);
 
 /* vhnsw_custom_choose.c */
+extern void VhnswCustomMakeMatches(VhnswCustomState *state);
 extern VhnswFilterStrategy VhnswCustomChoose(VhnswCustomState *state);
 extern VhnswFilterStrategy VhnswCustomChooseAgain(VhnswCustomState *state);
 extern bool VhnswCustomMayChange(const VhnswCustomState *state);

@@ -105,6 +105,24 @@ choose_with_matches(VhnswCustomState *state)
 	return all <= search ? VHNSW_FILTER_MATCHES : VHNSW_FILTER_BITMAP;
 }
 
+/* Ask the other indexes which rows they match, if that is not known. */
+void
+VhnswCustomMakeMatches(VhnswCustomState *state)
+{
+	MemoryContext old_context;
+	TIDBitmap  *bitmap;
+
+	if (state->matches)
+		return;
+	bitmap = (TIDBitmap *) MultiExecProcNode(state->bitmap);
+	if (bitmap == NULL || !IsA(bitmap, TIDBitmap))
+		elog(ERROR, "unrecognized result from subplan");
+	old_context = MemoryContextSwitchTo(state->context);
+	state->matches = VhnswTidSetMake(bitmap);
+	MemoryContextSwitchTo(old_context);
+	tbm_free(bitmap);
+}
+
 /* How many rows will probably be read. */
 static double
 wanted_rows(const VhnswCustomState *state)

@@ -95,14 +95,6 @@ VhnswCustomCreateState(CustomScan *plan)
 	return (Node *) state;
 }
 
-/* Is this one of our scans? */
-bool
-VhnswIsCustomScan(PlanState *state)
-{
-	return IsA(state, CustomScanState) &&
-		((CustomScanState *) state)->methods == &exec_methods;
-}
-
 /* BeginCustomScan */
 static void
 begin_scan(CustomScanState *css, EState *estate, int eflags)
@@ -402,24 +394,6 @@ begin_stream(VhnswCustomState *state)
 	state->settled_first = VhnswStreamEf(stream);
 	stream->stop_at_sweep = vhnsw_filter_strategy == VHNSW_FILTER_AUTO &&
 		!stream->unordered;
-}
-
-/* Ask the other indexes which rows they match, if that is not known. */
-void
-VhnswCustomMakeMatches(VhnswCustomState *state)
-{
-	MemoryContext old_context;
-	TIDBitmap  *bitmap;
-
-	if (state->matches)
-		return;
-	bitmap = (TIDBitmap *) MultiExecProcNode(state->bitmap);
-	if (bitmap == NULL || !IsA(bitmap, TIDBitmap))
-		elog(ERROR, "unrecognized result from subplan");
-	old_context = MemoryContextSwitchTo(state->context);
-	state->matches = VhnswTidSetMake(bitmap);
-	MemoryContextSwitchTo(old_context);
-	tbm_free(bitmap);
 }
 
 /* Would another way have come further?  Then it is taken from here on. */

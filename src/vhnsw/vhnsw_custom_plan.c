@@ -25,7 +25,6 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/restrictinfo.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 #include "vhnsw/vhnsw.h"
@@ -44,19 +43,7 @@
 /* Rows that a search returns if nobody says how many are wanted */
 #define SOME_ROWS 10
 
-bool		vhnsw_enable_scan = true;
-int			vhnsw_filter_strategy = VHNSW_FILTER_AUTO;
-
 static set_rel_pathlist_hook_type previous_set_rel_pathlist = NULL;
-
-static const struct config_enum_entry filter_strategy_values[] = {
-	{"auto", VHNSW_FILTER_AUTO, false},
-	{"search", VHNSW_FILTER_SEARCH, false},
-	{"bitmap", VHNSW_FILTER_BITMAP, false},
-	{"matches", VHNSW_FILTER_MATCHES, false},
-	{"exact", VHNSW_FILTER_EXACT, false},
-	{NULL, 0, false}
-};
 
 static void add_vhnsw_paths(PlannerInfo *root, RelOptInfo *rel, Index rti,
 							RangeTblEntry *rte);
@@ -94,19 +81,6 @@ static const CustomScanMethods scan_methods = {
 void
 VhnswCustomInit(void)
 {
-	DefineCustomBoolVariable("vhnsw.enable_scan",
-							 "Enables the planner's use of Vhnsw Scan plans.",
-							 "Without it index scans are used.",
-							 &vhnsw_enable_scan,
-							 true,
-							 PGC_USERSET, GUC_EXPLAIN, NULL, NULL, NULL);
-	DefineCustomEnumVariable("vhnsw.filter_strategy",
-							 "How a Vhnsw Scan finds the rows that pass its filter.",
-							 "For tests: other values than auto do not adapt to what is found.",
-							 &vhnsw_filter_strategy,
-							 VHNSW_FILTER_AUTO, filter_strategy_values,
-							 PGC_USERSET, GUC_EXPLAIN, NULL, NULL, NULL);
-
 	RegisterCustomScanMethods(&scan_methods);
 	previous_set_rel_pathlist = set_rel_pathlist_hook;
 	set_rel_pathlist_hook = add_vhnsw_paths;

@@ -168,6 +168,15 @@ demand_executor_run(QueryDesc *query, ScanDirection direction, uint64 count,
 		standard_ExecutorRun(query, direction, count, execute_once);
 }
 
+/* Names are registered, so that nobody else's scan has ours. */
+static bool
+is_vhnsw_scan(const PlanState *state)
+{
+	return IsA(state, CustomScanState) &&
+		strcmp(castNode(CustomScan, state->plan)->methods->CustomName,
+			   VHNSW_CUSTOM_NAME) == 0;
+}
+
 /*
  * Visit a plan state, given what stands above it, and what is below it.
  */
@@ -187,7 +196,7 @@ walk(PlanState *state, Above above, Executor *executor)
 		if (scan->iss_NumOrderByKeys > 0)
 			remember(state, scan->iss_OrderByKeys, &above, executor);
 	}
-	else if (VhnswIsCustomScan(state))
+	else if (is_vhnsw_scan(state))
 		remember(state, state, &above, executor);
 
 	/* planstate_tree_walker() mixes subplans with the other children. */

@@ -13,6 +13,7 @@
 
 #include "vhnsw/vhnsw_basis.h"
 #include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_coders.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_hub.h"
@@ -47,6 +48,16 @@ typedef struct CodesEntry
 	uint32		hash;
 	char		status;
 } CodesEntry;
+
+/* What workers need to know of a graph whose elements are loaded. */
+typedef struct VhnswGraphShape
+{
+	VhnswLayout layout;			/* without coder, which is elsewhere in others */
+	int			own_bits;		/* of the coder */
+	uint32		count;
+	int			nsegments;
+	VhnswSegment segments[FLEXIBLE_ARRAY_MEMBER];
+} VhnswGraphShape;
 
 static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
 								int workers);
@@ -489,16 +500,22 @@ use_segment(VhnswGraph *graph, char *address, uint32 nbundles)
  * ----------------------------------------------------------------------
  */
 
-Size
-VhnswGraphShapeSize(const VhnswGraph *graph)
-{
-	return offsetof(VhnswGraphShape, segments) +
-		graph->nsegments * sizeof(VhnswSegment);
-}
-
+/*
+ * VhnswGraphShare
+ *		Let jobs from now on be about this graph, when all elements are loaded.
+ */
 void
-VhnswGraphDescribe(const VhnswGraph *graph, VhnswGraphShape *shape)
+VhnswGraphShare(VhnswGraph *graph)
 {
+	VhnswGraphShape *shape;
+
+	graph->crew->graph = graph;
+	graph->crew->codes = &graph->codes;
+	shape = VhnswCrewShareGraph(graph->crew,
+								offsetof(VhnswGraphShape, segments) +
+								graph->nsegments * sizeof(VhnswSegment));
+	if (shape == NULL)
+		return;
 	shape->layout = graph->layout;
 	shape->own_bits = graph->layout.coder->own_bits;
 	shape->count = graph->count;
@@ -507,10 +524,14 @@ VhnswGraphDescribe(const VhnswGraph *graph, VhnswGraphShape *shape)
 		   graph->nsegments * sizeof(VhnswSegment));
 }
 
-/* The leader's graph as a worker sees it. */
-VhnswGraph *
-VhnswGraphAttach(VhnswCrew *crew, const VhnswGraphShape *shape)
+/*
+ * VhnswGraphAttach
+ *		Make the leader's graph that of a worker, by its VhnswGraphShape.
+ */
+void
+VhnswGraphAttach(VhnswCrew *crew, const void *arg)
 {
+	const VhnswGraphShape *shape = arg;
 	VhnswGraph *graph = palloc0_object(VhnswGraph);
 
 	graph->context = CurrentMemoryContext;
@@ -523,7 +544,8 @@ VhnswGraphAttach(VhnswCrew *crew, const VhnswGraphShape *shape)
 	for (int i = 0; i < shape->nsegments; i++)
 		use_segment(graph, VhnswCrewAddress(crew, &shape->segments[i].memory),
 					shape->segments[i].nbundles);
-	return graph;
+	crew->graph = graph;
+	crew->codes = &graph->codes;
 }
 
 /* Memory for lists of so many places. */

@@ -80,16 +80,6 @@ typedef struct VhnswSegment
 	uint32		nbundles;
 } VhnswSegment;
 
-/* What workers need to know of a graph whose elements are loaded. */
-typedef struct VhnswGraphShape
-{
-	VhnswLayout layout;			/* without coder, which is elsewhere in others */
-	int			own_bits;		/* of the coder */
-	uint32		count;
-	int			nsegments;
-	VhnswSegment segments[FLEXIBLE_ARRAY_MEMBER];
-} VhnswGraphShape;
-
 /* What workers need to know of its lists. */
 typedef struct VhnswListsShape
 {
@@ -229,17 +219,13 @@ extern uint32 VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);
 extern void VhnswGraphEndLoad(VhnswGraph *graph);
-extern void VhnswGraphLink(VhnswGraph *graph, const char *index_name);
 extern Size VhnswGraphListBytes(uint32 count, int list_capacity);
 extern void VhnswGraphSetLists(VhnswGraph *graph, VhnswCrew *crew,
 							   const VhnswMemory *lists, int list_capacity);
 extern VhnswListsShape VhnswGraphDescribeLists(const VhnswGraph *graph);
 extern void VhnswGraphAttachLists(VhnswCrew *crew,
 								  const VhnswListsShape *shape);
-extern Size VhnswGraphShapeSize(const VhnswGraph *graph);
-extern void VhnswGraphDescribe(const VhnswGraph *graph,
-							   VhnswGraphShape *shape);
-extern VhnswGraph *VhnswGraphAttach(VhnswCrew *crew,
-									const VhnswGraphShape *shape);
+extern void VhnswGraphShare(VhnswGraph *graph);
+extern void VhnswGraphAttach(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_GRAPH_H */

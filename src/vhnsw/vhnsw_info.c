@@ -28,6 +28,7 @@
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_check.h"
+#include "vhnsw/vhnsw_coders.h"
 #include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_walk.h"

@@ -10,6 +10,7 @@
 #include "vhnsw/vhnsw_basis.h"
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_edge_build.h"
+#include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_job.h"
 #include "vhnsw/vhnsw_leaf.h"
@@ -22,8 +23,22 @@
 #include "vhnsw/vhnsw_span.h"
 #include "vhnsw/vhnsw_write.h"
 
-VhnswJobFunction
-VhnswGetJobFunction(VhnswJob job)
+static VhnswJobFunction get_function(VhnswJob job);
+
+const VhnswCrewDuties vhnsw_build_duties = {
+	.get_function = get_function,
+	.attach_graph = VhnswGraphAttach
+};
+
+/* Entry point of a worker. */
+void
+VhnswBuildWorkerMain(dsm_segment *segment, shm_toc *toc)
+{
+	VhnswCrewServe(segment, toc, &vhnsw_build_duties);
+}
+
+static VhnswJobFunction
+get_function(VhnswJob job)
 {
 	switch (job)
 	{

@@ -8,41 +8,13 @@
 #ifndef VHNSW_JOB_H
 #define VHNSW_JOB_H
 
-struct VhnswCrew;
+#include "postgres.h"
 
-/* By numbers, because functions have other addresses in other processes. */
-typedef enum VhnswJob
-{
-	VHNSW_JOB_NONE,				/* nothing is left to do */
-	VHNSW_JOB_ENCODE,
-	VHNSW_JOB_CENTROIDS,
-	VHNSW_JOB_ASSIGN,
-	VHNSW_JOB_HUBS,
-	VHNSW_JOB_PRINCIPAL,
-	VHNSW_JOB_JOIN,
-	VHNSW_JOB_EXACT,
-	VHNSW_JOB_CHOOSE_FIRST,
-	VHNSW_JOB_CHOOSE_AGAIN,
-	VHNSW_JOB_SEARCH,
-	VHNSW_JOB_LINK_BACK,
-	VHNSW_JOB_PRUNE,
-	VHNSW_JOB_TOP_UP,
-	VHNSW_JOB_SPAN,
-	VHNSW_JOB_PROBE,
-	VHNSW_JOB_SAMPLE,
-	VHNSW_JOB_COVARIANCE,
-	VHNSW_JOB_PRODUCTS,
-	VHNSW_JOB_ENERGY,
-	VHNSW_JOB_PROJECT,
-	VHNSW_JOB_WRITE
-} VhnswJob;
+#include "vhnsw/vhnsw_crew.h"
 
-/*
- * Takes chunks with VhnswCrewNext() until none is left, as others do at the
- * same time.  'arg' is the caller's of VhnswCrewRun(), copied.
- */
-typedef void (*VhnswJobFunction) (struct VhnswCrew *crew, const void *arg);
+extern const VhnswCrewDuties vhnsw_build_duties;
 
-extern VhnswJobFunction VhnswGetJobFunction(VhnswJob job);
+extern PGDLLEXPORT void VhnswBuildWorkerMain(dsm_segment *segment,
+											 shm_toc *toc);
 
 #endif							/* VHNSW_JOB_H */

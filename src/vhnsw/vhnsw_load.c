@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 
 #include "vecdist_debug.h"
+#include "vhnsw/vhnsw_coders.h"
 #include "vhnsw/vhnsw_load.h"
 
 /* Rows of a batch, if their values have room in so many bytes. */

@@ -20,6 +20,7 @@
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_am.h"
+#include "vhnsw/vhnsw_coders.h"
 #include "vhnsw/vhnsw_meta.h"
 
 #define MIN_ENTRIES 32

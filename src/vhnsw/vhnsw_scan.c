@@ -22,6 +22,7 @@
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_demand.h"
+#include "vhnsw/vhnsw_settings.h"
 #include "vhnsw/vhnsw_stats.h"
 #include "vhnsw/vhnsw_stream.h"
 

@@ -28,6 +28,7 @@
 #include "vhnsw/vhnsw_keep.h"
 #include "vhnsw/vhnsw_lists.h"
 #include "vhnsw/vhnsw_search.h"
+#include "vhnsw/vhnsw_settings.h"
 
 /* Candidates, nearest first */
 #define ST_SORT sort_candidates

@@ -33,6 +33,7 @@
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_cost.h"
 #include "vhnsw/vhnsw_row.h"
+#include "vhnsw/vhnsw_settings.h"
 #include "vhnsw/vhnsw_stream.h"
 
 /* Candidates expanded before looking at memory and limits again */

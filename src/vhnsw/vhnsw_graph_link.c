@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * vhnsw_graph.c
+ * vhnsw_graph_link.c
  *	  Link the elements of an index build in memory.
  *
  *	1. Elements are linked by blocks (vhnsw_blocked.c), which leaves clusters
@@ -21,9 +21,10 @@
 #include "vhnsw/vhnsw_am.h"
 #include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_cover.h"
-#include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_graph_link.h"
 #include "vhnsw/vhnsw_linker.h"
 #include "vhnsw/vhnsw_probe.h"
+#include "vhnsw/vhnsw_settings.h"
 #include "vhnsw/vhnsw_span.h"
 
 /* Fewer elements are linked by search. */
