@@ -21,6 +21,9 @@
  */
 #define VHNSW_MIN_BASIS_SAMPLE 512
 
+/* A projection that keeps so much of the squares can do for what it loses. */
+#define VHNSW_GOOD_ENERGY 0.65
+
 /* Projects several elements at once. */
 typedef struct VhnswProjector
 {

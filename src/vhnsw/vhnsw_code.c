@@ -15,9 +15,6 @@
 
 #include "vhnsw/vhnsw_code.h"
 
-/* Codes whose products are computed in one call */
-#define CODES_AT_ONCE 64
-
 /* The most dimensions whose code fits a page with lists of m places. */
 int
 VhnswMaxDims(const VhnswCoder *coder, int m)
@@ -106,8 +103,8 @@ void
 VhnswCodeDistances(const VhnswLayout *layout, const VhnswCode *code,
 				   const VhnswCode *const *others, int n, float *distances)
 {
-	const int8 *numbers[CODES_AT_ONCE];
-	int32		dots[CODES_AT_ONCE];
+	const int8 *numbers[VHNSW_CODES_AT_ONCE];
+	int32		dots[VHNSW_CODES_AT_ONCE];
 
 	if (!layout->is_direct)
 	{
@@ -115,9 +112,9 @@ VhnswCodeDistances(const VhnswLayout *layout, const VhnswCode *code,
 			distances[i] = VhnswCodeDistance(layout, code, others[i]);
 		return;
 	}
-	for (int done = 0; done < n; done += CODES_AT_ONCE)
+	for (int done = 0; done < n; done += VHNSW_CODES_AT_ONCE)
 	{
-		int			count = Min(n - done, CODES_AT_ONCE);
+		int			count = Min(n - done, VHNSW_CODES_AT_ONCE);
 
 		for (int i = 0; i < count; i++)
 			numbers[i] = others[done + i]->code;

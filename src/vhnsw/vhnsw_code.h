@@ -259,6 +259,9 @@ VhnswCodeDistance(const VhnswLayout *layout, const VhnswCode *a,
 							  DistanceDotInt8(a->code, b->code, layout->dims));
 }
 
+/* Codes that are best compared with one in a call */
+#define VHNSW_CODES_AT_ONCE 64
+
 extern void VhnswCodeDistances(const VhnswLayout *layout,
 							   const VhnswCode *code,
 							   const VhnswCode *const *others, int n,

@@ -21,10 +21,10 @@
 #include "vhnsw/vhnsw_edge_build.h"
 
 /*
- * With less energy twice as many dimensions of 1 bit are better than 2 bits;
- * with less of these, more bytes.  README, section "Edges", has measurements.
+ * Below VHNSW_GOOD_ENERGY twice as many dimensions of 1 bit are better than 2
+ * bits; with less than this of these, more bytes.  README, section "Edges", has
+ * measurements.
  */
-#define GOOD_ENERGY 0.65
 #define USELESS_ENERGY 0.3
 
 /* Elements whose edges are measured, and so many at a time */
@@ -394,7 +394,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 
 		energies[size] = sketches->energy;
 		if (sketches->energy >= (layout->edge_bits == 2 ?
-								 GOOD_ENERGY : USELESS_ENERGY))
+								 VHNSW_GOOD_ENERGY : USELESS_ENERGY))
 			break;
 		VhnswCrewFree(graph->crew, &sketches->matrix);
 	}

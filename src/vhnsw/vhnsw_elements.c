@@ -30,9 +30,6 @@
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
-/* Codes that are compared with one in a call */
-#define CODES_AT_ONCE 64
-
 /*
  * Of the hash table, for an element: it is 0.9 full when another one, twice as
  * large, is made beside it.
@@ -374,8 +371,8 @@ void
 VhnswGraphDistances(const VhnswGraph *graph, const VhnswCode *code,
 					const uint32 *ids, int n, float *distances)
 {
-	const VhnswCode *others[CODES_AT_ONCE];
-	int			at_once = graph->codes ? VHNSW_SPILL_RECENT : CODES_AT_ONCE;
+	const VhnswCode *others[VHNSW_CODES_AT_ONCE];
+	int			at_once = graph->codes ? VHNSW_SPILL_RECENT : VHNSW_CODES_AT_ONCE;
 
 	for (int done = 0; done < n; done += at_once)
 	{

@@ -12,8 +12,6 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
-
 #include "vhnsw/vhnsw_keep.h"
 #include "vhnsw/vhnsw_lists.h"
 
@@ -26,18 +24,7 @@ typedef struct KeptEntry
 
 #define SH_PREFIX kept
 #define SH_ELEMENT_TYPE KeptEntry
-#define SH_KEY_TYPE VhnswElement
-#define SH_KEY element
-#define SH_HASH_KEY(tb, key) murmurhash32(key)
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-/* Core's header has a harmless shadowing. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow=compatible-local"
-#include "lib/simplehash.h"
-#pragma GCC diagnostic pop
+#include "vhnsw/vhnsw_element_hash.h"
 
 static VhnswKept *get_kept(VhnswKeep *keep, VhnswElement element);
 static void keep_slot(VhnswKeep *keep, VhnswKept *kept,

@@ -39,10 +39,7 @@
  */
 #define MIN_ELEMENTS_PER_DIM 6
 
-/* They have to keep so much of the elements' squared lengths. */
-#define MIN_ENERGY 0.65
-
-/* That is measured on some elements. */
+/* What they keep of squared lengths is measured on some elements. */
 #define MEASURED_ELEMENTS 400
 
 /* How much of the rest counts, in squares. */
@@ -170,7 +167,7 @@ VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal)
 	ereport(DEBUG1,
 			errmsg_internal("%d principal dimensions keep %.1f %% of squared lengths",
 							dims, 100 * energy));
-	if (energy >= MIN_ENERGY)
+	if (energy >= VHNSW_GOOD_ENERGY)
 	{
 		principal->dims = dims;
 		principal->record_bytes = record_bytes(dims);

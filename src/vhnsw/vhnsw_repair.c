@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "commands/vacuum.h"
-#include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "postmaster/autovacuum.h"
@@ -58,18 +57,7 @@ typedef struct CodeEntry
 
 #define SH_PREFIX code
 #define SH_ELEMENT_TYPE CodeEntry
-#define SH_KEY_TYPE VhnswElement
-#define SH_KEY element
-#define SH_HASH_KEY(tb, key) murmurhash32(key)
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-/* Core's header has a harmless shadowing. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow=compatible-local"
-#include "lib/simplehash.h"
-#pragma GCC diagnostic pop
+#include "vhnsw/vhnsw_element_hash.h"
 
 /* Cleanup in progress. */
 typedef struct Cleanup
