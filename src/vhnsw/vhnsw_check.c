@@ -301,23 +301,15 @@ code_is_sane(const VhnswLayout *layout, VhnswSlot slot)
 static void
 check_links(VhnswCheck *check)
 {
-	VhnswWalk  *walk = check->walk;
+	VhnswElement element = VHNSW_NO_ELEMENT;
+	VhnswSlot	slot;
 
 	if (check->unreadable)
 		return;
-	for (BlockNumber blkno = 1; blkno < walk->nblocks; blkno++)
+	while ((slot = VhnswWalkNext(check->walk, &element)) != NULL)
 	{
-		if (!VhnswWalkReadPage(walk, blkno))
-			continue;
-		for (int i = 0; i < walk->layout.slots_per_page; i++)
-		{
-			VhnswSlot	slot = VhnswPageGetSlot(&walk->layout,
-												walk->page.data, i);
-
-			if (slot->flags & VHNSW_SLOT_LIVE)
-				check_list(check, VhnswMakeElement(&walk->layout, blkno, i),
-						   slot);
-		}
+		if (slot->flags & VHNSW_SLOT_LIVE)
+			check_list(check, element, slot);
 	}
 }
 

@@ -136,25 +136,17 @@ VhnswCheckTidLists(VhnswCheck *check)
 static void
 check_tid_lists(VhnswCheck *check)
 {
-	VhnswWalk  *walk = check->walk;
+	VhnswElement element = VHNSW_NO_ELEMENT;
+	VhnswSlot	slot;
 
 	for (int list = 0; list < VHNSW_OUTSIDE_LISTS; list++)
 		check_tid_list(check, VhnswOutsideOwner(list));
 	if (check->unreadable)
 		return;
-	for (BlockNumber blkno = 1; blkno < walk->nblocks; blkno++)
+	while ((slot = VhnswWalkNext(check->walk, &element)) != NULL)
 	{
-		if (!VhnswWalkReadPage(walk, blkno))
-			continue;
-		for (int i = 0; i < walk->layout.slots_per_page; i++)
-		{
-			VhnswSlot	slot = VhnswPageGetSlot(&walk->layout,
-												walk->page.data, i);
-
-			if ((slot->flags & VHNSW_SLOT_LIVE) &&
-				ItemPointerIsValid(&slot->tids))
-				check_tid_list(check, VhnswMakeElement(&walk->layout, blkno, i));
-		}
+		if ((slot->flags & VHNSW_SLOT_LIVE) && ItemPointerIsValid(&slot->tids))
+			check_tid_list(check, element);
 	}
 }
 

@@ -184,23 +184,15 @@ vhnswvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 static void
 note_tombstones(Cleanup *cleanup)
 {
-	VhnswWalk  *walk = cleanup->walk;
+	VhnswElement element = VHNSW_NO_ELEMENT;
+	VhnswSlot	slot;
 
-	cleanup->dead = VhnswWalkMakeBits(walk);
-	cleanup->ndead_bits = walk->nplaces;
-	for (BlockNumber blkno = 1; blkno < walk->nblocks; blkno++)
+	cleanup->dead = VhnswWalkMakeBits(cleanup->walk);
+	cleanup->ndead_bits = cleanup->walk->nplaces;
+	while ((slot = VhnswWalkNext(cleanup->walk, &element)) != NULL)
 	{
-		if (!VhnswWalkReadPage(walk, blkno))
-			continue;
-		for (int i = 0; i < walk->layout.slots_per_page; i++)
-		{
-			VhnswSlot	slot = VhnswPageGetSlot(&walk->layout,
-												walk->page.data, i);
-
-			if (slot->flags & VHNSW_SLOT_TOMBSTONE)
-				VhnswSetBit(cleanup->dead,
-							VhnswMakeElement(&walk->layout, blkno, i));
-		}
+		if (slot->flags & VHNSW_SLOT_TOMBSTONE)
+			VhnswSetBit(cleanup->dead, element);
 	}
 }
 

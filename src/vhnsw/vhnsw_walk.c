@@ -57,8 +57,8 @@ VhnswWalkMakeBits(const VhnswWalk *walk)
  *
  * Returns false if the block holds something else.  What is no page of ours is
  * an error: going past it would leave TIDs behind that the heap then gives to
- * other rows.  Caller holds no content lock; may sleep as vacuum's cost
- * settings demand.
+ * other rows.  Caller holds no content lock; checks for interrupts, and may
+ * sleep as vacuum's cost settings demand.
  */
 bool
 VhnswWalkReadPage(VhnswWalk *walk, BlockNumber blkno)
@@ -80,6 +80,33 @@ VhnswWalkReadPage(VhnswWalk *walk, BlockNumber blkno)
 							  "The page is not one of a vhnsw index.");
 	VhnswReleasePage(buffer);
 	return is_element_page;
+}
+
+/*
+ * VhnswWalkNext
+ *		The slot that comes after that of *element, free or not; sets *element
+ *		to its own.
+ *
+ * The first is that after VHNSW_NO_ELEMENT; NULL comes after the last.  The
+ * slot is part of walk->page: until the next call no other page may be read by
+ * VhnswWalkReadPage(), which see for locks, interrupts and errors.
+ */
+VhnswSlot
+VhnswWalkNext(VhnswWalk *walk, VhnswElement *element)
+{
+	int			slots = walk->layout.slots_per_page;
+	uint64		next = (uint64) *element + 1;
+
+	if (*element == VHNSW_NO_ELEMENT)
+		next = slots;			/* of the block behind the metapage */
+	for (; next < walk->nplaces; next += slots)
+	{
+		if (next % slots == 0 && !VhnswWalkReadPage(walk, next / slots))
+			continue;
+		*element = (VhnswElement) next;
+		return VhnswPageGetSlot(&walk->layout, walk->page.data, next % slots);
+	}
+	return NULL;
 }
 
 /*

@@ -38,6 +38,7 @@ extern VhnswWalk *VhnswWalkCreate(Relation index, const VhnswLayout *layout,
 								  BufferAccessStrategy strategy);
 extern uint8 *VhnswWalkMakeBits(const VhnswWalk *walk);
 extern bool VhnswWalkReadPage(VhnswWalk *walk, BlockNumber blkno);
+extern VhnswSlot VhnswWalkNext(VhnswWalk *walk, VhnswElement *element);
 extern bool VhnswWalkReadSlot(const VhnswWalk *walk, VhnswElement element,
 							  VhnswSlot copy);
 extern void VhnswWalkStart(VhnswWalk *walk);
