@@ -44,7 +44,7 @@ use VecdistProxy;
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors rows_near_in_one
-  nearest_of_queries index_pages run_in);
+  nearest_of_queries index_pages temporary_files run_in);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -374,6 +374,26 @@ SELECT md5(string_agg(CASE b WHEN 0 THEN substr(f, 13, 140) || substr(f, 173, 80
                       ELSE substr(f, b * 8192 + 13, 8180) END, '' ORDER BY b))
 FROM pg_read_binary_file(pg_relation_filepath('$index')) f, generate_series(0, length(f) / 8192 - 1) b
 SQL
+}
+
+# temporary_files(SERVER): the names of temporary files and of directories of
+# those that processes share, separated by spaces.  Parallel workers have ended by
+# then: the last process to leave removes what they shared.
+sub temporary_files
+{
+	my ($server) = @_;
+
+	foreach (1 .. 50 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my ($workers, $names) = @{
+			rows($server, <<'SQL') };
+SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker';
+SELECT string_agg(name, ' ') FROM pg_ls_dir('base/pgsql_tmp', true, false) name
+SQL
+		return $names // '' if $workers == 0;
+		usleep(20_000);
+	}
+	die 'parallel workers do not end';
 }
 
 # nearest_of_queries(SERVER, OPERATOR, SETTINGS, COLUMN): the 10 nearest rows of

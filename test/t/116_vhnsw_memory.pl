@@ -146,7 +146,7 @@ sub nothing_left
 
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_class WHERE relname = 'items_v'}),
 		0, "$name: no index");
-	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file");
+	is(temporary_files($server), '', "$name: no temporary file");
 	return;
 }
 
@@ -171,7 +171,7 @@ foreach my $create (
 	is($in_files, $in_memory, "$name: the same index");
 	cmp_ok($_, '<', 10240 + $besides, "$name: memory grew by $_ kB") foreach growth('10MB', $create);
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM vhnsw_check('items_v', true)}), 0, "$name: vhnsw_check");
-	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file");
+	is(temporary_files($server), '', "$name: no temporary file");
 
 	if ($create eq $l2)
 	{
@@ -188,7 +188,7 @@ foreach my $create (
 		like($said, qr/planned for 1\d{4} rows.*, in temporary files, with $workers workers/, "$name: the plan with $workers");
 		is($server->safe_psql('postgres', $record), "blocked in files|$workers|$memory|0", "$name: vhnsw_info of $workers");
 		is($in_files, $in_memory, "$name: the same index with $workers workers");
-		is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file with $workers workers");
+		is(temporary_files($server), '', "$name: no temporary file with $workers workers");
 	}
 }
 
@@ -320,8 +320,7 @@ foreach my $phase (@phases)
 				$server->poll_query_until('postgres',
 					q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE 'CREATE%'})
 				  or die "$point is not reached";
-				cmp_ok($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}),
-					'>', 0, "$point: there are temporary files");
+				isnt(temporary_files($server), '', "$point: there are temporary files");
 				$server->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index');
 			}),
 		qr/canceling statement due to user request/,

@@ -69,11 +69,8 @@ sub all_as_before
 {
 	my ($name) = @_;
 
-	ok( $server->poll_query_until('postgres',
-			q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'parallel worker'}),
-		"$name: no workers left");
 	is($server->safe_psql('postgres', q{SELECT pg_relation_filepath('items_v')}), $old_file, "$name: the old index");
-	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_tmpdir()}), 0, "$name: no temporary file");
+	is(temporary_files($server), '', "$name: no temporary file");
 	return;
 }
 

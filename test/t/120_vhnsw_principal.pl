@@ -134,7 +134,7 @@ foreach my $workers (0, 1, 2)
 	is($in_files, $in_memory, "in files: the same index with $workers workers");
 }
 check_index('in files', '<->', 0.97);
-is($server->safe_psql('postgres', 'SELECT count(*) FROM pg_ls_tmpdir()'), 0, 'in files: none is left');
+is(temporary_files($server), '', 'in files: none is left');
 
 # There is none, or too little, for principal dimensions: as many workers as fit
 # decide nothing.
