@@ -73,7 +73,7 @@ VhnswMemory
 VhnswLearnCovariance(const VhnswGraph *graph, Size room)
 {
 	VhnswCrew  *crew = graph->crew;
-	VhnswCrew	alone = {.duties = crew->duties,.graph = crew->graph};
+	VhnswCrew	alone = VhnswCrewOfOne(crew);
 	int			dims = graph->layout.dims;
 	Size		squares = (Size) dims * dims * sizeof(float);
 	Size		n = (room > squares ? room - squares : 0) / (sizeof(float) * dims);

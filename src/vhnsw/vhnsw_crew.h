@@ -69,10 +69,7 @@ typedef struct VhnswMemory
 	dsm_handle	handle;			/* DSM_HANDLE_INVALID if not shared */
 } VhnswMemory;
 
-/*
- * The crew, as one of its processes sees it.  All zero but for duties and graph
- * is a crew of one.
- */
+/* The crew, as one of its processes sees it. */
 typedef struct VhnswCrew
 {
 	const VhnswCrewDuties *duties;
@@ -93,6 +90,15 @@ typedef struct VhnswCrew
 	List	   *files;			/* a worker's, open for the job */
 	ParallelContext *context;	/* the leader's */
 } VhnswCrew;
+
+/* This process alone, for jobs that are too small to be shared. */
+static inline VhnswCrew
+VhnswCrewOfOne(const VhnswCrew *crew)
+{
+	VhnswCrew	alone = {.duties = crew->duties,.graph = crew->graph};
+
+	return alone;
+}
 
 extern VhnswCrew *VhnswCrewCreate(Relation heap, Relation index,
 								  const VhnswCrewDuties *duties);

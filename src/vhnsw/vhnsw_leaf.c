@@ -394,7 +394,7 @@ void
 VhnswVisitLeaves(VhnswGraph *graph, const VhnswLeaf *part, uint64 seed,
 				 VhnswLeafCallback callback, void *arg)
 {
-	VhnswCrew	alone = {.graph = graph};
+	VhnswCrew	alone = VhnswCrewOfOne(graph->crew);
 	VhnswPartition *inner;
 
 	CHECK_FOR_INTERRUPTS();

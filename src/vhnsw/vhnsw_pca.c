@@ -182,7 +182,7 @@ VhnswPca(VhnswCrew *crew, const VhnswMemory *covariance, int dims,
 static void
 multiply_rows(VhnswCrew *crew, const ProductsJob *job)
 {
-	VhnswCrew	alone = {.duties = crew->duties,.graph = crew->graph};
+	VhnswCrew	alone = VhnswCrewOfOne(crew);
 
 	VhnswCrewRun((double) job->na * job->nb * job->dims < FEW_MULTIPLICATIONS ?
 				 &alone : crew,
