@@ -364,16 +364,10 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 static void
 plan_dividing(VhnswGraph *graph, const VhnswPartition *partition)
 {
-	VhnswCrew  *crew = graph->crew;
-	int			workers = crew->workers;
-
 	if (!graph->codes)
 		return;
 	graph->dividing_bytes = VhnswDivideBytes(&graph->layout, partition);
-	while (workers > 0 &&
-		   !VhnswGraphFitsWithFiles(graph, graph->count, workers))
-		workers--;
-	VhnswCrewSetWorkers(crew, workers);
+	VhnswGraphDropWorkers(graph, graph->count);
 }
 
 /* Compare what is in the same part. */

@@ -68,8 +68,9 @@ typedef struct BuildState
 	VhnswCode  *code;			/* likewise */
 	VhnswCrew  *crew;
 	VhnswGraph *graph;			/* NULL once it is written */
-	VhnswBatch *batch;			/* NULL if there are no workers */
-	uint32		room;			/* of the graph, for the rows of the batch */
+	VhnswBatch *batch;			/* rows are put there; NULL if no workers */
+	VhnswBatch *coding;			/* the batch before, which all make codes of */
+	uint32		room;			/* of the graph, for the rows of both */
 	VhnswOutside outside[VHNSW_OUTSIDE_LISTS];
 	double	   *sums;			/* of the sample, if there shall be a mean */
 	int		   *lengths;		/* of its sparse vectors */
@@ -105,8 +106,9 @@ static void load_row(BuildState *state, ItemPointer tid, Datum datum,
 					 bool isnull);
 static void load_code(BuildState *state, VhnswVectorClass class,
 					  const VhnswCode *code, ItemPointer tid);
-static void load_batch(BuildState *state);
-static void free_batch(BuildState *state);
+static void turn_batches(BuildState *state);
+static void load_batches(BuildState *state);
+static void free_batches(BuildState *state);
 static void keep_workers_that_fit(BuildState *state, uint64 rows);
 static void plan(BuildState *state);
 static void write_out(BuildState *state, bool all_rows);
@@ -137,7 +139,7 @@ vhnswbuild(Relation heap, Relation index, IndexInfo *info)
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, state.rows);
 	if (state.graph)
 	{
-		load_batch(&state);
+		load_batches(&state);
 		write_out(&state, true);
 	}
 	keep_record(&state);
@@ -367,8 +369,12 @@ begin_load(BuildState *state)
 	plan(state);
 	VhnswCrewLaunch(state->crew, state->info->ii_Concurrent);
 	if (state->crew->workers > 0)
+	{
 		state->batch = VhnswBatchCreate(state->crew, &state->layout,
 										&state->space);
+		state->coding = VhnswBatchCreate(state->crew, &state->layout,
+										 &state->space);
+	}
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -443,22 +449,30 @@ load_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 
 /*
  * See to it that the graph has room for one more row, beside those of the
- * batch: the first that has none makes it go to files, or be written.
+ * batches: the first that has none makes it go to files, or be written.
  */
 static void
 make_room(BuildState *state)
 {
+	uint32		waiting = 0;
 	uint32		wanted = 1;
 
 	if (state->batch)
 	{
-		if (VhnswBatchCount(state->batch) < state->room)
+		waiting = VhnswBatchCount(state->batch) +
+			VhnswBatchCount(state->coding);
+		if (waiting < state->room)
 			return;
-		load_batch(state);
-		wanted = VhnswBatchPlaces(state->batch);
+		wanted += VHNSW_BATCHES * VhnswBatchPlaces(state->batch);
 	}
 	state->room = VhnswGraphRoom(state->graph, wanted);
-	if (state->room > 0)
+	if (waiting >= state->room && waiting > 0)
+	{
+		load_batches(state);
+		waiting = 0;
+		state->room = VhnswGraphRoom(state->graph, wanted);
+	}
+	if (waiting < state->room)
 		return;
 
 	if (VhnswGraphMaySpill(state->graph))
@@ -502,9 +516,10 @@ load_row(BuildState *state, ItemPointer tid, Datum datum, bool isnull)
 	{
 		if (VhnswBatchPut(state->batch, tid, datum))
 			return;
-		load_batch(state);
+		turn_batches(state);
 		if (VhnswBatchPut(state->batch, tid, datum))
 			return;
+		load_batches(state);
 		state->room--;
 	}
 	load_code(state, VhnswEncodeDatum(&state->layout, &state->space,
@@ -534,34 +549,51 @@ load_code(BuildState *state, VhnswVectorClass class, const VhnswCode *code,
 	MemoryContextSwitchTo(old_context);
 }
 
-/* Encode the rows of the batch, if there is one, and load them. */
+/*
+ * Load the rows of the batch before, whose codes are made then, while workers
+ * begin with those of the batch that is full.
+ */
 static void
-load_batch(BuildState *state)
+turn_batches(BuildState *state)
 {
-	uint32		count;
+	VhnswBatch *coded = state->coding;
+	uint32		count = VhnswBatchCount(coded);
 
-	if (state->batch == NULL)
-		return;
-	count = VhnswBatchCount(state->batch);
-	VhnswBatchEncode(state->batch);
+	VhnswBatchFinish(coded);
+	VhnswBatchBegin(state->batch);
+	state->coding = state->batch;
+	state->batch = coded;
 	for (uint32 i = 0; i < count; i++)
 	{
 		ItemPointer tid;
 		const VhnswCode *code;
-		VhnswVectorClass class = VhnswBatchGet(state->batch, i, &tid, &code);
+		VhnswVectorClass class = VhnswBatchGet(coded, i, &tid, &code);
 
 		load_code(state, class, code, tid);
 	}
-	VhnswBatchReset(state->batch);
+	VhnswBatchReset(coded);
 	state->room -= count;
 }
 
+/* Load all rows of the batches, if there are any. */
 static void
-free_batch(BuildState *state)
+load_batches(BuildState *state)
 {
-	if (state->batch)
-		VhnswBatchFree(state->batch);
-	state->batch = NULL;
+	if (state->batch == NULL)
+		return;
+	for (int i = 0; i < VHNSW_BATCHES; i++)
+		turn_batches(state);
+}
+
+/* Both are empty. */
+static void
+free_batches(BuildState *state)
+{
+	if (state->batch == NULL)
+		return;
+	VhnswBatchFree(state->batch);
+	VhnswBatchFree(state->coding);
+	state->batch = state->coding = NULL;
 }
 
 /* How many rows there are to index, by the sample or else by statistics. */
@@ -579,18 +611,13 @@ estimate_rows(const BuildState *state)
 	return tuples;
 }
 
-/* Each process has caches of files, and a leaf in work.  The batch is empty. */
+/* For files; batches are empty. */
 static void
 keep_workers_that_fit(BuildState *state, uint64 rows)
 {
-	int			workers = state->crew->workers;
-
-	while (workers > 0 &&
-		   !VhnswGraphFitsWithFiles(state->graph, rows, workers))
-		workers--;
-	VhnswCrewSetWorkers(state->crew, workers);
-	if (workers == 0)
-		free_batch(state);
+	VhnswGraphDropWorkers(state->graph, rows);
+	if (state->crew->workers == 0)
+		free_batches(state);
 }
 
 /* See how many workers a build can have, and say what it is expected to take. */
@@ -639,7 +666,7 @@ write_out(BuildState *state, bool all_rows)
 							state->graph->count,
 							(unsigned long long) (state->memory + 1023) / 1024,
 							maintenance_work_mem));
-	free_batch(state);
+	free_batches(state);
 	VhnswGraphShare(state->graph);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
 	VhnswCrewPhase(VHNSW_PHASE_SKETCH, state->graph->count);

@@ -160,7 +160,7 @@ memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 	VHNSW_MIN_CACHE + graph->learning_bytes;
 
 	if (workers > 0)
-		loading += VhnswBatchBytes(layout);
+		loading += VHNSW_BATCHES * VhnswBatchBytes(layout);
 	return (uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate) +
 		Max(Max(loading, linking), learning);
 }
@@ -244,7 +244,7 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	if (graph->codes)
 		return memory_with_files(graph, count, workers);
 	if (workers > 0)
-		loading += VhnswBatchBytes(layout);
+		loading += VHNSW_BATCHES * VhnswBatchBytes(layout);
 	if (VhnswMayHaveBlocks(layout))
 	{
 		uint64		blocked = count * VhnswBlockedElementBytes(layout) +
@@ -268,6 +268,21 @@ VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count, int workers)
 {
 	return VhnswMayHaveBlocks(&graph->layout) &&
 		memory_with_files(graph, count, workers) <= graph->memory_limit;
+}
+
+/*
+ * VhnswGraphDropWorkers
+ *		Go on with as many workers as memory has room for, if so many elements
+ *		are linked in files: each process has caches, and a leaf in work.
+ */
+void
+VhnswGraphDropWorkers(VhnswGraph *graph, uint64 count)
+{
+	int			workers = graph->crew->workers;
+
+	while (workers > 0 && !VhnswGraphFitsWithFiles(graph, count, workers))
+		workers--;
+	VhnswCrewSetWorkers(graph->crew, workers);
 }
 
 /*

@@ -203,6 +203,7 @@ extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
 									int workers);
+extern void VhnswGraphDropWorkers(VhnswGraph *graph, uint64 count);
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
 extern void VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes);
 extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);

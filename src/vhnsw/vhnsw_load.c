@@ -6,7 +6,8 @@
  * One process reads the table, because elements are numbered in its order.
  * But fetching what is out of line, decompressing and coding can be done in
  * any order: the leader puts values as they stand in the rows into a batch, all
- * make their codes, and the leader takes these in the order of the rows.
+ * make their codes, and the leader takes these in the order of the rows.  There
+ * are two batches, so that workers are busy while the leader reads.
  *
  *-------------------------------------------------------------------------
  */
@@ -200,14 +201,22 @@ VhnswBatchPlaces(const VhnswBatch *batch)
 	return batch->job.places;
 }
 
-/* Make the codes of all rows, together. */
+/* Let workers begin to make the codes of all rows. */
 void
-VhnswBatchEncode(VhnswBatch *batch)
+VhnswBatchBegin(VhnswBatch *batch)
 {
 	if (batch->job.count > 0)
-		VhnswCrewRun(batch->crew, VHNSW_JOB_ENCODE, &batch->job,
-					 sizeof(EncodeJob),
-					 (batch->job.count + CODED_AT_ONCE - 1) / CODED_AT_ONCE);
+		VhnswCrewBegin(batch->crew, VHNSW_JOB_ENCODE, &batch->job,
+					   sizeof(EncodeJob),
+					   (batch->job.count + CODED_AT_ONCE - 1) / CODED_AT_ONCE);
+}
+
+/* Help them, after VhnswBatchBegin(), until all codes are made. */
+void
+VhnswBatchFinish(VhnswBatch *batch)
+{
+	if (batch->job.count > 0)
+		VhnswCrewFinish(batch->crew);
 }
 
 void

@@ -17,6 +17,9 @@
 
 typedef struct VhnswBatch VhnswBatch;
 
+/* One that is filled while codes are made of the other. */
+#define VHNSW_BATCHES 2
+
 extern VhnswVectorClass VhnswEncodeDatum(const VhnswLayout *layout,
 										 const VhnswSpace *space,
 										 VhnswQuery *query, Datum datum,
@@ -28,7 +31,8 @@ extern VhnswBatch *VhnswBatchCreate(VhnswCrew *crew,
 extern bool VhnswBatchPut(VhnswBatch *batch, ItemPointer tid, Datum datum);
 extern uint32 VhnswBatchCount(const VhnswBatch *batch);
 extern uint32 VhnswBatchPlaces(const VhnswBatch *batch);
-extern void VhnswBatchEncode(VhnswBatch *batch);
+extern void VhnswBatchBegin(VhnswBatch *batch);
+extern void VhnswBatchFinish(VhnswBatch *batch);
 extern VhnswVectorClass VhnswBatchGet(const VhnswBatch *batch, uint32 number,
 									  ItemPointer *tid,
 									  const VhnswCode **code);
