@@ -44,7 +44,7 @@ use VecdistProxy;
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors rows_near_in_one
-  nearest_of_queries index_pages temporary_files run_in);
+  nearest_of_queries index_pages temporary_files run_in load_wide);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -612,6 +612,28 @@ sub load_vectors
 	$server->safe_psql('postgres',
 		"COPY $table ($columns) FROM stdin;\n$lines\\.\n");
 	return;
+}
+
+# load_wide(SERVER, STORAGE): make a table "wide" of 50 vectors whose codes have
+# likely bounds, of 8 or of 4 bits as "storage" has them, and its index "wide_v".
+# Returns statements that search it for all, and give their numbers in order.
+sub load_wide
+{
+	my ($server, $storage) = @_;
+
+	$server->safe_psql('postgres', <<"SQL");
+DROP TABLE IF EXISTS wide;
+CREATE TABLE wide AS
+SELECT n AS id, (SELECT array_agg((hashint8extended(i, n) & 65535) / 65535.0)::vector(100) FROM generate_series(1, 100) i) AS v
+FROM generate_series(1, 50) n;
+CREATE INDEX wide_v ON wide USING vhnsw (v vector_l2_ops) WITH (storage = $storage);
+SQL
+	return <<'SQL';
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET vhnsw.filter_strategy = search;
+SELECT string_agg(id::text, ' ') FROM (SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide WHERE id = 7) LIMIT 50) s
+SQL
 }
 
 # run_in(SESSION, SQL): run statements in a background session that goes on

@@ -108,19 +108,7 @@ foreach my $storage (qw(auto tiny))
 	($n, $outside, $sharp, $unlucky, $message) =
 	  try_bounds('vector', 1, 'l2_distance', 100, 10_000, $unlucky_bounds, $storage eq 'tiny' ? 4 : 0);
 	cmp_ok($unlucky, '>', $n / 4, "$storage: $unlucky likely bounds of $n are made too high");
-	$server->safe_psql('postgres', <<"SQL");
-DROP TABLE IF EXISTS wide;
-CREATE TABLE wide AS
-SELECT n AS id, (SELECT array_agg((hashint8extended(i, n) & 65535) / 65535.0)::vector(100) FROM generate_series(1, 100) i) AS v
-FROM generate_series(1, 50) n;
-CREATE INDEX wide_v ON wide USING vhnsw (v vector_l2_ops) WITH (storage = $storage);
-SQL
-	my $search = <<'SQL';
-SET enable_seqscan = off;
-SET enable_sort = off;
-SET vhnsw.filter_strategy = search;
-SELECT string_agg(id::text, ' ') FROM (SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide WHERE id = 7) LIMIT 50) s
-SQL
+	my $search = load_wide($server, $storage);
 	my $exact = $search =~ s/enable_(seqscan|sort) = off/enable_indexscan = off/gr;
 	my ($ret, $stdout, $stderr) = $server->psql('postgres', "$unlucky_bounds\n$search");
 	is("$stdout$stderr", $server->safe_psql('postgres', $exact), "$storage: and a scan returns all rows in order");
