@@ -46,8 +46,8 @@
 
 #include "distribution/dist_centroid.h"
 #include "distribution/dist_cluster.h"
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
-#include "distribution/dist_init.h"
 #include "distribution/dist_placement.h"
 #include "distribution/dist_table.h"
 #include "distribution/dist_tabledef.h"

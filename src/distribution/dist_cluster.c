@@ -32,7 +32,7 @@
 #include "utils/rel.h"
 
 #include "distribution/dist_cluster.h"
-#include "distribution/dist_init.h"
+#include "distribution/dist_config.h"
 #include "distribution/dist_placement.h"
 
 #define SCHEMA_NAME "vecdist"

@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection_private.h"
 
 /* A host that takes longer than this to accept us is not the first choice. */

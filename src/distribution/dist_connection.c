@@ -26,6 +26,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_connection_private.h"
 #include "distribution/dist_transaction.h"

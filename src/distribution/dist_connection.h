@@ -178,8 +178,4 @@ extern bool DistConnInXact(DistConn *conn);
 extern Oid	DistConnServer(DistConn *conn);
 extern Oid	DistConnUser(DistConn *conn);
 
-/* Settings vecdist.node_timeout (ms) and vecdist.hop of this session. */
-extern int	DistNodeTimeout;
-extern int	DistHop;
-
 #endif							/* DIST_CONNECTION_H */

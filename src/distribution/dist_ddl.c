@@ -47,6 +47,7 @@
 #include "utils/rel.h"
 
 #include "distribution/dist_cluster.h"
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_ddl.h"
 #include "distribution/dist_maintenance.h"

@@ -20,6 +20,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection_private.h"
 
 static void start_connecting(DistConn *conn);

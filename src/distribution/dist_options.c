@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_options.h"
 #include "vecdist_compat.h"

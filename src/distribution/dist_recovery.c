@@ -36,6 +36,7 @@
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_placement.h"
 #include "distribution/dist_record.h"

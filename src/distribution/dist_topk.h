@@ -341,7 +341,7 @@ extern bool DistTopKMayAskAnother(DistTopKWorker *worker,
 extern void DistTopKWorkerFailed(DistTopKState *state, DistTopKWorker *worker,
 								 ErrorData *error) pg_attribute_noreturn();
 
-/* dist_topk_exec.c, for streams too */
+/* dist_topk_run.c */
 extern void DistTopKEvaluateParams(DistTopKState *state);
 
 /*

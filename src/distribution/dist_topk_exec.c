@@ -317,19 +317,6 @@ search(DistTopKState *state)
 	MemoryContextSwitchTo(oldcontext);
 }
 
-void
-DistTopKCount(DistTopKState *state, int searches, instr_time start)
-{
-	DistSearchCounts *counts = &state->counts;
-	instr_time	time;
-
-	INSTR_TIME_SET_CURRENT(time);
-	INSTR_TIME_SUBTRACT(time, start);
-	counts->searches = searches;
-	counts->total_time = counts->max_time = INSTR_TIME_GET_MILLISEC(time);
-	DistStatsCount(state->table, counts);
-}
-
 /* LIMIT + OFFSET.  The Limit node above complains about negative ones. */
 static int64
 rows_wanted(DistTopKState *state)
@@ -350,19 +337,6 @@ rows_wanted(DistTopKState *state)
 							&result))
 		return DIST_ALL_ROWS;
 	return result;
-}
-
-void
-DistTopKEvaluateParams(DistTopKState *state)
-{
-	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
-
-	for (int i = 0; i < state->nparams; i++)
-	{
-		DistTopKParam *param = &state->param[i];
-
-		param->value = ExecEvalExpr(param->expr, econtext, &param->isnull);
-	}
 }
 
 /* Search the partitions that are to be asked, and merge their answers. */
@@ -402,17 +376,6 @@ choose_partitions(DistTopKState *state, bool *ask)
 		memset(ask, true, sizeof(bool) * state->npartitions);
 }
 
-int
-DistTopKProbes(DistTopKState *state)
-{
-	const DistTopKParam *param = &state->param[state->probe_param];
-
-	if (state->probe == NULL || DistProbes == 0 || param->isnull)
-		return 0;
-	state->probe->query = DistProbeVector(state->probe, param->value);
-	return DistProbes;
-}
-
 static void
 merge_answers(DistTopKState *state)
 {
@@ -444,15 +407,6 @@ merge_answers(DistTopKState *state)
 	DistMergeTopK(&state->merge);
 }
 
-/* Did the partition search with the K and the settings it was sent? */
-bool
-DistTopKIsEchoed(const DistTopKState *state,
-				 const DistTopKPartition *partition)
-{
-	return partition->report.k == state->k &&
-		partition->report.settings == state->fingerprint;
-}
-
 /*
  * An answer that cannot be certified is not given, except for partitions that
  * were not asked because the user said so.  Those are counted, unless all
@@ -478,30 +432,6 @@ certify(DistTopKState *state)
 	state->counts.not_certified = state->nuncertain > 0;
 	if (state->nuncertain > 0)
 		state->ndoubtful++;
-}
-
-int
-DistTopKCountUncertain(DistTopKState *state, const DistMergeKey *last)
-{
-	int			result = 0;
-
-	for (int i = 0; i < state->npartitions; i++)
-		if (!state->partition[i].asked &&
-			(last->isnull ||
-			 !DistProbeExcludes(state->probe, i, last->distance)))
-			result++;
-	return result;
-}
-
-void
-DistTopKNotCertified(DistTopKState *state, const char *why)
-{
-	state->counts.not_certified = 1;
-	ereport(ERROR,
-			errcode(ERRCODE_DATA_CORRUPTED),
-			errmsg("answer of a distributed search may be incomplete"),
-			errdetail_internal("%s", why),
-			errhint("Check that all servers run the same version of vecdist, and check the partition's index."));
 }
 
 /* DistMergeCompareTies: by the keys of ORDER BY behind the distance */

@@ -32,10 +32,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_deparse.h"
 #include "distribution/dist_fdw.h"
-#include "distribution/dist_init.h"
 #include "distribution/dist_options.h"
 #include "distribution/dist_settings.h"
 #include "distribution/dist_topk.h"

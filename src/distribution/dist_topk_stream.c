@@ -28,9 +28,9 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_fdw.h"
-#include "distribution/dist_init.h"
 #include "distribution/dist_kept_rows.h"
 #include "distribution/dist_settings.h"
 #include "distribution/dist_topk.h"

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection.h"
 #include "distribution/dist_connection_private.h"
 #include "distribution/dist_record.h"

@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "distribution/dist_config.h"
 #include "distribution/dist_connection_private.h"
 #include "vecdist_compat.h"
 
