@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 
 #include "distribution/dist_connection.h"
+#include "distribution/dist_deparse.h"
 #include "distribution/dist_fdw.h"
 #include "distribution/dist_values.h"
 

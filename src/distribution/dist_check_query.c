@@ -21,9 +21,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -40,7 +38,6 @@ static const char *find_obstacle(Query *query, Oid relid, bool in_cte,
 								 const char **detail, const char **hint);
 static bool sets_partition_key(Query *query, Relation rel);
 static bool draws_from_sequence(Query *query, Relation rel);
-static bool contains_nextval_walker(Node *node, void *context);
 
 void
 DistCheckQueryInit(void)
@@ -170,38 +167,6 @@ find_obstacle(Query *query, Oid relid, bool in_cte, const char **detail,
 	return result;
 }
 
-/*
- * DistHasRowTrigger
- *		Must each row that an operation changes be shown to a trigger of this
- *		relation: a row trigger, or one with a transition table?
- */
-bool
-DistHasRowTrigger(Relation rel, CmdType operation)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-
-	if (triggers == NULL)
-		return false;
-	switch (operation)
-	{
-		case CMD_INSERT:
-			return triggers->trig_insert_before_row ||
-				triggers->trig_insert_after_row ||
-				triggers->trig_insert_new_table;
-		case CMD_UPDATE:
-			return triggers->trig_update_before_row ||
-				triggers->trig_update_after_row ||
-				triggers->trig_update_old_table ||
-				triggers->trig_update_new_table;
-		case CMD_DELETE:
-			return triggers->trig_delete_before_row ||
-				triggers->trig_delete_after_row ||
-				triggers->trig_delete_old_table;
-		default:
-			return false;
-	}
-}
-
 static bool
 sets_partition_key(Query *query, Relation rel)
 {
@@ -235,51 +200,15 @@ draws_from_sequence(Query *query, Relation rel)
 
 	if (!DistHasSequenceDefault(rel))
 		return false;
-	if (contains_nextval_walker((Node *) query->targetList, NULL))
+	if (DistDrawsFromSequence((Node *) query->targetList))
 		return true;
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		if (rte->rtekind == RTE_VALUES &&
-			contains_nextval_walker((Node *) rte->values_lists, NULL))
+			DistDrawsFromSequence((Node *) rte->values_lists))
 			return true;
 	}
 	return false;
-}
-
-/*
- * DistHasSequenceDefault
- *		Does a column get its default from a sequence?
- */
-bool
-DistHasSequenceDefault(Relation rel)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attr = TupleDescAttr(desc, i);
-
-		if (attr->attisdropped)
-			continue;
-		if (attr->attidentity)
-			return true;
-		if (attr->atthasdef && !attr->attgenerated &&
-			contains_nextval_walker(build_column_default(rel, i + 1), NULL))
-			return true;
-	}
-	return false;
-}
-
-static bool
-contains_nextval_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, NextValueExpr) ||
-		(IsA(node, FuncExpr) &&
-		 ((FuncExpr *) node)->funcid == F_NEXTVAL))
-		return true;
-	return expression_tree_walker(node, contains_nextval_walker, context);
 }

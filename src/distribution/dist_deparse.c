@@ -749,3 +749,26 @@ refuse(DeparseContext *context, const char *why)
 		context->why = why;
 	return false;
 }
+
+void
+DistAppendRemoteName(StringInfo buf, const DistPartition *partition)
+{
+	appendStringInfo(buf, "%s.%s", quote_identifier(partition->remote_schema),
+					 quote_identifier(partition->remote_name));
+}
+
+void
+DistAppendWhere(StringInfo buf, List *quals, Index varno, Oid relid,
+				List **params)
+{
+	const char *separator = " WHERE ";
+	ListCell   *lc;
+
+	foreach(lc, quals)
+	{
+		appendStringInfo(buf, "%s%s", separator,
+						 DistDeparseExpr(lfirst(lc), varno, relid, DIST_ALIAS,
+										 params, 1, true));
+		separator = " AND ";
+	}
+}

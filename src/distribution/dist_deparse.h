@@ -15,7 +15,10 @@
 
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "nodes/pathnodes.h"
+
+#include "distribution/dist_placement.h"
 
 /*
  * May a worker evaluate 'expr', an expression over columns of relation
@@ -59,5 +62,19 @@ extern char *DistTypeName(Oid typid, int32 typmod);
  * for arrays and rows of types whose OIDs differ between servers.
  */
 extern bool DistTypeIsBinarySafe(Oid typid);
+
+/* Alias of the remote table in the statements we write. */
+#define DIST_ALIAS "t"
+
+/* Append the quoted remote name of a partition. */
+extern void DistAppendRemoteName(StringInfo buf,
+								 const DistPartition *partition);
+
+/*
+ * Append " WHERE ..." with the quals, shippable expressions over relation
+ * 'varno', whose OID is 'relid'.  See DistDeparseExpr for *params.
+ */
+extern void DistAppendWhere(StringInfo buf, List *quals, Index varno,
+							Oid relid, List **params);
 
 #endif							/* DIST_DEPARSE_H */

@@ -659,29 +659,6 @@ DistSetScanRemark(RelOptInfo *leaf, const char *why)
 	((RelPlan *) leaf->fdw_private)->remark = why;
 }
 
-void
-DistAppendRemoteName(StringInfo buf, const DistPartition *partition)
-{
-	appendStringInfo(buf, "%s.%s", quote_identifier(partition->remote_schema),
-					 quote_identifier(partition->remote_name));
-}
-
-void
-DistAppendWhere(StringInfo buf, List *quals, Index varno, Oid relid,
-				List **params)
-{
-	const char *separator = " WHERE ";
-	ListCell   *lc;
-
-	foreach(lc, quals)
-	{
-		appendStringInfo(buf, "%s%s", separator,
-						 DistDeparseExpr(lfirst(lc), varno, relid, DIST_ALIAS,
-										 params, 1, true));
-		separator = " AND ";
-	}
-}
-
 /*
  * Append the columns of a SELECT list and return their numbers.  Of the system
  * columns only the item pointer comes from the worker.

@@ -36,20 +36,6 @@ enum DistScanPrivate
 #define DIST_SCAN_ALL_ROWS		0x02	/* all rows are wanted */
 #define DIST_SCAN_TOGETHER		0x04	/* so are rows of all other leaves */
 
-/* Alias of the remote table in the statements we write. */
-#define DIST_ALIAS "t"
-
-/* Append the quoted remote name of a partition. */
-extern void DistAppendRemoteName(StringInfo buf,
-								 const DistPartition *partition);
-
-/*
- * Append " WHERE ..." with the quals, shippable expressions over relation
- * 'varno', whose OID is 'relid'.  See DistDeparseExpr for *params.
- */
-extern void DistAppendWhere(StringInfo buf, List *quals, Index varno,
-							Oid relid, List **params);
-
 /*
  * Let EXPLAIN of a leaf's scan say why the top-K scan is not used.  The text
  * must live as long as planning does.
@@ -109,8 +95,11 @@ extern void DistFlushInserts(void);
  * and calls DistUseDirectModify.
  */
 extern void DistCheckQueryInit(void);
+
+/* dist_trigger.c */
 extern bool DistHasRowTrigger(Relation rel, CmdType operation);
 extern bool DistHasSequenceDefault(Relation rel);
+extern bool DistDrawsFromSequence(Node *node);
 
 /* dist_analyze.c */
 extern bool DistAnalyzeForeignTable(Relation relation,

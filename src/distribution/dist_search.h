@@ -128,7 +128,7 @@ extern TupleDesc DistSearchGetDesc(DistSearchRun *run);
 
 extern void DistSearchClose(DistSearchRun *run);
 
-/* The query that is run on a partition. */
+/* dist_search_query.c */
 extern char *DistSearchQuery(const DistSearch *search, const char *partition);
 
 /*

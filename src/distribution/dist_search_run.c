@@ -57,9 +57,6 @@
 #define INDEX_SCAN_NAME		"Vhnsw Scan"
 #define EF_SETTING			"vhnsw.ef_search"
 
-/* What the distance is called: unlike any column */
-#define DISTANCE_NAME		"\"vecdist distance\""
-
 /* The part of its rows that a stream is planned for */
 #define STREAM_FRACTION		"0.001"
 
@@ -139,8 +136,6 @@ static int	compare_heads(Datum a, Datum b, void *arg);
 static bool find_next_row(DistSearchRun *run, RunPartition *p, int64 nrows);
 static int64 batch_size(DistSearchRun *run, RunPartition *p, int64 nrows);
 static void keep_batch(DistSearchRun *run, RunPartition *p);
-static void append_nearest_rows(StringInfo sql, const DistSearch *search,
-								const char *columns, const char *partition);
 static int	breadth_of_search(int64 k);
 static void describe_plan(PlanState *planstate, DistSearchReport *report);
 static bool is_vector_index(Relation index);
@@ -583,60 +578,9 @@ keep_batch(DistSearchRun *run, RunPartition *p)
 }
 
 /* ----------------------------------------------------------------
- * The query of a partition
+ * How a partition is searched
  * ----------------------------------------------------------------
  */
-
-/*
- * With further keys behind the distance no index gives the order.  But it
- * gives the k nearest rows and all that tie with the last of them, and sorting
- * these is enough.
- */
-char *
-DistSearchQuery(const DistSearch *search, const char *partition)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	if (search->ties == NULL)
-	{
-		append_nearest_rows(&sql, search, search->columns, partition);
-		if (search->k != DIST_ALL_ROWS)
-			appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
-		return sql.data;
-	}
-
-	appendStringInfo(&sql, "SELECT %s%s%s.%s FROM (", search->columns,
-					 search->columns[0] ? ", " : "",
-					 DIST_SEARCH_ALIAS, DISTANCE_NAME);
-	append_nearest_rows(&sql, search, DIST_SEARCH_ALIAS ".*", partition);
-	if (search->k != DIST_ALL_ROWS)
-		appendStringInfo(&sql, " FETCH FIRST " INT64_FORMAT " ROWS WITH TIES",
-						 search->k);
-	appendStringInfo(&sql, ") AS %s ORDER BY %s.%s, %s", DIST_SEARCH_ALIAS,
-					 DIST_SEARCH_ALIAS, DISTANCE_NAME, search->ties);
-	if (search->k != DIST_ALL_ROWS)
-		appendStringInfo(&sql, " LIMIT " INT64_FORMAT, search->k);
-	return sql.data;
-}
-
-/* Rows of the partition in order of distance, which is their last column. */
-static void
-append_nearest_rows(StringInfo sql, const DistSearch *search,
-					const char *columns, const char *partition)
-{
-	if (VD_MISTAKE("dist-filter-late"))
-		partition = psprintf("(SELECT * FROM %s AS %s ORDER BY %s LIMIT "
-							 INT64_FORMAT ")", partition, DIST_SEARCH_ALIAS,
-							 search->distance, search->k);
-	appendStringInfo(sql, "SELECT %s%s%s AS %s FROM %s AS %s", columns,
-					 columns[0] ? ", " : "", search->distance, DISTANCE_NAME,
-					 partition, DIST_SEARCH_ALIAS);
-	if (search->filter != NULL)
-		appendStringInfo(sql, " WHERE %s", search->filter);
-	if (!VD_MISTAKE("dist-rows-unordered"))
-		appendStringInfo(sql, " ORDER BY %s", search->distance);
-}
 
 /* How broadly an index searches for k rows. */
 static int
