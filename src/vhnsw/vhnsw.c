@@ -3,11 +3,7 @@
  * vhnsw.c
  *	  The vhnsw index access method: its handler and its options.
  *
- * Read README first.  Then, in this order: vhnsw_page.h (what is on disk),
- * vhnsw_code.c (values as codes, bounds), vhnsw_search.c (the beam search),
- * vhnsw_stream.c, vhnsw_scan.c, vhnsw_custom_exec.c and its neighbors,
- * vhnsw_insert.c, vhnsw_lists.c, vhnsw_build.c, vhnsw_vacuum.c,
- * vhnsw_repair.c, vhnsw_check.c.
+ * Read README first, which has all files in reading order.
  *
  *-------------------------------------------------------------------------
  */
