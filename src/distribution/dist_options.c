@@ -27,7 +27,6 @@
 #include "utils/guc.h"
 
 #include "distribution/dist_config.h"
-#include "distribution/dist_connection.h"
 #include "distribution/dist_options.h"
 #include "vecdist_compat.h"
 

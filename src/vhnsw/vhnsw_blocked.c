@@ -195,6 +195,7 @@ bool
 VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 {
 	VhnswCrew  *crew = graph->crew;
+	Size		join_bytes = VhnswBlockedJoinBytes(&graph->layout);
 	VhnswJoin  *join;
 	uint32	   *nearest = palloc_extended((Size) graph->count * sizeof(uint32),
 										  MCXT_ALLOC_HUGE);
@@ -214,8 +215,8 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	pfree(nearest);
 
 	plan_dividing(graph, partition);
-	VhnswMakePrincipal(graph, &principal);
-	join = VhnswJoinCreate(crew, &principal);
+	VhnswMakePrincipal(graph, &principal, join_bytes);
+	join = VhnswJoinCreate(crew, &principal, join_bytes);
 	join_parts(crew, join, partition, PARTITION_SEED);
 	recall = VhnswJoinRecall(crew, join);
 	if (join->principal.dims > 0 && recall < GOOD_PRINCIPAL_RECALL)
@@ -241,7 +242,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
 		partition = VhnswMakePartition(crew, &whole, OVERLAP, seed, NULL);
 		plan_dividing(graph, partition);
-		VhnswGraphResizeCodes(graph, VhnswBlockedJoinBytes(&graph->layout));
+		VhnswGraphResizeCodes(graph, join_bytes);
 		join_parts(crew, join, partition, seed);
 		VhnswFreePartition(crew, partition);
 		recall = VhnswJoinRecall(crew, join);

@@ -18,7 +18,7 @@
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_hub.h"
-#include "vhnsw/vhnsw_join.h"
+#include "vhnsw/vhnsw_key.h"
 
 /* Elements packed at a time, and leaves they are compared with for that. */
 #define ROWS_AT_ONCE 64

@@ -10,8 +10,8 @@
 
 #include "postgres.h"
 
+#include "vhnsw/vhnsw_choices.h"
 #include "vhnsw/vhnsw_graph.h"
-#include "vhnsw/vhnsw_leaf.h"
 
 /* How many a leaf gets, at most. */
 #define VHNSW_HUBS_OF_LEAF 750

@@ -15,6 +15,7 @@
 #include "storage/spin.h"
 
 #include "vhnsw/vhnsw_graph.h"
+#include "vhnsw/vhnsw_key.h"
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_principal.h"
 
@@ -29,35 +30,6 @@
 #define VHNSW_MAX_KEY_PLACES VhnswKeyPlaces(VHNSW_MAX_DEGREE)
 
 /*
- * A distance and an element in one number.  Keys sort by distance, then by
- * element.
- */
-typedef uint64 VhnswKey;
-
-static inline VhnswKey
-VhnswMakeKey(float distance, uint32 id)
-{
-	uint32		bits;
-
-	memcpy(&bits, &distance, sizeof(bits));
-	bits = bits & 0x80000000 ? ~bits : bits | 0x80000000;
-	return (uint64) bits << 32 | id;
-}
-
-static inline float
-VhnswKeyDistance(VhnswKey key)
-{
-	uint32		bits = (uint32) (key >> 32);
-	float		distance;
-
-	bits = bits & 0x80000000 ? bits & 0x7fffffff : ~bits;
-	memcpy(&distance, &bits, sizeof(distance));
-	return distance;
-}
-
-#define VhnswKeyId(key) ((uint32) (key))
-
-/*
  * key_places keys for each element: near ones first, then far ones.
  *
  * 'lists' has keys and near_counts, as a graph wants its lists, into which
@@ -66,6 +38,8 @@ VhnswKeyDistance(VhnswKey key)
 typedef struct VhnswJoin
 {
 	VhnswGraph *graph;
+	Size		element_bytes;	/* what an element takes while pairs are
+								 * compared, besides files */
 	bool		with_guests;	/* compare residents with guests of leaves;
 								 * before, with each other */
 	int			near_places;
@@ -105,14 +79,12 @@ VhnswJoinGetKeys(const VhnswJoin *join, uint32 id)
 
 extern Size VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count);
 extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew,
-								  const VhnswPrincipal *principal);
+								  const VhnswPrincipal *principal,
+								  Size element_bytes);
 extern void VhnswJoinWholeCodes(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinShare(VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinLeaf(const VhnswLeaf *leaf, void *join);
-extern void VhnswSelectKeys(VhnswKey *keys, int n, int k);
-extern VhnswKey VhnswLargestKey(const VhnswKey *keys, int n);
-extern int	VhnswSortKeys(VhnswKey *keys, int n);
 
 #endif							/* VHNSW_JOIN_H */

@@ -10,11 +10,8 @@
 
 #include "postgres.h"
 
+#include "vhnsw/vhnsw_choices.h"
 #include "vhnsw/vhnsw_graph.h"
-
-/* Residents that a leaf has on average, in all but large sets, and at most. */
-#define VHNSW_LEAF_SIZE 250
-#define VHNSW_LEAF_LIMIT 1000
 
 /*
  * Sets of elements, as they are taken out of a larger one.  First in each come
@@ -30,21 +27,6 @@ typedef struct VhnswPartition
 	uint64		nmembers;
 	VhnswMemory memory;			/* members, then starts, then nresidents */
 } VhnswPartition;
-
-/* The parts that elements are in, nearest first: of each 'overlap'. */
-typedef struct VhnswChoices
-{
-	int			overlap;
-	uint32	   *parts;
-	VhnswSpill *spilled;		/* in place of parts, if not NULL */
-} VhnswChoices;
-
-static inline const uint32 *
-VhnswChoicesOf(const VhnswChoices *choices, uint32 i)
-{
-	return choices->spilled ? VhnswSpillGet(choices->spilled, i) :
-		choices->parts + (Size) i * choices->overlap;
-}
 
 /* Members of a leaf: residents first. */
 typedef struct VhnswLeaf

@@ -21,7 +21,6 @@
 
 #include "distance/distance.h"
 #include "vhnsw/vhnsw_basis.h"
-#include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_principal.h"
 
@@ -141,7 +140,8 @@ VhnswMayWantPrincipal(const VhnswGraph *graph, uint64 count)
  * compared, and the caller gives the rest to that of the codes.
  */
 void
-VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal)
+VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal,
+				   Size element_bytes)
 {
 	VhnswCrew  *crew = graph->crew;
 	int			dims;
@@ -173,8 +173,7 @@ VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal)
 		principal->record_bytes = record_bytes(dims);
 		if (graph->codes)
 		{
-			Size		cache = VhnswGraphCacheBytes(graph,
-													 VhnswBlockedJoinBytes(&graph->layout));
+			Size		cache = VhnswGraphCacheBytes(graph, element_bytes);
 
 			principal->spilled = VhnswCrewCreateFile(crew,
 													 principal->record_bytes,

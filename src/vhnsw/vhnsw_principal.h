@@ -45,7 +45,9 @@ extern Size VhnswPrincipalElementBytes(const VhnswLayout *layout);
 extern Size VhnswPrincipalLearnedBytes(const VhnswLayout *layout);
 extern bool VhnswWantsPrincipal(const VhnswGraph *graph, uint64 count);
 extern bool VhnswMayWantPrincipal(const VhnswGraph *graph, uint64 count);
-extern void VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal);
+extern void VhnswMakePrincipal(VhnswGraph *graph,
+							   VhnswPrincipal *principal,
+							   Size element_bytes);
 extern void VhnswAttachPrincipal(VhnswCrew *crew, VhnswPrincipal *principal);
 extern void VhnswFreePrincipal(VhnswCrew *crew, VhnswPrincipal *principal);
 extern void VhnswPrincipalJob(VhnswCrew *crew, const void *arg);

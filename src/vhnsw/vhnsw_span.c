@@ -16,7 +16,7 @@
 
 #include "miscadmin.h"
 
-#include "vhnsw/vhnsw_join.h"
+#include "vhnsw/vhnsw_key.h"
 #include "vhnsw/vhnsw_select.h"
 #include "vhnsw/vhnsw_span.h"
 
