@@ -165,12 +165,14 @@ bench-cancel: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_cancel.py
 bench-distributed: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_distributed.py
+bench-awkward: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_awkward.py
 bench-types: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_types.py
 bench-sharding: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_sharding.py
 
-.PHONY: bench-build bench-cancel bench-distributed bench-filter bench-index bench-kernels bench-single bench-planner bench-profile bench-types bench-sharding
+.PHONY: bench-awkward bench-build bench-cancel bench-distributed bench-filter bench-index bench-kernels bench-single bench-planner bench-profile bench-types bench-sharding
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -190,7 +192,7 @@ help:
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
 	@echo 'make bench-kernels bench-single bench-index bench-planner bench-types'
-	@echo 'make bench-filter bench-cancel bench-profile bench-distributed bench-sharding'
+	@echo 'make bench-filter bench-cancel bench-profile bench-distributed bench-sharding bench-awkward'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help
