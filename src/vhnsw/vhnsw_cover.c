@@ -3,10 +3,10 @@
  * vhnsw_cover.c
  *	  Choose entries so that what lies apart is found.
  *
- * L2 and cosine: a search finds a cluster that is far from all others if it
- * begins there, or happens to expand one of the few elements with a link to it.
- * With more clusters than entries that is not sure, however large ef is: of 141
- * clusters in 960 dimensions 2 % were missed with 32 entries, found at random.
+ * A search finds a cluster that is far from all others if it begins there, or
+ * happens to expand one of the few elements with a link to it.  With more
+ * clusters than entries that is not sure, however large ef is: of 141 clusters
+ * in 960 dimensions 2 % were missed with 32 entries, found at random.
  *
  * So every such cluster of a sample gets an entry.  An element of it is covered
  * if an entry is about as near as its neighbors in the sample are.  One that is
@@ -14,10 +14,11 @@
  * (Without the gap words-skipgram-100 would have 301 entries in place of 42,
  * find the same, and take 13 % longer.)
  *
- * Inner product: short elements that point elsewhere than all others have a
- * larger product with each other than with anybody who could lead there.  No
- * search would find them from outside, though there is a way.  So every second
- * entry points elsewhere than all before.
+ * Inner product: clusters are those of directions.  And short elements that
+ * point elsewhere than all others have a larger product with each other than
+ * with anybody who could lead there.  No search would find them from outside,
+ * though there is a way.  So every second one of the entries before points
+ * elsewhere than all before it.
  *
  *-------------------------------------------------------------------------
  */
@@ -102,7 +103,7 @@ VhnswChooseEntries(VhnswGraph *graph)
 	if (graph->layout.is_rotated &&
 		graph->layout.metric == VHNSW_INNER_PRODUCT)
 		spread_entries(graph);
-	else if (graph->layout.is_rotated)
+	if (graph->layout.is_rotated)
 		cover_clusters(graph);
 }
 
@@ -130,7 +131,7 @@ shuffle(VhnswGraph *graph)
 
 /*
  * Put more entries behind those that the graph has, from the beginning of
- * graph->order.  For L2 and cosine distance; codes are those of rotated vectors.
+ * graph->order.  Codes are those of rotated vectors.
  */
 static void
 cover_clusters(VhnswGraph *graph)
@@ -208,21 +209,32 @@ sample_code(const EntrySample *sample, uint32 i)
 		sample->codes[i];
 }
 
-/* Distances of i from n elements of the sample, from 'first' on */
+/*
+ * Distances of i from n elements of the sample, from 'first' on; under inner
+ * product of their directions, squared.
+ */
 static void
 sample_distances(const EntrySample *sample, const VhnswGraph *graph, uint32 i,
 				 uint32 first, uint32 n, float *distances)
 {
+	float		norm = sample_code(sample, i)->norm;
+
 	if (sample->spilled == NULL)
-	{
 		VhnswCodeDistances(&graph->layout, sample->codes[i],
 						   sample->codes + first, n, distances);
-		return;
+	else
+	{
+		for (uint32 j = 0; j < n; j++)
+			distances[j] = VhnswCodeDistance(&graph->layout,
+											 sample_code(sample, i),
+											 sample_code(sample, first + j));
 	}
-	for (uint32 j = 0; j < n; j++)
-		distances[j] = VhnswCodeDistance(&graph->layout,
-										 sample_code(sample, i),
-										 sample_code(sample, first + j));
+	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
+	{
+		for (uint32 j = 0; j < n; j++)
+			distances[j] = direction_distance(distances[j], norm *
+											  sample_code(sample, first + j)->norm);
+	}
 }
 
 /* Each takes the place of the other. */
@@ -325,14 +337,11 @@ spread_entries(VhnswGraph *graph)
 		{
 			float		distances[SPREAD_AT_ONCE];
 			uint32		n = Min(sample.count - first, SPREAD_AT_ONCE);
-			float		norm = sample_code(&sample, entry)->norm;
 
 			sample_distances(&sample, graph, entry, first, n, distances);
 			for (uint32 i = 0; i < n; i++)
 				sample.nearest[first + i] =
-					Min(sample.nearest[first + i],
-						direction_distance(distances[i], norm *
-										   sample_code(&sample, first + i)->norm));
+					Min(sample.nearest[first + i], distances[i]);
 		}
 	}
 	sample_end(&sample);

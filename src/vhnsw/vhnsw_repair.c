@@ -101,7 +101,12 @@ static const VhnswCode *get_code(Cleanup *cleanup, VhnswElement element);
 static void bound_codes(Cleanup *cleanup);
 static void sample_live(Cleanup *cleanup, VhnswElement element);
 static void replace_entries(Cleanup *cleanup);
-static bool pick_entry(Cleanup *cleanup, VhnswElement *element);
+static bool pick_near(Cleanup *cleanup, VhnswElement old,
+					  const VhnswElement *entries, uint32 n,
+					  VhnswElement *element);
+static bool pick_sampled(Cleanup *cleanup, const VhnswElement *entries,
+						 uint32 n, VhnswElement *element);
+static bool read_live(Cleanup *cleanup, VhnswElement element);
 static void relink_unreached(Cleanup *cleanup);
 static uint64 relink_page(Cleanup *cleanup, BlockNumber blkno);
 static void relink(Cleanup *cleanup, VhnswElement element);
@@ -500,60 +505,104 @@ sample_live(Cleanup *cleanup, VhnswElement element)
 /*
  * Let entries that name noted tombstones name live elements.  From the last to
  * the first, because removing one moves the last into its place.
+ *
+ * What takes the place of an entry is near it: it may have been the only way
+ * into a cluster.
  */
 static void
 replace_entries(Cleanup *cleanup)
 {
 	const VhnswCache *cache = VhnswGetCache(cleanup->index);
 	uint32		n = cache->nentries;
-	VhnswElement *old_entries = palloc_array(VhnswElement, n + 1);
+	VhnswElement *entries = palloc_array(VhnswElement, n + 1);
 
 	for (uint32 i = 0; i < n; i++)
-		old_entries[i] = VhnswCacheGetEntry(cache, i)->element;
+		entries[i] = VhnswCacheGetEntry(cache, i)->element;
 
 	for (uint32 i = n; i-- > 0;)
 	{
 		VhnswElement element;
 
 		VacuumDelayPoint();
-		if (!is_noted(cleanup, old_entries[i]))
+		if (!is_noted(cleanup, entries[i]))
 			continue;
-		while (pick_entry(cleanup, &element))
+		if (!pick_near(cleanup, entries[i], entries, n, &element) &&
+			!pick_sampled(cleanup, entries, n, &element))
 		{
-			if (!VhnswListContains(old_entries, n, element))
-				break;
+			VhnswRemoveEntry(cleanup->index, &cleanup->layout, i, entries[i]);
+			continue;
 		}
-		if (element == VHNSW_NO_ELEMENT)
-			VhnswRemoveEntry(cleanup->index, &cleanup->layout, i,
-							 old_entries[i]);
-		else
-		{
-			VhnswSlotCopyCode(&cleanup->layout, cleanup->slot, cleanup->code);
-			VhnswReplaceEntry(cleanup->index, &cleanup->layout, i,
-							  old_entries[i], element,
-							  cleanup->slot->version, cleanup->code);
-			old_entries[i] = element;
-		}
+		VhnswSlotCopyCode(&cleanup->layout, cleanup->slot, cleanup->code);
+		VhnswReplaceEntry(cleanup->index, &cleanup->layout, i, entries[i],
+						  element, cleanup->slot->version, cleanup->code);
+		entries[i] = element;
 	}
-	pfree(old_entries);
+	pfree(entries);
 }
 
 /*
- * Take a live element out of the sample; its slot is copied to cleanup->slot.
- * False, with VHNSW_NO_ELEMENT, if the sample is used up.
+ * Find the live element nearest to an entry that is a tombstone, of what this
+ * and tombstones near it list, but none of the n entries.  Its slot is copied
+ * to cleanup->slot; false if there is none.
+ *
+ * Under inner product the nearest is what points most nearly where it did.
  */
 static bool
-pick_entry(Cleanup *cleanup, VhnswElement *element)
+pick_near(Cleanup *cleanup, VhnswElement old, const VhnswElement *entries,
+		  uint32 n, VhnswElement *element)
+{
+	bool		by_direction = cleanup->layout.metric == VHNSW_INNER_PRODUCT;
+	VhnswListChange change = {.nold = 1,.old_list = {old}};
+	float		nearest = 0;
+	int			nlinks;
+
+	*element = VHNSW_NO_ELEMENT;
+	if (!VhnswWalkReadSlot(cleanup->walk, old, cleanup->slot))
+		return false;
+	VhnswSlotCopyCode(&cleanup->layout, cleanup->slot, cleanup->code);
+	nlinks = gather_candidates(cleanup, old, &change);
+	for (int i = 0; i < nlinks; i++)
+	{
+		const VhnswLink *link = &cleanup->links[i];
+		float		distance = link->distance;
+
+		if (by_direction && link->code->norm > 0)
+			distance /= link->code->norm;
+		if ((*element == VHNSW_NO_ELEMENT || distance < nearest) &&
+			!VhnswListContains(entries, n, link->id))
+		{
+			*element = link->id;
+			nearest = distance;
+		}
+	}
+	bound_codes(cleanup);
+	return *element != VHNSW_NO_ELEMENT && read_live(cleanup, *element);
+}
+
+/*
+ * Take a live element out of the sample that is none of the n entries; its
+ * slot is copied to cleanup->slot.  False if the sample is used up.
+ */
+static bool
+pick_sampled(Cleanup *cleanup, const VhnswElement *entries, uint32 n,
+			 VhnswElement *element)
 {
 	while (cleanup->nsample > 0)
 	{
 		*element = cleanup->sample[--cleanup->nsample];
-		if (VhnswWalkReadSlot(cleanup->walk, *element, cleanup->slot) &&
-			(cleanup->slot->flags & VHNSW_SLOT_LIVE))
+		if (!VhnswListContains(entries, n, *element) &&
+			read_live(cleanup, *element))
 			return true;
 	}
-	*element = VHNSW_NO_ELEMENT;
 	return false;
+}
+
+/* Copy a slot to cleanup->slot; false if it is not that of a live element. */
+static bool
+read_live(Cleanup *cleanup, VhnswElement element)
+{
+	return VhnswWalkReadSlot(cleanup->walk, element, cleanup->slot) &&
+		(cleanup->slot->flags & VHNSW_SLOT_LIVE);
 }
 
 /* ----------------------------------------------------------------
