@@ -104,12 +104,21 @@ SQL
 }
 $gate->quit;
 
-# PostgreSQL itself leaves the file of a relation whose transaction was killed.
-foreach my $point (map { "vhnsw-build-$_->[0]" } @phases)
+# When pages are written, before and after the last WAL
+my @last = map { "vhnsw-build-$_" } qw(pages wal);
+foreach my $point (@last)
 {
+	like(build_with("$point=error"), qr/debug point "$point" reached/, "$point: error");
+	nothing_left("$point, error", $files);
+}
+
+# PostgreSQL itself leaves the file of a relation whose transaction was killed.
+foreach my $at ((map { "vhnsw-build-$_->[0]=crash:3" } @phases), map { "$_=crash" } @last)
+{
+	my ($point) = $at =~ /(.*)=/;
 	my $log_end = -s $server->logfile;
 
-	like(build_with("$point=crash:3"), qr/server closed the connection|terminating connection/,
+	like(build_with($at), qr/server closed the connection|terminating connection/,
 		"$point: killed");
 	$server->wait_for_log(qr/all server processes terminated; reinitializing/, $log_end);
 	wait_recovered($server) or die 'no recovery';

@@ -3,7 +3,7 @@
 # In memory and in files, and in each phase: a worker is killed, or the leader;
 # a worker fails; the leader is canceled while workers wait in the middle of
 # something.  The index that was to be built anew is as before, no temporary file
-# is left, and the server recovers.  A statement that times out and a
+# and, unless a process was killed, no other file is left, and the server recovers.  A statement that times out and a
 # temp_file_limit that is reached leave nothing either.  (How soon a build that
 # is at work ends is in 121_vhnsw_cancel.pl.)
 
@@ -65,12 +65,21 @@ sub rebuild
 	return $err;
 }
 
+# Of the database; those of dropped relations go with a checkpoint
+my $files_sql = q{CHECKPOINT; SELECT count(*) FROM pg_ls_dir('base/' || (SELECT oid FROM pg_database WHERE datname = 'postgres'))};
+my $files = $server->safe_psql('postgres', $files_sql);
+
 sub all_as_before
 {
-	my ($name) = @_;
+	my ($name, $crashed) = @_;
 
 	is($server->safe_psql('postgres', q{SELECT pg_relation_filepath('items_v')}), $old_file, "$name: the old index");
 	is(temporary_files($server), '', "$name: no temporary file");
+
+	# PostgreSQL itself leaves the file of a relation whose transaction was killed.
+	my $files_now = $server->safe_psql('postgres', $files_sql);
+	is($files_now, $files, "$name: no file") if !$crashed;
+	$files = $files_now;
 	return;
 }
 
@@ -117,19 +126,19 @@ foreach my $where (sort keys %memory)
 		# The leader is canceled while workers wait.
 		hold_leader();
 		$gate->query_safe('SELECT pg_advisory_lock(29795, 1)');
-		my ($files, $shown);
+		my ($temporary, $shown);
 		my $said = rebuild($where, points($phase, 'hold'), sub {
 			let_load($phase);
 			$server->poll_query_until('postgres', <<'SQL') or die 'workers do not wait';
 SELECT count(*) >= 1 FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event = 'advisory'
 SQL
-			$files = $server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_dir('base/pgsql_tmp', true, false)});
+			$temporary = $server->safe_psql('postgres', q{SELECT count(*) FROM pg_ls_dir('base/pgsql_tmp', true, false)});
 			$shown = $server->safe_psql('postgres', q{SELECT phase FROM pg_stat_progress_create_index});
 			$server->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index});
 		});
 		like($said, qr/canceling statement due to user request/, "$name: canceled");
 		is($shown, "building index: $phases{$phase}", "$name: progress");
-		cmp_ok($files, $where eq 'files' ? '>' : '==', 0, "$name: $files temporary files there were");
+		cmp_ok($temporary, $where eq 'files' ? '>' : '==', 0, "$name: $temporary temporary files there were");
 		release_gate();
 		all_as_before("$name: canceled");
 
@@ -149,7 +158,7 @@ SQL
 			$server->wait_for_log(qr/all server processes terminated; reinitializing/, $log_end);
 			wait_recovered($server) or die 'no recovery';
 			$gate = $server->background_psql('postgres');
-			all_as_before("$name: $victim killed");
+			all_as_before("$name: $victim killed", 1);
 		}
 	}
 }
