@@ -4,7 +4,8 @@
 # names the phase and has counted some of it, a cancel ends the build, and
 # nothing is left.  So after an error, and after the backend was killed, there;
 # what a crash leaves in the catalogs and in temporary files is looked at.  WAL
-# is as large as the index, and with wal_level = minimal there is none.
+# is as large as the index, and with wal_level = minimal there is none, and yet an
+# index that workers helped to build is there after a crash.
 
 use strict;
 use warnings;
@@ -141,11 +142,22 @@ my ($wal, $size) = wal_and_size();
 cmp_ok($wal, '<=', 1.03 * $size, "WAL: $wal bytes for $size");
 is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}), '', 'vhnsw_check');
 
-$server->append_conf('postgresql.conf', "wal_level = minimal\nmax_wal_senders = 0\narchive_mode = off\n");
+$server->append_conf('postgresql.conf', <<'CONF');
+wal_level = minimal
+max_wal_senders = 0
+archive_mode = off
+max_parallel_maintenance_workers = 2
+CONF
 $server->restart;
+$server->safe_psql('postgres', 'ALTER TABLE items SET (parallel_workers = 2)');
 ($wal, $size) = wal_and_size();
 cmp_ok($wal, '<', 0.05 * $size, "minimal WAL: $wal bytes for $size");
-$server->restart;
+
+# What leader and workers wrote is on disk nevertheless.
+$server->stop('immediate');
+$server->start;
+is($server->safe_psql('postgres', q{SELECT build_method, build_workers, rows FROM vhnsw_info('items_v')}),
+	'blocked|2|3000', 'minimal WAL: after a crash');
 is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}), '', 'minimal WAL: vhnsw_check');
 
 done_testing();
