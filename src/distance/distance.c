@@ -71,6 +71,8 @@ static bool same_results(const DistanceKernels *x, const DistanceKernels *y,
 						 const int8_t *codes_a, const int8_t *codes_b, int dim);
 static bool same_dots(const DistanceKernels *x, const DistanceKernels *y,
 					  const int8_t *a, const int8_t *b, int dim);
+static bool same_transform(const DistanceKernels *x, const DistanceKernels *y,
+						   const float *a);
 static bool same_half_results(const DistanceKernels *x, const DistanceKernels *y,
 							  const float *a, const float *b, int dim);
 static bool same_unpacked(const DistanceKernels *x, const DistanceKernels *y,
@@ -213,7 +215,8 @@ DistanceSelfTest(const DistanceKernels *kernels)
 			!same_row(kernels, &distance_scalar_kernels, codes_a, dim))
 			return false;
 	}
-	return same_edge_code(kernels, &distance_scalar_kernels, a, b) &&
+	return same_transform(kernels, &distance_scalar_kernels, b) &&
+		same_edge_code(kernels, &distance_scalar_kernels, a, b) &&
 		same_edge_dots(kernels, &distance_scalar_kernels, codes_a) &&
 		same_block(kernels, &distance_scalar_kernels);
 }
@@ -273,6 +276,25 @@ same_dots(const DistanceKernels *x, const DistanceKernels *y,
 	x->dots_int8(a, others, 5, dim, dots[0]);
 	y->dots_int8(a, others, 5, dim, dots[1]);
 	return memcmp(dots[0], dots[1], sizeof(dots[0])) == 0;
+}
+
+/* Even and odd numbers of levels, and fewer than fill a register */
+static bool
+same_transform(const DistanceKernels *x, const DistanceKernels *y,
+			   const float *a)
+{
+	for (int n = 1; n <= TEST_DIM; n *= 2)
+	{
+		float		results[2][TEST_DIM] = {{0}};
+
+		memcpy(results[0], a, n * sizeof(float));
+		memcpy(results[1], a, n * sizeof(float));
+		x->hadamard(results[0], n);
+		y->hadamard(results[1], n);
+		if (memcmp(results[0], results[1], sizeof(results[0])) != 0)
+			return false;
+	}
+	return true;
 }
 
 /* Conversion in both directions and the kernels on what it gave. */

@@ -86,6 +86,9 @@ typedef struct DistanceKernels
 	void		(*half_to_float) (const Half *a, float *result, int dim);
 	void		(*float_to_half) (const float *a, Half *result, int dim);
 
+	/* Hadamard transform of n = 2^k values: distance_hadamard.c */
+	void		(*hadamard) (float *x, int n);
+
 	/* Inner product of a float vector with 8-bit codes. */
 	double		(*dot_float_int8) (const float *a, const int8_t *b, int dim);
 
@@ -211,6 +214,12 @@ static inline void
 DistanceFloatToHalf(const float *a, Half *result, int dim)
 {
 	distance_kernels->float_to_half(a, result, dim);
+}
+
+static inline void
+DistanceHadamard(float *x, int n)
+{
+	distance_kernels->hadamard(x, n);
 }
 
 static inline double

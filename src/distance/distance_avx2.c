@@ -15,6 +15,7 @@
  */
 #include "distance/distance_block.h"
 #include "distance/distance_edge.h"
+#include "distance/distance_hadamard.h"
 #include "distance/distance_impl.h"
 
 #ifdef DISTANCE_HAVE_AVX2
@@ -655,6 +656,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.half_norm_squared = avx2_half_norm_squared,
 	.half_to_float = avx2_half_to_float,
 	.float_to_half = avx2_float_to_half,
+	.hadamard = DistanceHadamardAvx2,
 	.dot_float_int8 = lanes_dot_float_int8,
 	.unpack_nibbles = DistanceUnpackNibblesAvx2,
 	.dot_int8 = avx2_dot_int8,

@@ -17,6 +17,7 @@
  */
 #include "distance/distance_block.h"
 #include "distance/distance_edge.h"
+#include "distance/distance_hadamard.h"
 #include "distance/distance_impl.h"
 
 #ifdef DISTANCE_HAVE_AVX512
@@ -453,6 +454,7 @@ avx512_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	.half_norm_squared = avx512_half_norm_squared, \
 	.half_to_float = avx512_half_to_float, \
 	.float_to_half = avx512_float_to_half, \
+	.hadamard = DistanceHadamardAvx2, \
 	.dot_float_int8 = lanes_dot_float_int8, \
 	.unpack_nibbles = DistanceUnpackNibblesAvx2, \
 	.dot_int8 = avx512_dot_int8, \

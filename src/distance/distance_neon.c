@@ -12,6 +12,7 @@
  */
 #include "distance/distance_block.h"
 #include "distance/distance_edge.h"
+#include "distance/distance_hadamard.h"
 #include "distance/distance_impl.h"
 
 #ifdef DISTANCE_HAVE_NEON
@@ -466,6 +467,7 @@ const DistanceKernels distance_neon_kernels = {
 	.half_norm_squared = neon_half_norm_squared,
 	.half_to_float = neon_half_to_float,
 	.float_to_half = neon_float_to_half,
+	.hadamard = DistanceHadamardNeon,
 	.dot_float_int8 = lanes_dot_float_int8,
 	.unpack_nibbles = neon_unpack_nibbles,
 	.dot_int8 = neon_dot_int8,

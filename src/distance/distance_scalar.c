@@ -11,6 +11,7 @@
  */
 #include "distance/distance_block.h"
 #include "distance/distance_edge.h"
+#include "distance/distance_hadamard.h"
 #include "distance/distance_impl.h"
 
 #include <math.h>
@@ -423,6 +424,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.half_norm_squared = scalar_half_norm_squared,
 	.half_to_float = scalar_half_to_float,
 	.float_to_half = scalar_float_to_half,
+	.hadamard = DistanceHadamardScalar,
 	.dot_float_int8 = scalar_dot_float_int8,
 	.unpack_nibbles = scalar_unpack_nibbles,
 	.dot_int8 = scalar_dot_int8,

@@ -15,6 +15,9 @@
 
 #include "vhnsw/vhnsw_code.h"
 
+/* Loops over so many values are done by vector instructions. */
+#define LANES 8
+
 /* The most dimensions whose code fits a page with lists of m places. */
 int
 VhnswMaxDims(const VhnswCoder *coder, int m)
@@ -37,15 +40,23 @@ VhnswMaxDims(const VhnswCoder *coder, int m)
 	return low;
 }
 
-/* The largest magnitude of a vector's components. */
+/* The largest magnitude of n numbers. */
 float
-VhnswLargestComponent(const VhnswValue *value)
+VhnswLargestOf(const float *x, int n)
 {
-	float		largest = 0;
+	float		largest[LANES] = {0};
+	int			i;
 
-	for (int i = 0; i < value->dims; i++)
-		largest = Max(largest, fabsf(value->x[i]));
-	return largest;
+	for (i = 0; i + LANES <= n; i += LANES)
+	{
+		for (int j = 0; j < LANES; j++)
+			largest[j] = Max(largest[j], fabsf(x[i + j]));
+	}
+	for (; i < n; i++)
+		largest[0] = Max(largest[0], fabsf(x[i]));
+	for (int j = 1; j < LANES; j++)
+		largest[0] = Max(largest[0], largest[j]);
+	return largest[0];
 }
 
 /*

@@ -143,7 +143,7 @@ VhnswRoundUp(double x)
 	return result >= x ? result : nextafterf(result, FLT_MAX);
 }
 
-extern float VhnswLargestComponent(const VhnswValue *value);
+extern float VhnswLargestOf(const float *x, int n);
 extern int	VhnswSparseCodeBytes(int dims, int count);
 extern int	VhnswByteForEach(int dims);
 extern bool VhnswBytesAreSane(const VhnswLayout *layout, VhnswCodeView view);

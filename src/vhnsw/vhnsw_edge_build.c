@@ -194,6 +194,13 @@ first_size(const VhnswLayout *layout)
 	return SKETCH_DEFAULT;
 }
 
+/* Does a build begin with sketches?  (Asked for each row that is loaded.) */
+bool
+VhnswHasSketches(const VhnswLayout *layout)
+{
+	return may_have_sketches(layout) && dims_that_fit(layout, 1, 2) > 0;
+}
+
 /* How many dimensions sketches have if they keep enough; 0 = none. */
 int
 VhnswFirstSketchDims(const VhnswLayout *layout)

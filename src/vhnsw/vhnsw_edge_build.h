@@ -33,6 +33,7 @@ typedef struct VhnswSketches
 } VhnswSketches;
 
 extern Size VhnswLearningBytes(const VhnswLayout *layout);
+extern bool VhnswHasSketches(const VhnswLayout *layout);
 extern int	VhnswFirstSketchDims(const VhnswLayout *layout);
 extern void VhnswUntrainedSketches(VhnswLayout *layout);
 extern VhnswSketches *VhnswMakeSketches(VhnswGraph *graph,

@@ -31,7 +31,7 @@ static const int8 nibble_levels[16] = {
 static VhnswVectorClass
 l1_classify(VhnswMetric metric, const VhnswValue *value)
 {
-	return VhnswLargestComponent(value) > VHNSW_LARGEST_COMPONENT ?
+	return VhnswLargestOf(value->x, value->dims) > VHNSW_LARGEST_COMPONENT ?
 		VHNSW_VECTOR_EXTREME : VHNSW_VECTOR_NORMAL;
 }
 

@@ -71,7 +71,7 @@ static bool
 may_have_principal(const VhnswLayout *layout)
 {
 	return VhnswMetricIsSquared(layout->metric) && layout->is_rotated &&
-		layout->dims >= MIN_SOURCE_DIMS && VhnswFirstSketchDims(layout) > 0;
+		layout->dims >= MIN_SOURCE_DIMS && VhnswHasSketches(layout);
 }
 
 static uint64

@@ -21,6 +21,12 @@
 
 #define UNIT VHNSW_UNIT
 
+/* Loops over so many values are done by vector instructions. */
+#define STRIDE 8
+
+/* A sum with this has no digits behind the point. */
+#define ROUNDER 6755399441055744.0	/* 1.5 * 2^52 */
+
 /* Under cosine, squares of smaller vectors could lose digits in float4. */
 #define SMALLEST_DIRECTION 1e-15f
 
@@ -49,7 +55,7 @@ const int8	vhnsw_rotated_levels[16] = {
 /* A smaller L2 distance may be zero in the operator's arithmetic. */
 #define SMALLEST_DISTANCE 1e-17
 
-static void hadamard(float *x, int n);
+static void apply_signs(float *restrict x, const float *restrict signs, int n);
 static void mix_halves(float *x, int dims, int shift);
 static void rotate(const VhnswSpace *space, float *x);
 static VhnswVectorClass rotated_classify(VhnswMetric metric,
@@ -95,31 +101,19 @@ VhnswRotationSigns(uint64 seed, int dims, float *signs)
 	}
 }
 
-/* Fast Hadamard transform of n = 2^k values, scaled to keep the length. */
+/* Turn values over whose sign is -1. */
 static void
-hadamard(float *x, int n)
+apply_signs(float *restrict x, const float *restrict signs, int n)
 {
-	float		scale = (float) (1.0 / sqrt((double) n));
+	int			i;
 
-	for (int half = 1; half < n; half *= 2)
+	for (i = 0; i + STRIDE <= n; i += STRIDE)
 	{
-		for (int start = 0; start < n; start += 2 * half)
-		{
-			float	   *restrict low = x + start;
-			float	   *restrict high = x + start + half;
-
-			for (int i = 0; i < half; i++)
-			{
-				float		a = low[i];
-				float		b = high[i];
-
-				low[i] = a + b;
-				high[i] = a - b;
-			}
-		}
+		for (int j = i; j < i + STRIDE; j++)
+			x[j] *= signs[j];
 	}
-	for (int i = 0; i < n; i++)
-		x[i] *= scale;
+	for (; i < n; i++)
+		x[i] *= signs[i];
 }
 
 /*
@@ -134,7 +128,20 @@ mix_halves(float *x, int dims, int shift)
 	float	   *restrict low = x + shift;
 	float	   *restrict high = x + shift + half;
 
-	for (int i = 0; i < half; i++)
+	int			i;
+
+	for (i = 0; i + STRIDE <= half; i += STRIDE)
+	{
+		for (int j = i; j < i + STRIDE; j++)
+		{
+			float		a = low[j];
+			float		b = high[j];
+
+			low[j] = (a + b) * root_half;
+			high[j] = (a - b) * root_half;
+		}
+	}
+	for (; i < half; i++)
 	{
 		float		a = low[i];
 		float		b = high[i];
@@ -159,9 +166,8 @@ rotate(const VhnswSpace *space, float *x)
 		const float *signs = space->signs + round * dims;
 		bool		odd_round = round % 2 == 1;
 
-		for (int i = 0; i < dims; i++)
-			x[i] *= signs[i];
-		hadamard(odd_round ? x + dims - n : x, n);
+		apply_signs(x, signs, dims);
+		DistanceHadamard(odd_round ? x + dims - n : x, n);
 		if (n < dims)
 			mix_halves(x, dims, odd_round ? dims % 2 : 0);
 	}
@@ -170,7 +176,7 @@ rotate(const VhnswSpace *space, float *x)
 static VhnswVectorClass
 rotated_classify(VhnswMetric metric, const VhnswValue *value)
 {
-	float		largest = VhnswLargestComponent(value);
+	float		largest = VhnswLargestOf(value->x, value->dims);
 
 	if (largest > VHNSW_LARGEST_COMPONENT)
 		return VHNSW_VECTOR_EXTREME;
@@ -182,6 +188,34 @@ rotated_classify(VhnswMetric metric, const VhnswValue *value)
 			return VHNSW_VECTOR_EXTREME;
 	}
 	return VHNSW_VECTOR_NORMAL;
+}
+
+/* Subtract the mean, if it is not zero, from a vector divided by its length. */
+static void
+center(float *restrict centered, const float *restrict x, double length,
+	   const float *restrict mean, int dims)
+{
+	int			i = 0;
+
+	/* Doubles, rounded to floats, are what floats would give. */
+	if (mean && length == 1)
+	{
+		for (; i + STRIDE <= dims; i += STRIDE)
+		{
+			for (int j = i; j < i + STRIDE; j++)
+				centered[j] = x[j] - mean[j];
+		}
+	}
+	else if (mean)
+	{
+		for (; i + STRIDE <= dims; i += STRIDE)
+		{
+			for (int j = i; j < i + STRIDE; j++)
+				centered[j] = (float) (x[j] / length - mean[j]);
+		}
+	}
+	for (; i < dims; i++)
+		centered[i] = (float) (x[i] / length - (mean ? mean[i] : 0.0));
 }
 
 /* Normalize (cosine), center and rotate. */
@@ -197,9 +231,7 @@ rotated_prepare(VhnswQuery *query, const VhnswSpace *space,
 	query->rotated = palloc_array(float, dims);
 	if (space->metric == VHNSW_COSINE)
 		length = sqrt(DistanceNormSquared(x, dims));
-	for (int i = 0; i < dims; i++)
-		query->rotated[i] = (float)
-			(x[i] / length - (space->mean ? space->mean[i] : 0.0));
+	center(query->rotated, x, length, space->mean, dims);
 	rotate(space, query->rotated);
 
 	query->norm_squared = DistanceNormSquared(query->rotated, dims);
@@ -221,16 +253,20 @@ rotated_encode(const VhnswLayout *layout, const VhnswQuery *query,
 			   VhnswCode *code)
 {
 	const float *x = query->rotated;
-	float		largest = 0;
-	double		step;
+	int8	   *u = code->code;
 
 	if (query->norm >= VHNSW_SMALLEST_NORM)
 	{
-		for (int i = 0; i < query->dims; i++)
-			largest = Max(largest, fabsf(x[i]));
-		step = 127.0 / largest;
-		for (int i = 0; i < query->dims; i++)
-			code->code[i] = (int8) rint(x[i] * step);
+		double		step = 127.0 / VhnswLargestOf(x, query->dims);
+		int			i;
+
+		for (i = 0; i + STRIDE <= query->dims; i += STRIDE)
+		{
+			for (int j = i; j < i + STRIDE; j++)
+				u[j] = (int8) (x[j] * step + ROUNDER - ROUNDER);
+		}
+		for (; i < query->dims; i++)
+			u[i] = (int8) (x[i] * step + ROUNDER - ROUNDER);
 	}
 	fit_scale(query, code->code, code);
 }

@@ -418,6 +418,44 @@ test_known_values(const DistanceKernels *k)
 		  sums.norm_b_squared == 40, "cosine", k->name, NULL);
 }
 
+/* Value i of a Hadamard transform of n values */
+static double
+transformed(const float *x, int n, int i)
+{
+	double		sum = 0;
+
+	for (int j = 0; j < n; j++)
+		sum += __builtin_parity(i & j) ? -x[j] : x[j];
+	return sum / sqrt((double) n);
+}
+
+/* Of every length, at different alignments */
+static void
+test_hadamard(const DistanceKernels *k)
+{
+	for (int n = 1; n <= 16384; n *= 2)
+	{
+		for (int offset = 0; offset < MAX_OFFSET; offset++)
+		{
+			float	   *x = allocate_before_guard((n + offset) * sizeof(float));
+			float	   *y = allocate_before_guard(n * sizeof(float));
+			float	   *original = allocate_before_guard(n * sizeof(float));
+
+			for (int i = 0; i < n; i++)
+				x[i] = y[i] = original[i] = offset == 0 ? (float) (i % 3) - 1 :
+					ldexpf(random_float(), (int) (random_bits() % 40));
+			k->hadamard(x, n);
+			distance_scalar_kernels.hadamard(y, n);
+			check(memcmp(x, y, n * sizeof(float)) == 0, "hadamard", k->name,
+				  NULL);
+			for (int i = 0; i < n && offset == 0; i += 1 + n / 512)
+				check(fabs(x[i] - transformed(original, n, i)) <=
+					  1e-6 * sqrt((double) n), "value of hadamard", k->name,
+					  NULL);
+		}
+	}
+}
+
 /* The longest that is exact, with the largest products. */
 static void
 test_largest_code_sum(const DistanceKernels *k)
@@ -525,6 +563,10 @@ main(void)
 
 	test_known_values(&distance_scalar_kernels);
 	test_known_values(distance_kernels);
+	test_hadamard(&distance_scalar_kernels);
+	test_hadamard(distance_kernels);
+	if (DistanceFind("avx2"))
+		test_hadamard(DistanceFind("avx2"));
 	test_largest_code_sum(&distance_scalar_kernels);
 	test_largest_code_sum(distance_kernels);
 	test_cosine_distance();
