@@ -102,7 +102,7 @@ my $held      = qr/lists of index "items_v" hold (\d+)/;
 load(wide_vectors(4000, 1), wide_vectors(40, 2));
 foreach my $case (
 	[ 'vector_l2_ops',      '<->' ],
-	[ 'vector_l2_ops',      '<->', 'WITH (storage = compact)' ],
+	[ 'vector_l2_ops',      '<->', 'WITH (storage = compact, m = 40, ef_construction = 80)' ],
 	[ 'halfvec_cosine_ops', '<=>' ])
 {
 	my ($class, $operator, $options) = @$case;
@@ -120,6 +120,10 @@ foreach my $case (
 		like($said, qr/built with $workers of $workers planned/, "$name: $workers workers");
 		is($pages, $alone, "$name: the same index");
 	}
+	($said, my $pages) = build($class, 2, options => $options, memory => '17700kB');
+	like($said, qr/goes to temporary files/, "$name: in files");
+	like($said, $principal, "$name: in files by principal dimensions");
+	is($pages, $alone, "$name: the same index in files");
 }
 
 # In files, where there is room for the same sample
