@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 
 #include "vhnsw/vhnsw_add.h"
@@ -74,6 +75,7 @@ VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
 	VhnswGraph *graph = added->graph;
 	const uint32 *ids = VhnswGraphGetIds(graph, from);
 	uint32	   *changed;
+	float	   *distances;
 	int			count = graph->list_counts[from];
 	int			degree = graph->layout.degree;
 	int			place = degree - 1 - added->links[from];
@@ -100,6 +102,12 @@ VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
 	changed = VhnswGraphChangeIds(graph, from);
 	changed[victim] = changed[place];
 	changed[place] = to;
+	distances = VhnswGraphListDistances(graph, changed);
+	if (distances)
+	{
+		distances[victim] = distances[place];
+		distances[place] = get_float4_nan();
+	}
 	added->links[from]++;
 	if (added->incoming[to] < PG_UINT8_MAX)
 		added->incoming[to]++;

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 
 #include "vecdist_debug.h"
@@ -58,7 +59,10 @@
 #define MAX_ROUNDS 3
 #define USELESS_RECALL 0.5
 
-/* In the records of a file lists stand behind the chosen links. */
+/*
+ * In the records of a file lists stand behind the chosen links, and distances
+ * behind both.
+ */
 #define ListOffset(join) \
 	((join)->spilled ? \
 	 FirstLinks(&(join)->graph->layout) * sizeof(VhnswKey) : 0)
@@ -117,6 +121,8 @@ static void report_recall(const char *index_name, double first, double last,
 						  int rounds);
 static void renumber(VhnswGraph *graph, VhnswPartition *partition,
 					 uint32 *nearest);
+static void permute(VhnswGraph *graph, const uint32 *numbers);
+static void invert(uint32 *numbers, uint32 n);
 static void plan_dividing(VhnswGraph *graph, const VhnswPartition *partition);
 static void join_parts(VhnswCrew *crew, VhnswJoin *join,
 					   const VhnswPartition *partition, uint64 seed);
@@ -257,6 +263,8 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	}
 
 	VhnswCrewPhase(VHNSW_PHASE_LINK, 2 * (int64) graph->count);
+	VhnswGraphResizeCodes(graph, sizeof(uint32) + sizeof(uint8) +
+						  VhnswJoinRestBytes);
 	job = (ChooseJob)
 	{
 		.join = *join,.end = graph->count
@@ -276,6 +284,14 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	graph->list_offset = ListOffset(join);
 	VhnswCrewFree(crew, &join->rest);
 	pfree(join);
+	if (graph->codes)
+	{
+		Size		cache = VhnswGraphCacheBytes(graph, VhnswOrderBytes +
+												 sizeof(uint8));
+
+		VhnswSpillResize(graph->codes, cache / 4 * 3);
+		VhnswSpillResize(graph->spilled_lists, cache / 4);
+	}
 	return true;
 }
 
@@ -309,11 +325,7 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 {
 	uint32	   *next = palloc0_array(uint32, partition->nparts + 1);
 	uint32	   *numbers = nearest;
-	VhnswCode  *code = palloc(graph->code_size);
-	VhnswCode  *other = palloc(graph->code_size);
 	uint64		nmembers = partition->starts[partition->nparts];
-	uint8	   *moved = palloc_extended(graph->count,
-										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
 	for (uint32 i = 0; i < graph->count; i++)
 		next[nearest[i] + 1]++;
@@ -321,6 +333,29 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 		next[i] += next[i - 1];
 	for (uint32 i = 0; i < graph->count; i++)
 		numbers[i] = next[nearest[i]]++;
+	pfree(next);
+
+	for (uint32 i = 0; i < graph->nduplicates; i++)
+		graph->duplicates[i].element = numbers[graph->duplicates[i].element];
+	for (uint64 i = 0; i < nmembers; i++)
+		partition->members[i] = numbers[partition->members[i]];
+	if (graph->codes)
+	{
+		invert(numbers, graph->count);
+		VhnswGraphReorderFile(graph, numbers);
+	}
+	else
+		permute(graph, numbers);
+}
+
+/* Give each element the place of its new number. */
+static void
+permute(VhnswGraph *graph, const uint32 *numbers)
+{
+	VhnswCode  *code = palloc(graph->code_size);
+	VhnswCode  *other = palloc(graph->code_size);
+	bool	   *moved = palloc_extended(graph->count,
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
 	/* Follow each cycle of the permutation once. */
 	for (uint32 start = 0; start < graph->count; start++)
@@ -346,16 +381,34 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 			i = to;
 		} while (i != start);
 	}
-
-	for (uint32 i = 0; i < graph->nduplicates; i++)
-		graph->duplicates[i].element = numbers[graph->duplicates[i].element];
-	for (uint64 i = 0; i < nmembers; i++)
-		partition->members[i] = numbers[partition->members[i]];
-
 	pfree(moved);
 	pfree(code);
 	pfree(other);
-	pfree(next);
+}
+
+/* Turn a permutation into that which undoes it. */
+static void
+invert(uint32 *numbers, uint32 n)
+{
+	bool	   *done = palloc_extended(n, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (uint32 start = 0; start < n; start++)
+	{
+		uint32		from = start;
+		uint32		to = numbers[start];
+
+		while (!done[start])
+		{
+			uint32		next = numbers[to];
+
+			CHECK_FOR_INTERRUPTS();
+			numbers[to] = from;
+			done[to] = true;
+			from = to;
+			to = next;
+		}
+	}
+	pfree(done);
 }
 
 /*
@@ -700,8 +753,8 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 		Size		cache = VhnswGraphCacheBytes(graph, 3 * sizeof(uint32) +
 												 sizeof(uint8) + VhnswJoinRestBytes);
 
-		VhnswSpillResize(graph->codes, cache / 2);
-		VhnswSpillResize(join->spilled, cache / 8);
+		VhnswSpillResize(graph->codes, cache / 16 * 9);
+		VhnswSpillResize(join->spilled, cache / 16);
 		max_links = (Size) (crew->workers + 1) * (cache / 8 * 3) /
 			sizeof(uint32);
 	}
@@ -847,6 +900,18 @@ is_listed(const uint32 *ids, int n, uint32 id)
 	return found;
 }
 
+/* The distance of one of n links */
+static float
+distance_of(const VhnswLink *links, int n, uint32 id)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (links[i].id == id)
+			return links[i].distance;
+	}
+	return get_float4_nan();
+}
+
 /*
  * Choose among the chosen links of both directions, and fill the list, which
  * takes the place of the keys.
@@ -866,6 +931,7 @@ choose_again(Chooser *chooser, uint32 id)
 	int			chosen;
 	int			count = 0;
 	uint32		selected[VHNSW_MAX_KEY_PLACES];
+	float		distances[VHNSW_MAX_KEY_PLACES];
 
 	memcpy(chooser->keys, keys, n * sizeof(VhnswKey));
 	n += nearest_incoming(chooser, id, chooser->keys + n);
@@ -875,7 +941,10 @@ choose_again(Chooser *chooser, uint32 id)
 		choose(chooser, code, n, degree, 0, SECOND_SLACK);
 	count = Min(chosen, degree);
 	for (int i = 0; i < count; i++)
+	{
 		selected[i] = links[i].id;
+		distances[i] = links[i].distance;
+	}
 
 	/*
 	 * Fill with the nearest of those left over: of this choice and the first,
@@ -898,21 +967,31 @@ choose_again(Chooser *chooser, uint32 id)
 			bool		is_first = j == rest ||
 			(i < left && (chooser->by_product ||
 						  chooser->keys[i] < rest_keys[j]));
-			uint32		other = VhnswKeyId(is_first ? chooser->keys[i++] :
-										   rest_keys[j++]);
+			VhnswKey	key = is_first ? chooser->keys[i++] : rest_keys[j++];
+			uint32		other = VhnswKeyId(key);
 
-			if (!is_listed(selected, count, other))
-				selected[count++] = other;
+			if (is_listed(selected, count, other))
+				continue;
+			selected[count] = other;
+
+			/* Keys of rare ones are not distances. */
+			distances[count++] = is_first && chooser->by_product ?
+				distance_of(links + chosen, n - chosen, other) :
+				VhnswKeyDistance(key);
 		}
 	}
 
 	/*
 	 * From here on: a list.  In a file, links that others still have to be
-	 * told of stay before it.
+	 * told of stay before it, and distances follow.
 	 */
 	memcpy((char *) keys + ListOffset(join), selected, count * sizeof(uint32));
 	if (join->spilled)
+	{
+		memcpy((char *) keys + ListOffset(join) + degree * sizeof(uint32),
+			   distances, count * sizeof(float));
 		join->far_counts[id] = count;
+	}
 	else
 		join->near_counts[id] = count;
 }

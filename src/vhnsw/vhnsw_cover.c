@@ -186,13 +186,9 @@ sample_begin(EntrySample *sample, const VhnswGraph *graph, uint32 most)
 	sample->spilled = NULL;
 	if (graph->codes)
 	{
-		/* Copies, in the order in which they are compared */
-		sample->spilled =
-			VhnswSpillCreate(NULL, 0, graph->code_size, sample->count, 0);
-		for (uint32 i = 0; i < sample->count; i++)
-			memcpy(VhnswSpillChange(sample->spilled, i),
-				   VhnswGraphGetCode(graph, sample->order[i]),
-				   graph->code_size);
+		/* In the order in which they are compared */
+		sample->spilled = VhnswGraphCopyCodes(graph, sample->order,
+											  sample->count);
 	}
 	else
 		sample->codes = VhnswGraphSample(graph, sample->order, sample->count);

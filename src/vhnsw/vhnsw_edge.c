@@ -181,9 +181,9 @@ VhnswEdgeEncode(const VhnswEdgeSpace *space, const VhnswEdgeEnd *from,
 	if (space->metric == VHNSW_INNER_PRODUCT)
 	{
 		/* distance is -<p, o>, so <w, p> = -distance - |p|^2 */
-		length_squared = from->code->norm * from->code->norm +
-			to->code->norm * to->code->norm + 2 * distance;
-		constant = distance + from->code->norm * from->code->norm;
+		length_squared = from->norm * from->norm + to->norm * to->norm +
+			2 * distance;
+		constant = distance + from->norm * from->norm;
 	}
 	else
 		length_squared = constant = distance;

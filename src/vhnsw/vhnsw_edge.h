@@ -32,7 +32,7 @@ typedef struct VhnswEdgeSpace
 /* One end of an edge: what sketches are computed from. */
 typedef struct VhnswEdgeEnd
 {
-	const VhnswCode *code;
+	float		norm;			/* of its code */
 	const float *z;				/* projection; space->dims values */
 } VhnswEdgeEnd;
 

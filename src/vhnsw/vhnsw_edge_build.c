@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -77,8 +79,11 @@ static VhnswMemory find_basis(VhnswGraph *graph, const VhnswMemory *covariance,
 							  int dims);
 static double measure_energy(const VhnswSketches *sketches,
 							 const VhnswGraph *graph);
-static void load_projection(const VhnswSketches *sketches,
-							const VhnswGraph *graph, uint32 id, float *z);
+static float load_projection(const VhnswSketches *sketches,
+							 const VhnswGraph *graph, uint32 id, float *z);
+static void load_distances(const VhnswSketches *sketches,
+						   const VhnswGraph *graph, uint32 id,
+						   float *distances);
 static void prefetch_neighbor(const VhnswSketches *sketches,
 							  const VhnswGraph *graph, uint32 id);
 
@@ -431,13 +436,14 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 	{
 		Size		element_bytes = layout->edge_dims * sizeof(Half);
 
+		/* Codes and lists will be read in order, projections are not. */
 		if (graph->codes)
 		{
-			VhnswSpillResize(graph->codes, cache / 2);
-			VhnswSpillResize(graph->spilled_lists, cache / 8);
-			sketches->spilled = VhnswCrewCreateFile(graph->crew, element_bytes,
-													graph->count,
-													cache / 8 * 3);
+			VhnswSpillResize(graph->codes, cache / 16);
+			VhnswSpillResize(graph->spilled_lists, cache / 16);
+			sketches->spilled = VhnswCrewCreateFile(graph->crew, element_bytes +
+													sizeof(float), graph->count,
+													cache / 8 * 7);
 			sketches->shape = VhnswSpillDescribe(sketches->spilled);
 		}
 		else
@@ -473,7 +479,7 @@ VhnswAttachSketches(VhnswCrew *crew, VhnswSketches *sketches)
 
 /*
  * Job: project elements.  Projections are kept in half precision, relative to
- * the vector's length, which has any magnitude.
+ * the vector's length, which has any magnitude.  In a file that is behind them.
  */
 void
 VhnswProjectJob(VhnswCrew *crew, const void *arg)
@@ -490,7 +496,7 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 	projector = VhnswBeginProjector(graph, &sketches.space);
 	if (sketches.spilled)
 	{
-		stride = VhnswSpillStride(stride);
+		stride = VhnswSpillStride(stride + sizeof(float));
 		projections = palloc0(PROJECTED_AT_ONCE * stride);
 	}
 	else
@@ -506,37 +512,78 @@ VhnswProjectJob(VhnswCrew *crew, const void *arg)
 		{
 			float		norm = VhnswGraphGetCode(graph, id)->norm;
 			float	   *z = VhnswProjectInOrder(projector, id, first, end);
+			Half	   *projection =
+			(Half *) (projections + stride *
+					  (sketches.spilled ? id - first : (Size) id));
 
 			for (int j = 0; j < dims && norm > 0; j++)
 				z[j] /= norm;
-			DistanceFloatToHalf(z, (Half *) (projections + stride *
-											 (sketches.spilled ? id - first : (Size) id)),
-								dims);
+			DistanceFloatToHalf(z, projection, dims);
+			if (sketches.spilled)
+				memcpy(projection + dims, &norm, sizeof(float));
 		}
 		if (sketches.spilled)
 			VhnswSpillWrite(sketches.spilled, first, end - first, projections);
 	}
 }
 
-/* Without a basis a projection is part of the code. */
-static void
+/*
+ * The projection of an element, whose norm is returned.  Without a basis it is
+ * part of the code.
+ */
+static float
 load_projection(const VhnswSketches *sketches, const VhnswGraph *graph,
 				uint32 id, float *z)
 {
 	int			dims = sketches->space.dims;
-	const VhnswCode *code = VhnswGraphGetCode(graph, id);
 	const Half *projection;
+	float		norm;
 
 	if (sketches->projections == NULL && sketches->spilled == NULL)
 	{
+		const VhnswCode *code = VhnswGraphGetCode(graph, id);
+
 		VhnswEdgeProjectCode(&sketches->space, code, z);
-		return;
+		return code->norm;
 	}
-	projection = sketches->spilled ? VhnswSpillGet(sketches->spilled, id) :
-		sketches->projections + (Size) id * dims;
+	if (sketches->spilled)
+	{
+		projection = VhnswSpillGet(sketches->spilled, id);
+		memcpy(&norm, projection + dims, sizeof(float));
+	}
+	else
+	{
+		projection = sketches->projections + (Size) id * dims;
+		norm = VhnswGraphGetCode(graph, id)->norm;
+	}
 	DistanceHalfToFloat(projection, z, dims);
 	for (int i = 0; i < dims; i++)
-		z[i] *= code->norm;
+		z[i] *= norm;
+	return norm;
+}
+
+/*
+ * Distances of an element from its neighbors.  If lists are in a file, it has
+ * those of links that were chosen; then only links that were added need codes.
+ */
+static void
+load_distances(const VhnswSketches *sketches, const VhnswGraph *graph,
+			   uint32 id, float *distances)
+{
+	const VhnswCode *code = VhnswGraphKeepCode(graph, id, sketches->copy, 0);
+	const uint32 *ids = VhnswGraphGetIds(graph, id);
+	const float *known = VhnswGraphListDistances(graph, ids);
+	int			n = graph->list_counts[id];
+
+	if (known == NULL)
+	{
+		VhnswGraphDistances(graph, code, ids, n, distances);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+		distances[i] = !isnan(known[i]) ? known[i] :
+			VhnswCodeDistance(&graph->layout, code,
+							  VhnswGraphGetCode(graph, ids[i]));
 }
 
 /* What an element's sketch is made of lies anywhere in memory. */
@@ -560,20 +607,17 @@ VhnswSketchNeighbors(VhnswSketches *sketches, const VhnswGraph *graph,
 					 uint32 id, VhnswSlot slot)
 {
 	const uint32 *ids = VhnswGraphGetIds(graph, id);
-	VhnswEdgeEnd from = {NULL, sketches->from};
-	VhnswEdgeEnd to = {NULL, sketches->to};
+	VhnswEdgeEnd from = {0, sketches->from};
+	VhnswEdgeEnd to = {0, sketches->to};
 	float		distances[VHNSW_MAX_DEGREE];
 
-	load_projection(sketches, graph, id, sketches->from);
-	from.code = VhnswGraphKeepCode(graph, id, sketches->copy, 0);
-	VhnswGraphDistances(graph, from.code, ids, graph->list_counts[id],
-						distances);
+	from.norm = load_projection(sketches, graph, id, sketches->from);
+	load_distances(sketches, graph, id, distances);
 	for (int i = 0; i < graph->list_counts[id]; i++)
 	{
 		if (i + PREFETCHED < graph->list_counts[id])
 			prefetch_neighbor(sketches, graph, ids[i + PREFETCHED]);
-		to.code = VhnswGraphGetCode(graph, ids[i]);
-		load_projection(sketches, graph, ids[i], sketches->to);
+		to.norm = load_projection(sketches, graph, ids[i], sketches->to);
 		VhnswEdgeEncode(&sketches->space, &from, &to, distances[i],
 						sketches->edge);
 		VhnswEdgePut(&sketches->layout, slot, i, sketches->edge);

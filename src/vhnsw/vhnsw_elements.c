@@ -30,6 +30,9 @@
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
+/* About so many bytes are written at a time when a file is copied. */
+#define COPY_BYTES (64 * 1024)
+
 /*
  * Of the hash table, for an element: it is 0.9 full when another one, twice as
  * large, is made beside it.
@@ -366,6 +369,41 @@ VhnswGraphSpill(VhnswGraph *graph)
 	MemoryContextSwitchTo(old_context);
 }
 
+/*
+ * VhnswGraphReorderFile
+ *		Give the elements of a graph whose codes are in a file new numbers:
+ *		order[i] is what number i was.
+ *
+ * They are read one by one, and written in order.
+ */
+void
+VhnswGraphReorderFile(VhnswGraph *graph, const uint32 *order)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(graph->context);
+	Size		record_bytes = graph->code_size + sizeof(ItemPointerData);
+	Size		stride = VhnswSpillStride(record_bytes);
+	uint32		at_once = (uint32) Max(COPY_BYTES / stride, 1);
+	char	   *records = palloc(at_once * stride);
+	VhnswSpill *codes = VhnswCrewCreateFile(graph->crew, record_bytes,
+											graph->count, 0);
+
+	VhnswSpillResize(graph->codes, 0);
+	for (uint32 first = 0; first < graph->count; first += at_once)
+	{
+		uint32		n = Min(graph->count - first, at_once);
+
+		CHECK_FOR_INTERRUPTS();
+		for (uint32 i = 0; i < n; i++)
+			VhnswSpillRead(graph->codes, order[first + i], 1,
+						   records + i * stride);
+		VhnswSpillWrite(codes, first, n, records);
+	}
+	VhnswSpillFree(graph->codes);
+	graph->codes = codes;
+	pfree(records);
+	MemoryContextSwitchTo(old_context);
+}
+
 /* The graph is not needed any more. */
 void
 VhnswGraphCloseFiles(VhnswGraph *graph)
@@ -419,6 +457,21 @@ VhnswGraphSample(const VhnswGraph *graph, const uint32 *ids, uint32 n)
 		sample[i] = VhnswGraphKeepCode(graph, ids[i], copies, i);
 	}
 	return sample;
+}
+
+/* The codes of n elements that are in a file, in another one, in this order. */
+VhnswSpill *
+VhnswGraphCopyCodes(const VhnswGraph *graph, const uint32 *ids, uint32 n)
+{
+	VhnswSpill *copies = VhnswSpillCreate(NULL, 0, graph->code_size, n, 0);
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		memcpy(VhnswSpillChange(copies, i), VhnswGraphGetCode(graph, ids[i]),
+			   graph->code_size);
+	}
+	return copies;
 }
 
 /*

@@ -184,6 +184,17 @@ VhnswGraphChangeIds(const VhnswGraph *graph, uint32 id)
 	return VhnswGraphGetIds(graph, id);
 }
 
+/*
+ * In a file, the distances of neighbors stand behind a list: NaN where they are
+ * not known.  NULL in memory, where they are computed anew.
+ */
+static inline float *
+VhnswGraphListDistances(const VhnswGraph *graph, const uint32 *ids)
+{
+	return graph->spilled_lists ?
+		(float *) (unconstify(uint32 *, ids) + graph->layout.degree) : NULL;
+}
+
 /* Memory of a process for the records of files, at least */
 #define VHNSW_MIN_CACHE (1024 * 1024)
 
@@ -210,12 +221,15 @@ extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
 extern Size VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
 extern void VhnswGraphSpill(VhnswGraph *graph);
+extern void VhnswGraphReorderFile(VhnswGraph *graph, const uint32 *order);
 extern void VhnswGraphCloseFiles(VhnswGraph *graph);
 extern void VhnswGraphDistances(const VhnswGraph *graph,
 								const VhnswCode *code, const uint32 *ids,
 								int n, float *distances);
 extern const VhnswCode **VhnswGraphSample(const VhnswGraph *graph,
 										  const uint32 *ids, uint32 n);
+extern VhnswSpill *VhnswGraphCopyCodes(const VhnswGraph *graph,
+									   const uint32 *ids, uint32 n);
 extern uint32 VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 
 #include "vhnsw/vhnsw_add.h"
@@ -164,6 +165,8 @@ sweep_attach(Sweep *sweep, uint32 host, uint32 id)
 			return false;
 	}
 	ids[place] = id;
+	if (VhnswGraphListDistances(graph, ids))
+		VhnswGraphListDistances(graph, ids)[place] = get_float4_nan();
 	sweep->hosted[host]++;
 	sweep_reach(sweep, id, host);
 	return true;

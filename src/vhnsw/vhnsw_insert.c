@@ -448,28 +448,29 @@ sketch_links(Insert *insert)
 	const VhnswEdgeSpace *space = &VhnswGetCache(insert->index)->edges;
 	float	   *z = palloc_array(float, space->dims);
 	float	   *other_z = palloc_array(float, space->dims * insert->nlinks);
-	VhnswEdgeEnd self = {insert->code, z};
+	VhnswEdgeEnd self = {insert->code->norm, z};
 
 	VhnswEdgeProjectCode(space, insert->code, z);
 	for (int i = 0; i < insert->nlinks; i++)
 	{
-		VhnswEdgeEnd other = {insert->links[i].code, other_z + i * space->dims};
+		const VhnswCode *code = insert->links[i].code;
+		VhnswEdgeEnd other = {code->norm, other_z + i * space->dims};
 
-		VhnswEdgeProjectCode(space, other.code, other_z + i * space->dims);
+		VhnswEdgeProjectCode(space, code, other_z + i * space->dims);
 		insert->sketches[i] = palloc(VhnswEdgeSize(layout));
 		VhnswEdgeEncode(space, &self, &other,
-						VhnswCodeDistance(layout, self.code, other.code),
+						VhnswCodeDistance(layout, insert->code, code),
 						insert->sketches[i]);
 	}
 	for (int i = 0; i < insert->nback_links; i++)
 	{
 		BackLink   *link = &insert->back_links[i];
-		VhnswEdgeEnd target = {insert->links[link->link].code,
-		other_z + link->link * space->dims};
+		const VhnswCode *code = insert->links[link->link].code;
+		VhnswEdgeEnd target = {code->norm, other_z + link->link * space->dims};
 
 		link->sketch = palloc(VhnswEdgeSize(layout));
 		VhnswEdgeEncode(space, &target, &self,
-						VhnswCodeDistance(layout, target.code, self.code),
+						VhnswCodeDistance(layout, code, insert->code),
 						link->sketch);
 	}
 }

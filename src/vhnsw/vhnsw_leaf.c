@@ -83,10 +83,13 @@ static void fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 					   const VhnswHubs *hubs, const VhnswLeaf *whole);
 static void divide_anyhow(const VhnswLeaf *leaf, VhnswLeafCallback callback,
 						  void *arg);
+static const VhnswCode *sample_code(const VhnswGraph *graph,
+									const uint32 *sample, VhnswSpill *copies,
+									uint32 i);
 static void move_centroids(const VhnswGraph *graph, const uint32 *sample,
-						   uint32 n, const uint32 *assigned, uint32 k,
-						   float *sums, VhnswBlock *centroids,
-						   pg_prng_state *prng);
+						   VhnswSpill *copies, uint32 n,
+						   const uint32 *assigned, uint32 k, float *sums,
+						   VhnswBlock *centroids, pg_prng_state *prng);
 static void find_nearest(const VhnswBlock *rows, uint32 row,
 						 const VhnswBlock *centroids, int overlap,
 						 Nearest *nearest);
@@ -448,6 +451,7 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 										 MCXT_ALLOC_HUGE);
 	float	   *sums = palloc_extended((Size) k * dims * sizeof(float),
 									   MCXT_ALLOC_HUGE);
+	VhnswSpill *copies = NULL;
 	pg_prng_state prng;
 
 	job.rows = VhnswCrewAlloc(crew, VhnswBlockRowsBytes(dims, piece));
@@ -476,10 +480,15 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 		sample[j] = swap;
 	}
 
+	/* Of a part that is divided again elements lie together. */
+	if (graph->codes && members == NULL)
+		copies = VhnswGraphCopyCodes(graph, sample, nsample);
+
 	for (uint32 i = 0; i < k; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		VhnswBlockAdd(&centroids, &graph->layout, VhnswGraphGetCode(graph, sample[i]));
+		VhnswBlockAdd(&centroids, &graph->layout,
+					  sample_code(graph, sample, copies, i));
 	}
 	VhnswBlockFinish(&centroids);
 
@@ -494,17 +503,20 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 				for (uint32 i = job.first; i < job.first + job.count; i++)
 				{
 					CHECK_FOR_INTERRUPTS();
-					VhnswBlockAdd(&rows, &graph->layout, VhnswGraphGetCode(graph, sample[i]));
+					VhnswBlockAdd(&rows, &graph->layout,
+								  sample_code(graph, sample, copies, i));
 				}
 				VhnswBlockFinish(&rows);
 			}
 			VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
 						 (job.count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
 		}
-		move_centroids(graph, sample, nsample, job.assigned.address, k, sums,
-					   &centroids, &prng);
+		move_centroids(graph, sample, copies, nsample, job.assigned.address, k,
+					   sums, &centroids, &prng);
 	}
 
+	if (copies)
+		VhnswSpillFree(copies);
 	pfree(sample);
 	pfree(sums);
 	VhnswCrewFree(crew, &job.rows);
@@ -545,11 +557,20 @@ VhnswCentroidsJob(VhnswCrew *crew, const void *arg)
 	}
 }
 
+/* The code of element i of a sample, which may have been copied. */
+static const VhnswCode *
+sample_code(const VhnswGraph *graph, const uint32 *sample, VhnswSpill *copies,
+			uint32 i)
+{
+	return copies ? VhnswSpillGet(copies, i) :
+		VhnswGraphGetCode(graph, sample[i]);
+}
+
 /* Make each centroid the mean of the elements assigned to it. */
 static void
-move_centroids(const VhnswGraph *graph, const uint32 *sample, uint32 n,
-			   const uint32 *assigned, uint32 k, float *sums,
-			   VhnswBlock *centroids, pg_prng_state *prng)
+move_centroids(const VhnswGraph *graph, const uint32 *sample,
+			   VhnswSpill *copies, uint32 n, const uint32 *assigned, uint32 k,
+			   float *sums, VhnswBlock *centroids, pg_prng_state *prng)
 {
 	int			dims = graph->layout.dims;
 	uint32	   *counts = palloc0_array(uint32, k);
@@ -558,7 +579,7 @@ move_centroids(const VhnswGraph *graph, const uint32 *sample, uint32 n,
 	memset(sums, 0, (Size) k * dims * sizeof(float));
 	for (uint32 i = 0; i < n; i++)
 	{
-		const VhnswCode *code = VhnswGraphGetCode(graph, sample[i]);
+		const VhnswCode *code = sample_code(graph, sample, copies, i);
 		const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
 											dims, &room);
 		float	   *sum = sums + (Size) assigned[i] * dims;

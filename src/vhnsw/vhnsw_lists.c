@@ -201,8 +201,8 @@ sketch_new_neighbors(Relation index, const VhnswLayout *layout,
 	VhnswCode  *to_code = palloc(VhnswCodeSize(layout));
 	float	   *from_z = palloc_array(float, space->dims);
 	float	   *to_z = palloc_array(float, space->dims);
-	VhnswEdgeEnd from = {from_code, from_z};
-	VhnswEdgeEnd to = {to_code, to_z};
+	VhnswEdgeEnd from = {0, from_z};
+	VhnswEdgeEnd to = {0, to_z};
 	bool		started = false;
 
 	for (int i = 0; i < change->nnew; i++)
@@ -216,12 +216,14 @@ sketch_new_neighbors(Relation index, const VhnswLayout *layout,
 				break;
 			VhnswSlotCopyCode(layout, slot, from_code);
 			VhnswEdgeProjectCode(space, from_code, from_z);
+			from.norm = from_code->norm;
 			started = true;
 		}
 		if (!VhnswReadSlot(index, layout, change->new_list[i], slot))
 			continue;
 		VhnswSlotCopyCode(layout, slot, to_code);
 		VhnswEdgeProjectCode(space, to_code, to_z);
+		to.norm = to_code->norm;
 		change->sketches[i] = palloc(VhnswEdgeSize(layout));
 		VhnswEdgeEncode(space, &from, &to,
 						VhnswCodeDistance(layout, from_code, to_code),
