@@ -248,7 +248,6 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		VhnswCrewPhase(VHNSW_PHASE_CLUSTER, graph->count);
 		partition = VhnswMakePartition(crew, &whole, OVERLAP, seed, NULL);
 		plan_dividing(graph, partition);
-		VhnswGraphResizeCodes(graph, join_bytes);
 		join_parts(crew, join, partition, seed);
 		VhnswFreePartition(crew, partition);
 		recall = VhnswJoinRecall(crew, join);
@@ -434,6 +433,7 @@ join_parts(VhnswCrew *crew, VhnswJoin *join, const VhnswPartition *partition,
 	/* Residents, who are all elements, and then residents and guests */
 	VhnswCrewPhase(VHNSW_PHASE_JOIN,
 				   crew->graph->count + partition->nmembers);
+	VhnswJoinPlan(join);
 	VhnswJoinShare(join);
 	job = (JoinJob)
 	{
@@ -454,6 +454,7 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 
 	VhnswAttachJoin(crew, &job.join);
 	VhnswAttachPartition(crew, &job.partition);
+	VhnswJoinBegin(&job.join);
 	while (VhnswCrewNext(crew, &part))
 	{
 		VhnswLeaf	leaf = VhnswPartitionLeaf(&job.partition, part);
@@ -470,6 +471,7 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 		VhnswVisitLeaves(crew->graph, &leaf, job.seed, VhnswJoinLeaf,
 						 &job.join);
 	}
+	VhnswJoinEnd(&job.join);
 }
 
 static void
@@ -766,6 +768,10 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 		begin_chooser_job(crew, VHNSW_JOB_CHOOSE_AGAIN, job);
 		VhnswCrewFinish(crew);
 		VhnswCrewFree(crew, &job->incoming);
+
+		/* The next ones may not have room in its place. */
+		if (join->spilled)
+			VhnswSpillGiveBack();
 	}
 	VhnswCrewReport(crew, 2 * (int64) graph->count);
 	if (join->spilled)

@@ -13,12 +13,16 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
+#include "access/parallel.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "utils/float.h"
 
 #include "vhnsw/vhnsw_block.h"
+#include "vhnsw/vhnsw_bucket.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_leaf.h"
 
@@ -49,6 +53,14 @@
 #define NUM_FILE_LOCKS 512
 
 /*
+ * What guests have met in a leaf waits in buckets until it is merged: in chunks
+ * of so many bytes, or what an entry takes, and of a file of this part of that
+ * of the lists.
+ */
+#define LATER_CHUNK_BYTES 2048
+#define LATER_SHARE 2
+
+/*
  * Of the locks that PostgreSQL knows, those of files that processes share;
  * names of our own would have to be preloaded.
  */
@@ -69,6 +81,15 @@ typedef struct WorkList
 	float	   *limit;			/* farther ones are not */
 	const float *least_limit;	/* the limit stays above this, if not NULL */
 } WorkList;
+
+/* What a guest has met in a leaf: keys for its lists, to be merged later */
+typedef struct Later
+{
+	uint32		id;
+	uint16		near;			/* how many */
+	uint16		far;
+	VhnswKey	keys[FLEXIBLE_ARRAY_MEMBER];	/* near ones, then far ones */
+} Later;
 
 /* One of the two lists of an element, as all leaves share it. */
 typedef struct SharedList
@@ -114,6 +135,11 @@ static void fill_side(Side *side, const uint32 *members, uint32 n,
 static void prefetch_vector(const VhnswJoin *join, uint32 id);
 static void merge_side(Side *side);
 static void merge_side_in_file(Side *side);
+static LWLock *file_lock(const VhnswJoin *join, uint32 id);
+static void put_later(Side *side);
+static void merge_later(const VhnswJoin *join);
+static void merge_bucket(const VhnswJoin *join, uint32 bucket, VhnswKey *room);
+static void merge_entry(const VhnswJoin *join, Later *entry, VhnswKey *keys);
 static bool merge_element(Side *side, uint32 i, VhnswKey *keys);
 static bool is_far_candidate(uint32 id);
 static int	far_candidates_first(const VhnswJoin *join, uint32 *members,
@@ -172,13 +198,11 @@ VhnswJoinCreate(VhnswCrew *crew, const VhnswPrincipal *principal,
 	join->element_bytes = element_bytes;
 	join->with_guests = false;
 	join->spilled = NULL;
+	join->later = NULL;
 	join->shape.spill = NULL;
 	join->principal = *principal;
 	if (graph->codes)
 	{
-		Size		cache = VhnswGraphCacheBytes(graph, element_bytes);
-
-		VhnswSpillResize(graph->codes, principal->dims > 0 ? cache / 4 : cache);
 		join->spilled = VhnswCrewCreateFile(crew, join->key_places *
 											sizeof(VhnswKey), graph->count, 0);
 		VhnswJoinShare(join);
@@ -215,8 +239,6 @@ void
 VhnswJoinWholeCodes(VhnswCrew *crew, VhnswJoin *join)
 {
 	VhnswFreePrincipal(crew, &join->principal);
-	VhnswGraphResizeCodes(join->graph,
-						  join->element_bytes);
 	empty_lists(join);
 }
 
@@ -238,6 +260,50 @@ VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join)
 	join->locks = crew->shared && !join->spilled ? (slock_t *) locks : NULL;
 	join->file_locks = crew->shared && join->spilled ? (LWLock *) locks : NULL;
 	VhnswAttachPrincipal(crew, &join->principal);
+}
+
+/*
+ * VhnswJoinPlan
+ *		Before leaves are compared: see how caches are shared, if keys are in a
+ *		file.
+ *
+ * Keys for guests wait if that takes no more than half of what codes would have
+ * in memory.
+ */
+void
+VhnswJoinPlan(VhnswJoin *join)
+{
+	VhnswGraph *graph = join->graph;
+	Size		list_bytes = join->key_places * sizeof(VhnswKey);
+	Size		least_chunk = offsetof(Later, keys) + list_bytes +
+	VHNSW_BUCKET_HEAD;
+	Size		chunks[] = {Max(LATER_CHUNK_BYTES, least_chunk), least_chunk};
+	Size		cache;
+
+	if (join->spilled == NULL)
+		return;
+	cache = VhnswGraphCacheBytes(graph, join->element_bytes);
+	if (join->principal.dims > 0)
+		cache /= 4;
+	join->bucket_elements = LISTS_AT_ONCE;
+	join->later_chunk_bytes = 0;
+	for (int i = 0; i < lengthof(chunks); i++)
+	{
+		/* So all chunks and the lists of a bucket take the same: the least. */
+		Size		elements =
+		TYPEALIGN(LISTS_AT_ONCE, (Size) sqrt((double) graph->count *
+											 chunks[i] / list_bytes) + 1);
+		Size		bytes = elements * list_bytes +
+		VhnswBucketsBytes(graph->count / elements + 1, chunks[i]);
+
+		if (bytes > cache / 2)
+			continue;
+		join->bucket_elements = (uint32) elements;
+		join->later_chunk_bytes = chunks[i];
+		cache -= bytes;
+		break;
+	}
+	VhnswSpillResize(graph->codes, cache);
 }
 
 /* Before a job that changes keys: let it find those of a file. */
@@ -344,7 +410,10 @@ join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
 					  Min(num_guests - first, GUESTS_AT_ONCE),
 					  num_far > first ? num_far - first : 0);
 			compare_sides(&guests, &residents);
-			merge_side(&guests);
+			if (join->later)
+				put_later(&guests);
+			else
+				merge_side(&guests);
 		}
 		end_side(&guests);
 	}
@@ -491,8 +560,7 @@ merge_side_in_file(Side *side)
 		uint32		group = side->members[i] / LISTS_AT_ONCE;
 		uint32		first = PG_UINT32_MAX;
 		uint32		last = 0;
-		LWLock	   *lock = join->file_locks ?
-		&join->file_locks[group % NUM_FILE_LOCKS] : NULL;
+		LWLock	   *lock = file_lock(join, side->members[i]);
 		bool		changed = false;
 
 		for (end = i; end < n && side->members[end] / LISTS_AT_ONCE == group;
@@ -521,6 +589,149 @@ merge_side_in_file(Side *side)
 							side->file_room);
 		if (lock)
 			LWLockRelease(lock);
+	}
+}
+
+/* The lock of a bucket, if there is anybody else */
+static LWLock *
+file_lock(const VhnswJoin *join, uint32 id)
+{
+	return join->file_locks ?
+		&join->file_locks[id / join->bucket_elements % NUM_FILE_LOCKS] : NULL;
+}
+
+/*
+ * VhnswJoinBegin
+ *		Prepare to join leaves, of one kind, in this process.
+ *
+ * Guests of a leaf are residents of many others.  To read, merge and write
+ * their lists each time would take most of the time in files.  So they wait
+ * until each list gets what several leaves have to say.
+ */
+void
+VhnswJoinBegin(VhnswJoin *join)
+{
+	const VhnswGraph *graph = join->graph;
+
+	if (join->spilled && join->with_guests && join->later_chunk_bytes > 0)
+		join->later = VhnswBucketsCreate(graph->count / join->bucket_elements + 1,
+										 join->later_chunk_bytes);
+}
+
+/* Merge what waits; the end of VhnswJoinBegin(). */
+void
+VhnswJoinEnd(VhnswJoin *join)
+{
+	if (join->later == NULL)
+		return;
+	merge_later(join);
+	VhnswBucketsFree(join->later);
+	join->later = NULL;
+}
+
+/* Let what elements have met wait. */
+static void
+put_later(Side *side)
+{
+	const VhnswJoin *join = side->join;
+
+	for (uint32 i = 0; i < side->block->count; i++)
+	{
+		uint32		id = side->members[i];
+		WorkList   *near = &side->near[i];
+		WorkList   *far = &side->far[i];
+		Later	   *entry;
+
+		if (near->count + far->count == 0)
+			continue;
+		cut_list(near);
+		cut_list(far);
+		entry = VhnswBucketsAdd(join->later, id / join->bucket_elements,
+								offsetof(Later, keys) +
+								(near->count + far->count) * sizeof(VhnswKey));
+		entry->id = id;
+		entry->near = near->count;
+		entry->far = far->count;
+		memcpy(entry->keys, near->keys, near->count * sizeof(VhnswKey));
+		memcpy(entry->keys + near->count, far->keys,
+			   far->count * sizeof(VhnswKey));
+	}
+	if (VhnswBucketsFileBytes(join->later) >
+		(uint64) join->graph->count * join->key_places * sizeof(VhnswKey) /
+		LATER_SHARE)
+		merge_later(join);
+}
+
+/* Merge all that waits.  Processes begin at different places. */
+static void
+merge_later(const VhnswJoin *join)
+{
+	uint32		nbuckets = join->graph->count / join->bucket_elements + 1;
+	uint32		first = nbuckets * (uint32) ((ParallelWorkerNumber + 1) % 8) / 8;
+	VhnswKey   *room = palloc(join->bucket_elements * join->key_places *
+							  sizeof(VhnswKey));
+
+	for (uint32 i = 0; i < nbuckets; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		merge_bucket(join, (first + i) % nbuckets, room);
+	}
+	pfree(room);
+}
+
+/* Likewise, for the elements of a bucket, whose lists have room there. */
+static void
+merge_bucket(const VhnswJoin *join, uint32 bucket, VhnswKey *room)
+{
+	uint32		first = bucket * join->bucket_elements;
+	uint32		n = Min(join->graph->count - first, join->bucket_elements);
+	LWLock	   *lock;
+	Size		size;
+	char	   *entries = VhnswBucketsTake(join->later, bucket, &size);
+
+	if (entries == NULL)
+		return;
+	lock = file_lock(join, first);
+	if (lock)
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+	VhnswSpillRead(join->spilled, first, n, room);
+	do
+	{
+		for (Size done = 0; done < size;)
+		{
+			Later	   *entry = (Later *) (entries + done);
+
+			merge_entry(join, entry, room + (Size) (entry->id - first) *
+						join->key_places);
+			done += offsetof(Later, keys) +
+				(entry->near + entry->far) * sizeof(VhnswKey);
+		}
+		entries = VhnswBucketsTake(join->later, bucket, &size);
+	} while (entries);
+	VhnswSpillWrite(join->spilled, first, n, room);
+	if (lock)
+		LWLockRelease(lock);
+}
+
+static void
+merge_entry(const VhnswJoin *join, Later *entry, VhnswKey *keys)
+{
+	float		limits[2];
+	WorkList	near = {entry->keys, entry->near, join->near_places, &limits[0]};
+	WorkList	far = {entry->keys + entry->near, entry->far, join->far_places,
+	&limits[1]};
+
+	if (near.count > 0)
+	{
+		SharedList	shared = near_list(join, entry->id, keys);
+
+		(void) merge_list(&near, &shared);
+	}
+	if (far.count > 0)
+	{
+		SharedList	shared = far_list(join, entry->id, keys);
+
+		(void) merge_list(&far, &shared);
 	}
 }
 

@@ -53,6 +53,9 @@ typedef struct VhnswJoin
 	slock_t    *locks;			/* of the lists of some elements each; NULL
 								 * where nobody else is */
 	LWLock	   *file_locks;		/* in place of them, if keys are in a file */
+	uint32		bucket_elements;	/* then: how many have one of them */
+	Size		later_chunk_bytes;	/* then, where guests' keys wait */
+	struct VhnswBuckets *later; /* a process's own: these keys, or NULL */
 	VhnswSpill *spilled;		/* in place of keys, if not NULL */
 	VhnswSpillShape shape;		/* of that */
 	VhnswMemory lists;
@@ -83,8 +86,11 @@ extern VhnswJoin *VhnswJoinCreate(VhnswCrew *crew,
 								  Size element_bytes);
 extern void VhnswJoinWholeCodes(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswAttachJoin(VhnswCrew *crew, VhnswJoin *join);
+extern void VhnswJoinPlan(VhnswJoin *join);
 extern void VhnswJoinShare(VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
+extern void VhnswJoinBegin(VhnswJoin *join);
 extern void VhnswJoinLeaf(const VhnswLeaf *leaf, void *join);
+extern void VhnswJoinEnd(VhnswJoin *join);
 
 #endif							/* VHNSW_JOIN_H */

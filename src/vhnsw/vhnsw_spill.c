@@ -67,7 +67,7 @@ struct VhnswSpill
 	uint32	   *map;			/* of each page: its frame, or NO_FRAME */
 	Size		cache_bytes;
 	uint32		nframes;
-	Frame	   *frames;
+	Frame	   *frames;			/* NULL until a page is asked for */
 	char	   *memory;			/* of the frames */
 	uint32		hand;
 	uint32		recent[VHNSW_SPILL_RECENT]; /* frames */
@@ -79,7 +79,6 @@ static VhnswSpill *make_spill(FileSet *files, uint32 number,
 static void file_name(uint32 number, char *name);
 static void make_frames(VhnswSpill *spill);
 static void drop_frames(VhnswSpill *spill);
-static void give_back(void);
 static uint32 find_frame(VhnswSpill *spill, uint32 page);
 static uint32 free_frame(VhnswSpill *spill);
 static void write_frame(VhnswSpill *spill, uint32 number);
@@ -148,7 +147,6 @@ make_spill(FileSet *files, uint32 number, Size record_bytes, Size cache_bytes)
 	spill->records_per_page = (uint32) Max(PAGE_BYTES / spill->record_bytes, 1);
 	spill->page_bytes = spill->records_per_page * spill->record_bytes;
 	spill->cache_bytes = cache_bytes;
-	make_frames(spill);
 	return spill;
 }
 
@@ -185,7 +183,6 @@ VhnswSpillResize(VhnswSpill *spill, Size cache_bytes)
 {
 	drop_frames(spill);
 	spill->cache_bytes = cache_bytes;
-	make_frames(spill);
 }
 
 /* Have no page in memory, since others are about to change the file. */
@@ -254,12 +251,28 @@ VhnswSpillFree(VhnswSpill *spill)
 		file_name(spill->number, name);
 		FileSetDelete(spill->files, name, true);
 	}
-	pfree(spill->memory);
-	pfree(spill->frames);
+	if (spill->frames)
+	{
+		pfree(spill->memory);
+		pfree(spill->frames);
+	}
 	if (spill->map)
 		pfree(spill->map);
 	pfree(spill);
-	give_back();
+	VhnswSpillGiveBack();
+}
+
+/*
+ * VhnswSpillGiveBack
+ *		Give freed memory back to the system, which malloc would keep: as much
+ *		as the largest cache that was freed, twice, beyond what is planned.
+ */
+void
+VhnswSpillGiveBack(void)
+{
+#ifdef __GLIBC__
+	(void) malloc_trim(0);
+#endif
 }
 
 static void
@@ -295,29 +308,24 @@ drop_frames(VhnswSpill *spill)
 			write_frame(spill, i);
 		spill->map[spill->frames[i].page] = NO_FRAME;
 	}
+	if (spill->frames == NULL)
+		return;
 	pfree(spill->frames);
 	pfree(spill->memory);
-	give_back();
-}
-
-/*
- * Give freed memory back to the system, which malloc would keep: as much as the
- * largest cache that was freed, twice, beyond what is planned.
- */
-static void
-give_back(void)
-{
-#ifdef __GLIBC__
-	(void) malloc_trim(0);
-#endif
+	spill->frames = NULL;
+	spill->nframes = 0;
+	VhnswSpillGiveBack();
 }
 
 /* Bring a page into memory. */
 static uint32
 find_frame(VhnswSpill *spill, uint32 page)
 {
-	uint32		number = free_frame(spill);
+	uint32		number;
 
+	if (spill->frames == NULL)
+		make_frames(spill);
+	number = free_frame(spill);
 	if (page >= spill->map_size)
 	{
 		Size		size;

@@ -45,5 +45,6 @@ extern void VhnswSpillWrite(VhnswSpill *spill, uint32 first, uint32 n,
 							const void *records);
 extern void VhnswSpillForget(VhnswSpill *spill);
 extern void VhnswSpillFree(VhnswSpill *spill);
+extern void VhnswSpillGiveBack(void);
 
 #endif							/* VHNSW_SPILL_H */
