@@ -74,7 +74,8 @@ check-bounds: check-build
 .PHONY: all install uninstall clean distclean installcheck installdirs \
 	check check-build check-bounds check-valgrind soak
 
-# Unit tests for aarch64, cross-compiled and emulated, for those without one
+# Unit tests for aarch64, cross-compiled and emulated, for those without one: on
+# a CPU with all extensions, and on one with none
 CROSS = aarch64-linux-gnu-
 check-neon:
 	@mkdir -p build/neon
@@ -82,7 +83,9 @@ check-neon:
 		program=build/neon/$$(basename "$$test" .c); \
 		$(CROSS)gcc -std=gnu99 -O2 -ffp-contract=off -Wall -Wextra -Werror \
 			-Wno-unused-parameter -static -Isrc -o "$$program" "$$test" \
-			src/distance/*.c -lm && echo "$$test" && qemu-aarch64 "$$program" || exit 1; \
+			src/distance/*.c -lm && echo "$$test" && \
+			qemu-aarch64 -cpu max "$$program" && \
+			qemu-aarch64 -cpu cortex-a57 "$$program" || exit 1; \
 	done
 
 .PHONY: check-neon

@@ -19,6 +19,9 @@
 #ifdef DISTANCE_HAVE_AVX2
 #include <cpuid.h>
 #endif
+#ifdef DISTANCE_HAVE_DOTPROD
+#include <sys/auxv.h>
+#endif
 
 #define TEST_DIM 150			/* four rounds of lanes and a tail */
 
@@ -46,6 +49,9 @@ static bool cpu_has_avx2(void);
 static bool cpu_has_avx512(void);
 static bool cpu_is_zen4(void);
 #endif
+#ifdef DISTANCE_HAVE_DOTPROD
+static bool cpu_has_dotprod(void);
+#endif
 static bool is_usable(Implementation *implementation);
 
 /* Fastest first; the last can always be used. */
@@ -58,6 +64,9 @@ static Implementation implementations[] = {
 	{&distance_avx2_kernels, cpu_has_avx2, UNTESTED},
 #endif
 #ifdef DISTANCE_HAVE_NEON
+#ifdef DISTANCE_HAVE_DOTPROD
+	{&distance_dotprod_kernels, cpu_has_dotprod, UNTESTED},
+#endif
 	{&distance_neon_kernels, every_cpu, UNTESTED},
 #endif
 	{&distance_scalar_kernels, every_cpu, RIGHT}
@@ -174,6 +183,15 @@ cpu_is_zen4(void)
 	return cpu_has_avx512() && __builtin_cpu_is("amd") &&
 		__get_cpuid(1, &eax, &ebx, &ecx, &edx) &&
 		((eax >> 8 & 0xf) + (eax >> 20 & 0xff)) == 0x19;
+}
+#endif
+
+#ifdef DISTANCE_HAVE_DOTPROD
+/* Products of bytes, added by fours: an extension of ARMv8.2 */
+static bool
+cpu_has_dotprod(void)
+{
+	return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 }
 #endif
 

@@ -13,8 +13,10 @@
 
 #include <math.h>
 
-#ifdef __x86_64__
+#if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 static float largest_of(const float *x, int dim);
@@ -437,4 +439,198 @@ DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
 	return near;
 }
 
-#endif							/* __x86_64__ */
+#elif defined(__aarch64__)
+
+#define NEON_INLINE static inline __attribute__((always_inline))
+
+/* Registers for one number of each vector of a panel */
+#define QUARTERS (DISTANCE_PANEL / 4)
+
+/* Turning this bit over takes 128 from an unsigned byte, which is signed then. */
+#define SIGN 0x80
+
+/* Four bytes, repeated, with some bits turned over */
+NEON_INLINE int8x16_t
+four_times_4(const uint8_t *p, uint8_t flip)
+{
+	uint32_t	word;
+
+	__builtin_memcpy(&word, p, sizeof(word));
+	return vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_u32(vdupq_n_u32(word)),
+										vdupq_n_u8(flip)));
+}
+
+/*
+ * The sums of products of one row with the vectors of a panel.  Products fit 16
+ * bits, two of them are added to 32.
+ */
+NEON_INLINE void
+dots_of_row(const uint8_t *row, uint8_t flip, const int8_t *codes,
+			int row_bytes, int32x4_t * sums)
+{
+	int32x4_t	halves[2 * QUARTERS];	/* of two vectors, and of each, of two
+										 * dimensions and of the two others */
+
+#pragma GCC unroll 8
+	for (int j = 0; j < 2 * QUARTERS; j++)
+		halves[j] = vdupq_n_s32(0);
+	for (int d = 0; d < row_bytes; d += 4)
+	{
+		int8x16_t	word = four_times_4(row + d, flip);
+
+#pragma GCC unroll 4
+		for (int j = 0; j < QUARTERS; j++)
+		{
+			int8x16_t	chunk = vld1q_s8(codes + d * DISTANCE_PANEL + 16 * j);
+
+			halves[2 * j] = vpadalq_s16(halves[2 * j],
+										vmull_s8(vget_low_s8(chunk),
+												 vget_low_s8(word)));
+			halves[2 * j + 1] = vpadalq_s16(halves[2 * j + 1],
+											vmull_high_s8(chunk, word));
+		}
+	}
+#pragma GCC unroll 4
+	for (int j = 0; j < QUARTERS; j++)
+		sums[j] = vpaddq_s32(halves[2 * j], halves[2 * j + 1]);
+}
+
+/* 128 times the sums of the codes of each vector, which turned bits have taken */
+NEON_INLINE void
+surpluses(const int8_t *codes, int row_bytes, int32x4_t * result)
+{
+	for (int j = 0; j < QUARTERS; j++)
+	{
+		int32x4_t	sum = vdupq_n_s32(0);
+
+		for (int d = 0; d < row_bytes; d += 4)
+			sum = vpadalq_s16(sum, vpaddlq_s8(vld1q_s8(codes + d * DISTANCE_PANEL +
+													   16 * j)));
+		result[j] = vshlq_n_s32(sum, 7);
+	}
+}
+
+/* The second half of the work for one row; returns its bits. */
+NEON_INLINE uint64_t
+finish_row(const DistanceRows *rows, int i, const DistancePanel *panel,
+		   const int32x4_t * sums, float *distances)
+{
+	const		uint32x4_t bits = {1, 2, 4, 8};
+	uint64_t	near = 0;
+
+	for (int j = 0; j < QUARTERS; j++)
+	{
+		int			v = 4 * j;
+		int32x4_t	dot = vsubq_s32(sums[j], vshlq_n_s32(vld1q_s32(panel->sums + v), 6));
+		float32x4_t factor = vmulq_f32(vdupq_n_f32(rows->factors[i]),
+									   vld1q_f32(panel->factors + v));
+		float32x4_t distance =
+		vsubq_f32(vaddq_f32(vdupq_n_f32(rows->addends[i]),
+							vld1q_f32(panel->addends + v)),
+				  vmulq_f32(factor, vcvtq_f32_s32(dot)));
+		uint32x4_t	within =
+		vorrq_u32(vcleq_f32(distance, vdupq_n_f32(rows->limits[i])),
+				  vcleq_f32(distance, vld1q_f32(panel->limits + v)));
+
+		vst1q_f32(distances + DISTANCE_PANEL * i + v, distance);
+		near |= (uint64_t) vaddvq_u32(vandq_u32(within, bits)) << v;
+	}
+	return near << (DISTANCE_PANEL * i);
+}
+
+void
+DistanceBlockDotsNeon(const uint8_t *rows, const int8_t *panel, int row_bytes,
+					  int32_t *dots)
+{
+	int32x4_t	surplus[QUARTERS];
+
+	surpluses(panel, row_bytes, surplus);
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		int32x4_t	sums[QUARTERS];
+
+		dots_of_row(rows + (uint64_t) i * row_bytes, SIGN, panel, row_bytes, sums);
+		for (int j = 0; j < QUARTERS; j++)
+			vst1q_s32(dots + DISTANCE_PANEL * i + 4 * j,
+					  vaddq_s32(sums[j], surplus[j]));
+	}
+}
+
+/* Codes of 7 bits are signed bytes as they are. */
+uint64_t
+DistanceBlockNearNeon(const DistanceRows *rows, const DistancePanel *panel,
+					  int row_bytes, float *distances)
+{
+	uint64_t	near = 0;
+
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		int32x4_t	sums[QUARTERS];
+
+		dots_of_row(rows->codes + (uint64_t) i * row_bytes, 0, panel->codes,
+					row_bytes, sums);
+		near |= finish_row(rows, i, panel, sums, distances);
+	}
+	return near;
+}
+
+#ifdef DISTANCE_HAVE_DOTPROD
+
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#define DOTPROD_INLINE \
+	static inline __attribute__((target("arch=armv8.2-a+dotprod"), always_inline))
+
+/* As dots_of_row(), of four rows */
+DOTPROD_INLINE void
+dots_of_4(const uint8_t *row, uint8_t flip, const int8_t *codes, int row_bytes,
+		  int32x4_t * sums)
+{
+#pragma GCC unroll 16
+	for (int j = 0; j < DISTANCE_ROWS * QUARTERS; j++)
+		sums[j] = vdupq_n_s32(0);
+	for (int d = 0; d < row_bytes; d += 4)
+	{
+#pragma GCC unroll 4
+		for (int i = 0; i < DISTANCE_ROWS; i++)
+		{
+			int8x16_t	word = four_times_4(row + (uint64_t) i * row_bytes + d,
+											flip);
+
+#pragma GCC unroll 4
+			for (int j = 0; j < QUARTERS; j++)
+				sums[i * QUARTERS + j] =
+					vdotq_s32(sums[i * QUARTERS + j],
+							  vld1q_s8(codes + d * DISTANCE_PANEL + 16 * j), word);
+		}
+	}
+}
+
+DOTPROD void
+DistanceBlockDotsDotprod(const uint8_t *rows, const int8_t *panel,
+						 int row_bytes, int32_t *dots)
+{
+	int32x4_t	surplus[QUARTERS];
+	int32x4_t	sums[DISTANCE_ROWS * QUARTERS];
+
+	surpluses(panel, row_bytes, surplus);
+	dots_of_4(rows, SIGN, panel, row_bytes, sums);
+	for (int i = 0; i < DISTANCE_ROWS * QUARTERS; i++)
+		vst1q_s32(dots + 4 * i, vaddq_s32(sums[i], surplus[i % QUARTERS]));
+}
+
+DOTPROD uint64_t
+DistanceBlockNearDotprod(const DistanceRows *rows, const DistancePanel *panel,
+						 int row_bytes, float *distances)
+{
+	int32x4_t	sums[DISTANCE_ROWS * QUARTERS];
+	uint64_t	near = 0;
+
+	dots_of_4(rows->codes, 0, panel->codes, row_bytes, sums);
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		near |= finish_row(rows, i, panel, sums + i * QUARTERS, distances);
+	return near;
+}
+
+#endif							/* DISTANCE_HAVE_DOTPROD */
+
+#endif

@@ -26,6 +26,12 @@
 #define DISTANCE_CODE_LIMIT 63
 #define DISTANCE_ROW_OFFSET 64
 
+/* Can kernels be compiled for, and found at run time, what not every ARM has? */
+#if defined(__aarch64__) && defined(__linux__) && defined(__GNUC__) && \
+	!defined(__clang__)
+#define DISTANCE_HAVE_DOTPROD 1
+#endif
+
 /* Codes of 8 bits and a sign as rows, which DistanceBlockDots() takes too */
 #define DISTANCE_BYTE_OFFSET 128
 
@@ -91,6 +97,19 @@ extern uint64_t DistanceBlockNearAvx2(const DistanceRows *rows,
 extern uint64_t DistanceBlockNearAvx512(const DistanceRows *rows,
 										const DistancePanel *panel,
 										int row_bytes, float *distances);
+#elif defined(__aarch64__)
+extern void DistanceBlockDotsNeon(const uint8_t *rows, const int8_t *panel,
+								  int row_bytes, int32_t *dots);
+extern uint64_t DistanceBlockNearNeon(const DistanceRows *rows,
+									  const DistancePanel *panel,
+									  int row_bytes, float *distances);
+#endif
+#ifdef DISTANCE_HAVE_DOTPROD
+extern void DistanceBlockDotsDotprod(const uint8_t *rows, const int8_t *panel,
+									 int row_bytes, int32_t *dots);
+extern uint64_t DistanceBlockNearDotprod(const DistanceRows *rows,
+										 const DistancePanel *panel,
+										 int row_bytes, float *distances);
 #endif
 
 #endif							/* DISTANCE_BLOCK_H */

@@ -31,6 +31,9 @@ extern const DistanceKernels distance_zen4_kernels;
 	!defined(__AARCH64EB__)
 #define DISTANCE_HAVE_NEON 1
 extern const DistanceKernels distance_neon_kernels;
+#ifdef DISTANCE_HAVE_DOTPROD
+extern const DistanceKernels distance_dotprod_kernels;
+#endif
 #endif
 
 extern bool DistanceSelfTest(const DistanceKernels *kernels);

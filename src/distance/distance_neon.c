@@ -404,6 +404,40 @@ neon_dots_int8(const int8_t *a, const int8_t *const *b, int n, int dim,
 		dots[i] = neon_dot_int8(a, b[i], dim);
 }
 
+#ifdef DISTANCE_HAVE_DOTPROD
+
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+
+/* The same by instructions that not every CPU has */
+DOTPROD static int32_t
+dotprod_dot_int8(const int8_t *a, const int8_t *b, int dim)
+{
+	int32x4_t	sum0 = vdupq_n_s32(0);
+	int32x4_t	sum1 = vdupq_n_s32(0);
+	int32_t		total;
+	int			i;
+
+	for (i = 0; i + 32 <= dim; i += 32)
+	{
+		sum0 = vdotq_s32(sum0, vld1q_s8(a + i), vld1q_s8(b + i));
+		sum1 = vdotq_s32(sum1, vld1q_s8(a + i + 16), vld1q_s8(b + i + 16));
+	}
+	total = vaddvq_s32(vaddq_s32(sum0, sum1));
+	for (; i < dim; i++)
+		total += (int32_t) a[i] * b[i];
+	return total;
+}
+
+DOTPROD static void
+dotprod_dots_int8(const int8_t *a, const int8_t *const *b, int n, int dim,
+				  int32_t *dots)
+{
+	for (int i = 0; i < n; i++)
+		dots[i] = dotprod_dot_int8(a, b[i], dim);
+}
+
+#endif
+
 /* sum + the number of bits set in x, as two 64-bit numbers */
 NEON_INLINE uint64x2_t
 add_bit_count(uint64x2_t sum, uint8x16_t x)
@@ -453,34 +487,45 @@ neon_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	counts->total = vaddvq_u64(total);
 }
 
-const DistanceKernels distance_neon_kernels = {
-	.name = "neon",
-	.l2_squared = lanes_l2_squared,
-	.inner_product = lanes_inner_product,
-	.l1 = lanes_l1,
-	.cosine = lanes_cosine,
-	.norm_squared = neon_norm_squared,
-	.half_l2_squared = lanes_half_l2_squared,
-	.half_inner_product = lanes_half_inner_product,
-	.half_l1 = lanes_half_l1,
-	.half_cosine = lanes_half_cosine,
-	.half_norm_squared = neon_half_norm_squared,
-	.half_to_float = neon_half_to_float,
-	.float_to_half = neon_float_to_half,
-	.hadamard = DistanceHadamardNeon,
-	.dot_float_int8 = lanes_dot_float_int8,
-	.unpack_nibbles = neon_unpack_nibbles,
-	.dot_int8 = neon_dot_int8,
-	.dots_int8 = neon_dots_int8,
-	.l1_float_int8 = lanes_l1_float_int8,
-	.l1_int8 = lanes_l1_int8,
-	.edge_code = DistanceEdgeCodeScalar,
-	.edge_dots = DistanceEdgeDotsNeon,
-	.block_row = DistanceBlockRowScalar,
-	.block_dots = DistanceBlockDotsScalar,
-	.block_near = DistanceBlockNearScalar,
-	.hamming = neon_hamming,
-	.jaccard = neon_jaccard,
-};
+#define KERNELS(one_dot, many_dots, dots_of_block, near_of_block) \
+{ \
+	.name = "neon", \
+	.l2_squared = lanes_l2_squared, \
+	.inner_product = lanes_inner_product, \
+	.l1 = lanes_l1, \
+	.cosine = lanes_cosine, \
+	.norm_squared = neon_norm_squared, \
+	.half_l2_squared = lanes_half_l2_squared, \
+	.half_inner_product = lanes_half_inner_product, \
+	.half_l1 = lanes_half_l1, \
+	.half_cosine = lanes_half_cosine, \
+	.half_norm_squared = neon_half_norm_squared, \
+	.half_to_float = neon_half_to_float, \
+	.float_to_half = neon_float_to_half, \
+	.hadamard = DistanceHadamardNeon, \
+	.dot_float_int8 = lanes_dot_float_int8, \
+	.unpack_nibbles = neon_unpack_nibbles, \
+	.dot_int8 = one_dot, \
+	.dots_int8 = many_dots, \
+	.l1_float_int8 = lanes_l1_float_int8, \
+	.l1_int8 = lanes_l1_int8, \
+	.edge_code = DistanceEdgeCodeScalar, \
+	.edge_dots = DistanceEdgeDotsNeon, \
+	.block_row = DistanceBlockRowScalar, \
+	.block_dots = dots_of_block, \
+	.block_near = near_of_block, \
+	.hamming = neon_hamming, \
+	.jaccard = neon_jaccard, \
+}
+
+const DistanceKernels distance_neon_kernels =
+KERNELS(neon_dot_int8, neon_dots_int8, DistanceBlockDotsNeon, DistanceBlockNearNeon);
+
+#ifdef DISTANCE_HAVE_DOTPROD
+/* For CPUs that add four products of bytes at once */
+const DistanceKernels distance_dotprod_kernels =
+KERNELS(dotprod_dot_int8, dotprod_dots_int8, DistanceBlockDotsDotprod,
+		DistanceBlockNearDotprod);
+#endif
 
 #endif							/* DISTANCE_HAVE_NEON */

@@ -24,6 +24,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef DISTANCE_HAVE_DOTPROD
+#include <sys/auxv.h>
+#endif
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -558,7 +561,14 @@ main(void)
 		printf("this CPU has no AVX-512 with VPOPCNTDQ: not tested\n");
 #endif
 #ifdef DISTANCE_HAVE_NEON
-	check(DistanceFind("neon") != NULL, "self-test", "neon", NULL);
+	check(DistanceSelfTest(&distance_neon_kernels), "self-test", "neon", NULL);
+#endif
+#ifdef DISTANCE_HAVE_DOTPROD
+	if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+		check(DistanceFind("neon") == &distance_dotprod_kernels, "self-test",
+			  "neon with dotprod", NULL);
+	else
+		printf("this CPU has no dotprod: not tested\n");
 #endif
 
 	test_known_values(&distance_scalar_kernels);
