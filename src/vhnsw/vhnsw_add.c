@@ -20,8 +20,17 @@
 /* Who is in so few lists stays there. */
 #define RARE 4
 
+/*
+ * Under inner product, an element in fewer than RARE lists is put in those of
+ * what it lists, if it is not much shorter than the first so many of these.
+ */
+#define LONG_SHARE 0.9f
+#define COMPARED_LENGTHS 8
+
 /* Of its places, an element gives at most this share to added links. */
 #define ADDED_SHARE 2
+
+static bool is_long(const VhnswGraph *graph, uint32 id);
 
 /*
  * VhnswAddBegin
@@ -112,4 +121,42 @@ VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
 	if (added->incoming[to] < PG_UINT8_MAX)
 		added->incoming[to]++;
 	return true;
+}
+
+/*
+ * VhnswAddRare
+ *		Under inner product, let long elements that few list be listed.
+ *
+ * Those that point a little more to the middle of a cluster have the largest
+ * products with all of it, and its lists name nobody else; but any element as
+ * long as these is the nearest to some query.
+ */
+void
+VhnswAddRare(VhnswAdded *added)
+{
+	VhnswGraph *graph = added->graph;
+
+	Assert(graph->layout.metric == VHNSW_INNER_PRODUCT);
+	for (uint32 id = 0; id < graph->count; id++)
+	{
+		if (id % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (added->incoming[id] >= RARE || !is_long(graph, id))
+			continue;
+		for (int i = 0; i < graph->list_counts[id] &&
+			 added->incoming[id] < RARE; i++)
+			(void) VhnswAddLink(added, VhnswGraphGetIds(graph, id)[i], id);
+	}
+}
+
+/* Is an element about as long as the first that it lists? */
+static bool
+is_long(const VhnswGraph *graph, uint32 id)
+{
+	int			n = Min(graph->list_counts[id], COMPARED_LENGTHS);
+	float		sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += VhnswGraphGetCode(graph, VhnswGraphGetIds(graph, id)[i])->norm;
+	return VhnswGraphGetCode(graph, id)->norm * n >= LONG_SHARE * sum;
 }

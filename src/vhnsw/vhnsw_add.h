@@ -20,6 +20,7 @@ typedef struct VhnswAdded
 
 extern VhnswAdded *VhnswAddBegin(VhnswGraph *graph);
 extern bool VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to);
+extern void VhnswAddRare(VhnswAdded *added);
 extern void VhnswAddEnd(VhnswAdded *added);
 
 #endif							/* VHNSW_ADD_H */

@@ -71,6 +71,8 @@ connect_clusters(VhnswGraph *graph)
 	VhnswAdded *added = VhnswAddBegin(graph);
 
 	VhnswSpanClusters(added);
+	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
+		VhnswAddRare(added);
 	VhnswProbeGraph(added);
 	VhnswAddEnd(added);
 }

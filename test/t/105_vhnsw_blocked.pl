@@ -145,6 +145,9 @@ try_set('inner product, planted', dims => 16, rows => 6000, metric => 'ip',
 # Clusters of directions, of which lists of largest products tell each other nothing
 try_set('inner product, clusters, queries in any direction', dims => 64, rows => 6000, metric => 'ip',
 	value => 'normal(-1 - n % 100, i) + 0.25 * normal(n, i)', query => 'normal(n, i)', floor => 0.8);
+# Of a cluster, those that point a little more to its middle are in all lists, others in none
+try_set('inner product, large clusters, queries in any direction', dims => 128, rows => 6000, metric => 'ip',
+	value => 'normal(-1 - n % 30, i) + 0.25 * normal(n, i)', query => 'normal(n, i)', floor => 0.8);
 # 3 % of the rows, of which searches miss many: more of them are searched for
 my $small = '5 * normal(-100 - %s %% 45, i) + 0.1 * normal(n, i)';
 try_set('inner product, small clusters beside large ones', dims => 64, rows => 12000, metric => 'ip',
