@@ -166,6 +166,8 @@ bench-filter: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_filter.py
 bench-cancel: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_cancel.py
+bench-interrupts: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_interrupts.py
 bench-distributed: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_distributed.py
 bench-awkward: bench-build
@@ -175,7 +177,7 @@ bench-types: bench-build
 bench-sharding: bench-build
 	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_sharding.py
 
-.PHONY: bench-awkward bench-build bench-cancel bench-distributed bench-filter bench-index bench-kernels bench-single bench-planner bench-profile bench-types bench-sharding
+.PHONY: bench-awkward bench-build bench-cancel bench-distributed bench-filter bench-index bench-interrupts bench-kernels bench-single bench-planner bench-profile bench-types bench-sharding
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'
@@ -195,7 +197,8 @@ help:
 	@echo 'make lint                all checks that need no server'
 	@echo 'make typedefs            renew dev/typedefs.list'
 	@echo 'make bench-kernels bench-single bench-index bench-planner bench-types'
-	@echo 'make bench-filter bench-cancel bench-profile bench-distributed bench-sharding bench-awkward'
+	@echo 'make bench-filter bench-cancel bench-interrupts bench-profile bench-distributed'
+	@echo '     bench-sharding bench-awkward'
 	@echo '                         benchmarks; see bench/README.md'
 
 .PHONY: help
