@@ -172,6 +172,12 @@ VecdistDebugPoint(const char *name)
 }
 
 bool
+VecdistDebugHasPoints(void)
+{
+	return num_debug_points > 0;
+}
+
+bool
 VecdistDebugMistake(const char *name)
 {
 	return debug_mistake != NULL && strcmp(debug_mistake, name) == 0;

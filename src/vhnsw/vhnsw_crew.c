@@ -5,15 +5,12 @@
  *
  * The leader does everything that has an order, and alone; of what has none it
  * makes a job (VhnswJob): chunks with numbers, which leader and workers
- * take one after the other until none is left.  Before and after a job all
- * wait at a barrier:
- *
- *	even phase	the leader prepares; workers wait
- *	odd phase	the job is done
- *
- * Workers may come late, or never: whoever attaches during a job takes part in
- * it, and the leader waits for those only who have attached.  Without workers
- * the same functions run in the leader alone.
+ * take one after the other until none is left.  It opens a job, takes part,
+ * closes it, and waits for those workers who have joined it, but for no others:
+ * who comes late, or never, or gets no processor for a while, is not missed.
+ * Between jobs workers wait and have nothing open, so that the leader may
+ * change what they have seen.  Without workers the same functions run in the
+ * leader alone.
  *
  * What a job writes must not depend on who takes which chunk: README, section
  * "Parallel build".
@@ -29,8 +26,9 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
-#include "storage/barrier.h"
+#include "storage/condition_variable.h"
 #include "storage/sharedfileset.h"
+#include "storage/spin.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
@@ -52,22 +50,31 @@ typedef struct CrewShared
 {
 	Oid			index;
 	bool		concurrent;		/* CREATE INDEX CONCURRENTLY */
-	Barrier		barrier;
 	SharedFileSet files;
 
-	/* written by the leader in even phases */
-	int			workers;		/* those with higher numbers go home */
+	/* written by the leader between jobs */
 	VhnswMemory graph;			/* a VhnswGraphShape, once it is known */
 	VhnswSpillShape codes;		/* of the graph, if they are in a file */
 	VhnswJob	job;
 	uint32		nchunks;
 	pg_atomic_uint32 next;
 	char		argument[MAX_ARGUMENT] pg_attribute_aligned(MAXIMUM_ALIGNOF);
+
+	slock_t		mutex;			/* protects what follows */
+	int			workers;		/* those with higher numbers go home */
+	uint32		number;			/* of jobs opened so far */
+	bool		is_open;		/* the last one may be joined */
+	int			at_work;		/* workers who have joined and not left it */
+	int			joined;			/* who have joined it */
+	int			present;		/* who have come and not gone home */
+	ConditionVariable opened;
+	ConditionVariable left;
 } CrewShared;
 
 static List *attach_graph(VhnswCrew *crew);
-static void arrive_and_wait(CrewShared *shared);
-static bool has_job(const CrewShared *shared);
+static bool close_job(CrewShared *shared);
+static bool join_job(CrewShared *shared, uint32 *number);
+static void leave_job(CrewShared *shared);
 static void do_job(VhnswCrew *crew, VhnswJob job, const void *arg);
 static void close_files(VhnswCrew *crew);
 static void detach_segments(VhnswCrew *crew);
@@ -140,13 +147,17 @@ VhnswCrewLaunch(VhnswCrew *crew, bool concurrent)
 	shared->index = RelationGetRelid(crew->index);
 	shared->concurrent = concurrent;
 	shared->graph.handle = DSM_HANDLE_INVALID;
-	shared->workers = context->nworkers;
 	shared->codes.spill = NULL;
 	shared->job = VHNSW_JOB_NONE;
 	shared->nchunks = 0;
 	pg_atomic_init_u32(&shared->next, 0);
-	BarrierInit(&shared->barrier, 0);
-	BarrierAttach(&shared->barrier);
+	SpinLockInit(&shared->mutex);
+	shared->workers = context->nworkers;
+	shared->number = 0;
+	shared->is_open = false;
+	shared->at_work = shared->joined = shared->present = 0;
+	ConditionVariableInit(&shared->opened);
+	ConditionVariableInit(&shared->left);
 	SharedFileSetInit(&shared->files, context->seg);
 	shm_toc_insert(context->toc, KEY_CREW, shared);
 
@@ -186,7 +197,11 @@ VhnswCrewSetWorkers(VhnswCrew *crew, int workers)
 	Assert(workers <= crew->workers);
 	crew->workers = workers;
 	if (crew->shared)
+	{
+		SpinLockAcquire(&crew->shared->mutex);
 		crew->shared->workers = workers;
+		SpinLockRelease(&crew->shared->mutex);
+	}
 }
 
 /*
@@ -250,17 +265,49 @@ VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
 	shared->job = job;
 	shared->nchunks = nchunks;
 	pg_atomic_write_u32(&shared->next, 0);
-	arrive_and_wait(shared);
+
+	SpinLockAcquire(&shared->mutex);
+	shared->number++;
+	shared->is_open = true;
+	shared->joined = 0;
+	SpinLockRelease(&shared->mutex);
+	ConditionVariableBroadcast(&shared->opened);
 }
 
 /* Take part in the job that was begun; returns when all of it is done. */
 void
 VhnswCrewFinish(VhnswCrew *crew)
 {
+	CrewShared *shared = crew->shared;
+
 	do_job(crew, crew->job, crew->argument);
-	if (crew->shared)
-		arrive_and_wait(crew->shared);
+	if (shared)
+	{
+		ConditionVariablePrepareToSleep(&shared->left);
+		while (!close_job(shared))
+			ConditionVariableSleep(&shared->left,
+								   WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+		ConditionVariableCancelSleep();
+	}
 	crew->job = VHNSW_JOB_NONE;
+}
+
+/*
+ * Let nobody join any more; false if somebody is still at work.  A test that
+ * says what shall happen to workers needs all of them in each job.
+ */
+static bool
+close_job(CrewShared *shared)
+{
+	bool		needs_all = VD_UNDER_TEST;
+	bool		is_done;
+
+	SpinLockAcquire(&shared->mutex);
+	if (!needs_all || shared->joined >= shared->present)
+		shared->is_open = false;
+	is_done = !shared->is_open && shared->at_work == 0;
+	SpinLockRelease(&shared->mutex);
+	return is_done;
 }
 
 /*
@@ -316,6 +363,12 @@ VhnswCrewDismiss(VhnswCrew *crew)
 {
 	ParallelContext *context = crew->context;
 
+	/* Who goes home frees memory at the same time as we do. */
+	if (crew->shared)
+	{
+		VhnswCrewSetWorkers(crew, 0);
+		ConditionVariableBroadcast(&crew->shared->opened);
+	}
 	detach_segments(crew);
 	if (context == NULL)
 		return;
@@ -325,8 +378,6 @@ VhnswCrewDismiss(VhnswCrew *crew)
 		BufferUsage *buffers = shm_toc_lookup(context->toc, KEY_BUFFER_USAGE,
 											  false);
 
-		crew->shared->job = VHNSW_JOB_NONE;
-		arrive_and_wait(crew->shared);
 		WaitForParallelWorkersToFinish(context);
 		for (int i = 0; i < context->nworkers_launched; i++)
 			InstrAccumParallelQuery(&buffers[i], &wal[i]);
@@ -337,13 +388,6 @@ VhnswCrewDismiss(VhnswCrew *crew)
 	crew->shared = NULL;
 	crew->launched = 0;
 	crew->workers = 0;
-}
-
-static void
-arrive_and_wait(CrewShared *shared)
-{
-	BarrierArriveAndWait(&shared->barrier,
-						 WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
 }
 
 /* Do what is to be done in a context of its own. */
@@ -384,47 +428,95 @@ VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
 	RowExclusiveLock : AccessExclusiveLock;
 	VhnswCrew	crew = {.duties = duties,.is_worker = true,.shared = shared};
 	List	   *graph_segments = NIL;
+	uint32		number = 0;
 
 	debug_query_string = query;
 	pgstat_report_activity(STATE_RUNNING, query);
 	SharedFileSetAttach(&shared->files, segment);
 
-	if (BarrierAttach(&shared->barrier) % 2 == 0)
-		arrive_and_wait(shared);
-	if (has_job(shared))
+	SpinLockAcquire(&shared->mutex);
+	shared->present++;
+	SpinLockRelease(&shared->mutex);
+	while (join_job(shared, &number))
 	{
-		crew.index = index_open(shared->index, lock);
-		InstrStartParallelQuery();
-		while (has_job(shared))
+		if (crew.index == NULL)
 		{
-			if (shared->graph.handle != DSM_HANDLE_INVALID)
-			{
-				if (crew.graph == NULL)
-					graph_segments = attach_graph(&crew);
-				VD_DEBUG_POINT("vhnsw-build-worker");
-			}
-			else
-				VD_DEBUG_POINT("vhnsw-build-worker-load");
-			do_job(&crew, shared->job, shared->argument);
-			detach_segments(&crew);
-			arrive_and_wait(shared);
-			arrive_and_wait(shared);
+			crew.index = index_open(shared->index, lock);
+			InstrStartParallelQuery();
 		}
+		if (shared->graph.handle != DSM_HANDLE_INVALID)
+		{
+			if (crew.graph == NULL)
+				graph_segments = attach_graph(&crew);
+			VD_DEBUG_POINT("vhnsw-build-worker");
+		}
+		else
+			VD_DEBUG_POINT("vhnsw-build-worker-load");
+		do_job(&crew, shared->job, shared->argument);
+		detach_segments(&crew);
+		leave_job(shared);
+	}
+	if (crew.index)
+	{
 		InstrEndParallelQuery(&buffers[ParallelWorkerNumber],
 							  &wal[ParallelWorkerNumber]);
 		index_close(crew.index, lock);
-		crew.segments = graph_segments;
-		detach_segments(&crew);
 	}
-	BarrierDetach(&shared->barrier);
+	crew.segments = graph_segments;
+	detach_segments(&crew);
 }
 
-/* Is there something to do for this worker? */
+/*
+ * Wait for a job after that with this number, and join it, for a worker; false
+ * if it shall go home.
+ */
 static bool
-has_job(const CrewShared *shared)
+join_job(CrewShared *shared, uint32 *number)
 {
-	return shared->job != VHNSW_JOB_NONE &&
-		ParallelWorkerNumber < shared->workers;
+	bool		joins_anyway = VD_UNDER_TEST;
+	bool		goes_home = false;
+	bool		has_joined = false;
+
+	ConditionVariablePrepareToSleep(&shared->opened);
+	for (;;)
+	{
+		SpinLockAcquire(&shared->mutex);
+		if (ParallelWorkerNumber >= shared->workers)
+		{
+			goes_home = true;
+			shared->present--;
+		}
+		else if (shared->is_open && shared->number != *number)
+		{
+			*number = shared->number;
+			has_joined = joins_anyway ||
+				pg_atomic_read_u32(&shared->next) < shared->nchunks;
+			if (has_joined)
+			{
+				shared->joined++;
+				shared->at_work++;
+			}
+		}
+		SpinLockRelease(&shared->mutex);
+		if (goes_home || has_joined)
+			break;
+		ConditionVariableSleep(&shared->opened,
+							   WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+	}
+	ConditionVariableCancelSleep();
+	if (goes_home)
+		ConditionVariableSignal(&shared->left);
+	return has_joined;
+}
+
+/* A worker has nothing open any more. */
+static void
+leave_job(CrewShared *shared)
+{
+	SpinLockAcquire(&shared->mutex);
+	shared->at_work--;
+	SpinLockRelease(&shared->mutex);
+	ConditionVariableSignal(&shared->left);
 }
 
 /*
