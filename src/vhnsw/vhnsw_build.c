@@ -687,6 +687,7 @@ write_out(BuildState *state, bool all_rows)
 	state->kind = state->graph->kind;
 	state->workers = state->crew->workers;
 	VhnswGraphCloseFiles(state->graph);
+	VhnswCrewTell(state->crew);
 	VhnswCrewDismiss(state->crew);
 	MemoryContextSwitchTo(old_context);
 

@@ -19,6 +19,9 @@
  */
 #include "postgres.h"
 
+#include <sys/resource.h>
+#include <sys/time.h>
+
 #include "access/genam.h"
 #include "access/xact.h"
 #include "commands/progress.h"
@@ -69,9 +72,12 @@ typedef struct CrewShared
 	int			present;		/* who have come and not gone home */
 	ConditionVariable opened;
 	ConditionVariable left;
+	pg_atomic_uint64 cpu_time;	/* of workers in jobs, microseconds */
 } CrewShared;
 
 static List *attach_graph(VhnswCrew *crew);
+static uint64 cpu_time(void);
+static double take_time(VhnswCrew *crew);
 static bool close_job(CrewShared *shared);
 static bool join_job(CrewShared *shared, uint32 *number);
 static void leave_job(CrewShared *shared);
@@ -98,6 +104,7 @@ VhnswCrewCreate(Relation heap, Relation index,
 
 	crew->duties = duties;
 	crew->index = index;
+	crew->clock = cpu_time() / 1e6;
 	if (IsNormalProcessingMode() && max_parallel_maintenance_workers > 0)
 		crew->workers = plan_create_index_workers(RelationGetRelid(heap),
 												  RelationGetRelid(index));
@@ -158,6 +165,7 @@ VhnswCrewLaunch(VhnswCrew *crew, bool concurrent)
 	shared->at_work = shared->joined = shared->present = 0;
 	ConditionVariableInit(&shared->opened);
 	ConditionVariableInit(&shared->left);
+	pg_atomic_init_u64(&shared->cpu_time, 0);
 	SharedFileSetInit(&shared->files, context->seg);
 	shm_toc_insert(context->toc, KEY_CREW, shared);
 
@@ -249,6 +257,7 @@ VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
 	CrewShared *shared = crew->shared;
 
 	Assert(crew->job == VHNSW_JOB_NONE);
+	crew->alone += take_time(crew);
 	crew->job = job;
 	crew->argument = arg;
 	if (shared == NULL)
@@ -290,6 +299,7 @@ VhnswCrewFinish(VhnswCrew *crew)
 		ConditionVariableCancelSleep();
 	}
 	crew->job = VHNSW_JOB_NONE;
+	crew->in_jobs += take_time(crew);
 }
 
 /*
@@ -352,6 +362,45 @@ VhnswCrewReport(VhnswCrew *crew, int64 done)
 {
 	if (!crew->is_worker)
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
+}
+
+/* CPU time of this process, in microseconds */
+static uint64
+cpu_time(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (uint64) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+		usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+}
+
+/* CPU seconds that the leader of a whole crew has taken since it was asked. */
+static double
+take_time(VhnswCrew *crew)
+{
+	double		before = crew->clock;
+
+	if (crew->index == NULL)
+		return 0;
+	crew->clock = cpu_time() / 1e6;
+	return crew->clock - before;
+}
+
+/*
+ * Say what the crew has taken: workers can gain no more than what is not the
+ * leader's alone.
+ */
+void
+VhnswCrewTell(VhnswCrew *crew)
+{
+	crew->alone += take_time(crew);
+	ereport(DEBUG1,
+			errmsg_internal("index \"%s\" took %.3f CPU seconds of the leader alone, %.3f of it during jobs, %.3f of workers",
+							RelationGetRelationName(crew->index),
+							crew->alone, crew->in_jobs,
+							crew->shared ?
+							pg_atomic_read_u64(&crew->shared->cpu_time) / 1e6 : 0));
 }
 
 /*
@@ -439,6 +488,8 @@ VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
 	SpinLockRelease(&shared->mutex);
 	while (join_job(shared, &number))
 	{
+		uint64		before = cpu_time();
+
 		if (crew.index == NULL)
 		{
 			crew.index = index_open(shared->index, lock);
@@ -454,6 +505,7 @@ VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
 			VD_DEBUG_POINT("vhnsw-build-worker-load");
 		do_job(&crew, shared->job, shared->argument);
 		detach_segments(&crew);
+		pg_atomic_fetch_add_u64(&shared->cpu_time, cpu_time() - before);
 		leave_job(shared);
 	}
 	if (crew.index)

@@ -89,6 +89,11 @@ typedef struct VhnswCrew
 	uint32		nfiles;			/* made so far */
 	List	   *files;			/* a worker's, open for the job */
 	ParallelContext *context;	/* the leader's */
+
+	/* CPU seconds of the leader, of a whole crew only */
+	double		clock;			/* all, when a job was last begun or finished */
+	double		alone;			/* outside of jobs */
+	double		in_jobs;		/* from begin to end of each */
 } VhnswCrew;
 
 /* This process alone, for jobs that are too small to be shared. */
@@ -113,6 +118,7 @@ extern void VhnswCrewFinish(VhnswCrew *crew);
 extern bool VhnswCrewNext(VhnswCrew *crew, uint32 *chunk);
 extern void VhnswCrewPhase(int phase, int64 total);
 extern void VhnswCrewReport(VhnswCrew *crew, int64 done);
+extern void VhnswCrewTell(VhnswCrew *crew);
 extern void VhnswCrewDismiss(VhnswCrew *crew);
 
 extern VhnswMemory VhnswCrewAlloc(VhnswCrew *crew, Size size);

@@ -92,10 +92,13 @@ foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops vector_l1_op
 
 	$first{$class} = $pages;
 	unlike($said, qr/planned workers/, "$class: no workers");
+	like($said, qr/took [\d.]+ CPU seconds of the leader alone, [\d.]*[1-9]\d* of it during jobs, 0\.000 of workers/,
+		"$class: CPU time");
 	foreach my $workers ($class eq 'vector_l2_ops' ? (1, 2, 4) : 2)
 	{
 		($said, $pages) = build($workers, $class);
 		like($said, qr/built with $workers of $workers planned/, "$class: $workers workers");
+		like($said, qr/of the leader alone, .* of workers/, "$class: CPU time with $workers workers");
 		is($pages, $first{$class}, "$class: the same index with $workers");
 		is( $server->safe_psql('postgres', q{SELECT build_method, build_workers FROM vhnsw_info('items_v')}),
 			($class eq 'vector_l1_ops' ? 'search' : 'blocked') . "|$workers",
