@@ -21,6 +21,9 @@
 #endif
 #ifdef DISTANCE_HAVE_DOTPROD
 #include <sys/auxv.h>
+#ifndef HWCAP_ASIMDDP			/* unknown to the C library of older systems */
+#define HWCAP_ASIMDDP (1 << 20)
+#endif
 #endif
 
 #define TEST_DIM 150			/* four rounds of lanes and a tail */
@@ -93,6 +96,9 @@ static bool same_edge_dots(const DistanceKernels *x, const DistanceKernels *y,
 static bool same_row(const DistanceKernels *x, const DistanceKernels *y,
 					 const int8_t *code, int dim);
 static bool same_block(const DistanceKernels *x, const DistanceKernels *y);
+static bool same_block_dots(const DistanceKernels *x, const DistanceKernels *y,
+							const uint8_t *rows, const int8_t *panel,
+							int row_bytes);
 
 /*
  * DistanceInit
@@ -421,7 +427,7 @@ same_row(const DistanceKernels *x, const DistanceKernels *y,
 		memcmp(rows[0], rows[1], sizeof(rows[0])) == 0;
 }
 
-/* One block, with the largest sums that are possible in it. */
+/* One block, with the largest sums that are possible for rows of either kind. */
 static bool
 same_block(const DistanceKernels *x, const DistanceKernels *y)
 {
@@ -429,16 +435,19 @@ same_block(const DistanceKernels *x, const DistanceKernels *y)
 	{
 	row_bytes = 24};
 	uint8_t		row_codes[DISTANCE_ROWS * row_bytes];
+	uint8_t		byte_codes[DISTANCE_ROWS * row_bytes];
 	int8_t		panel_codes[DISTANCE_PANEL * row_bytes];
 	float		floats[3][DISTANCE_PANEL];
 	int32_t		sums[DISTANCE_PANEL];
-	int32_t		dots[2][DISTANCE_ROWS * DISTANCE_PANEL];
 	float		distances[2][DISTANCE_ROWS * DISTANCE_PANEL];
 	DistanceRows rows = {row_codes, floats[0], floats[1], floats[2]};
 	DistancePanel panel = {panel_codes, floats[0], floats[1], floats[2], sums};
 
 	for (int i = 0; i < (int) sizeof(row_codes); i++)
+	{
 		row_codes[i] = i < row_bytes ? 127 : i * 37 % 127 + 1;
+		byte_codes[i] = i < row_bytes ? 255 : i * 37 % 256;
+	}
 	for (int i = 0; i < (int) sizeof(panel_codes); i++)
 		panel_codes[i] = i % 64 < 4 ? 63 : i % 64 < 8 ? -63 : i * 29 % 127 - 63;
 	for (int i = 0; i < DISTANCE_PANEL; i++)
@@ -448,12 +457,22 @@ same_block(const DistanceKernels *x, const DistanceKernels *y)
 		floats[2][i] = (float) i * 1700 - 20000;
 		sums[i] = i * 77 - 600;
 	}
-	x->block_dots(row_codes, panel_codes, row_bytes, dots[0]);
-	y->block_dots(row_codes, panel_codes, row_bytes, dots[1]);
-	return memcmp(dots[0], dots[1], sizeof(dots[0])) == 0 &&
+	return same_block_dots(x, y, row_codes, panel_codes, row_bytes) &&
+		same_block_dots(x, y, byte_codes, panel_codes, row_bytes) &&
 		x->block_near(&rows, &panel, row_bytes, distances[0]) ==
 		y->block_near(&rows, &panel, row_bytes, distances[1]) &&
 		memcmp(distances[0], distances[1], sizeof(distances[0])) == 0;
+}
+
+static bool
+same_block_dots(const DistanceKernels *x, const DistanceKernels *y,
+				const uint8_t *rows, const int8_t *panel, int row_bytes)
+{
+	int32_t		dots[2][DISTANCE_ROWS * DISTANCE_PANEL];
+
+	x->block_dots(rows, panel, row_bytes, dots[0]);
+	y->block_dots(rows, panel, row_bytes, dots[1]);
+	return memcmp(dots[0], dots[1], sizeof(dots[0])) == 0;
 }
 
 /*

@@ -441,7 +441,17 @@ DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
 
 #elif defined(__aarch64__)
 
+/*
+ * Only what has no more features than its caller can be inlined.  That of
+ * DISTANCE_DOTPROD may lack some that the file is compiled for, such as crypto;
+ * so these ask for no other than intrinsics do.
+ */
+#ifdef DISTANCE_HAVE_DOTPROD
+#define NEON_INLINE \
+	static inline __attribute__((target("+nothing+simd"), always_inline))
+#else
 #define NEON_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* Registers for one number of each vector of a panel */
 #define QUARTERS (DISTANCE_PANEL / 4)
@@ -576,9 +586,8 @@ DistanceBlockNearNeon(const DistanceRows *rows, const DistancePanel *panel,
 
 #ifdef DISTANCE_HAVE_DOTPROD
 
-#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
 #define DOTPROD_INLINE \
-	static inline __attribute__((target("arch=armv8.2-a+dotprod"), always_inline))
+	DISTANCE_DOTPROD static inline __attribute__((always_inline))
 
 /* As dots_of_row(), of four rows */
 DOTPROD_INLINE void
@@ -605,7 +614,7 @@ dots_of_4(const uint8_t *row, uint8_t flip, const int8_t *codes, int row_bytes,
 	}
 }
 
-DOTPROD void
+DISTANCE_DOTPROD void
 DistanceBlockDotsDotprod(const uint8_t *rows, const int8_t *panel,
 						 int row_bytes, int32_t *dots)
 {
@@ -618,7 +627,7 @@ DistanceBlockDotsDotprod(const uint8_t *rows, const int8_t *panel,
 		vst1q_s32(dots + 4 * i, vaddq_s32(sums[i], surplus[i % QUARTERS]));
 }
 
-DOTPROD uint64_t
+DISTANCE_DOTPROD uint64_t
 DistanceBlockNearDotprod(const DistanceRows *rows, const DistancePanel *panel,
 						 int row_bytes, float *distances)
 {

@@ -28,8 +28,15 @@
 
 /* Can kernels be compiled for, and found at run time, what not every ARM has? */
 #if defined(__aarch64__) && defined(__linux__) && defined(__GNUC__) && \
-	!defined(__clang__)
+	__GNUC__ >= 8 && !defined(__clang__)
 #define DISTANCE_HAVE_DOTPROD 1
+
+/* Where all is compiled for such CPUs, functions keep what else these have. */
+#ifdef __ARM_FEATURE_DOTPROD
+#define DISTANCE_DOTPROD
+#else
+#define DISTANCE_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
 #endif
 
 /* Codes of 8 bits and a sign as rows, which DistanceBlockDots() takes too */

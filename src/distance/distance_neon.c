@@ -406,10 +406,8 @@ neon_dots_int8(const int8_t *a, const int8_t *const *b, int n, int dim,
 
 #ifdef DISTANCE_HAVE_DOTPROD
 
-#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
-
 /* The same by instructions that not every CPU has */
-DOTPROD static int32_t
+DISTANCE_DOTPROD static int32_t
 dotprod_dot_int8(const int8_t *a, const int8_t *b, int dim)
 {
 	int32x4_t	sum0 = vdupq_n_s32(0);
@@ -428,7 +426,7 @@ dotprod_dot_int8(const int8_t *a, const int8_t *b, int dim)
 	return total;
 }
 
-DOTPROD static void
+DISTANCE_DOTPROD static void
 dotprod_dots_int8(const int8_t *a, const int8_t *const *b, int n, int dim,
 				  int32_t *dots)
 {
