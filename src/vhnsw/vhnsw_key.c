@@ -141,6 +141,7 @@ VhnswSelectKeys(VhnswKey *keys, int n, int k)
 			keys[end] = key;
 			end += key < pivot;
 		}
+		Assert(end > low);		/* as no two keys are equal */
 		if (k <= end)
 			high = end;
 		else
