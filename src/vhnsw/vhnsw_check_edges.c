@@ -137,7 +137,6 @@ edge_is_wrong(EdgeCheck *state, int place)
 {
 	VhnswCheck *check = state->check;
 	const VhnswLayout *layout = &check->layout;
-	VhnswLayout plain = *layout;
 	const VhnswEdge *edge = state->edge;
 	double		distance;
 	double		length_squared;
@@ -157,14 +156,19 @@ edge_is_wrong(EdgeCheck *state, int place)
 
 	distance = VhnswCodeDistance(layout, state->code,
 								 state->neighbor_code);
-	plain.metric = VHNSW_L2;
-	length_squared = VhnswCodeDistance(&plain, state->code,
-									   state->neighbor_code);
+	length_squared = distance;
 	product = product_with(state);
 	error = distance + edge->a + edge->s * product;
 	if (layout->metric == VHNSW_INNER_PRODUCT)
-		error += (double) state->neighbor_code->norm *
-			state->neighbor_code->norm;
+	{
+		double		norm = state->code->norm;
+		double		neighbor_norm = state->neighbor_code->norm;
+
+		/* As VhnswEdgeEncode() has it: negative, perhaps */
+		length_squared = norm * norm + neighbor_norm * neighbor_norm +
+			2 * distance;
+		error += neighbor_norm * neighbor_norm;
+	}
 
 	/* The projections' rounding is relative to norms, the factors' also to L. */
 	norms = (double) state->code->norm + state->neighbor_code->norm;
