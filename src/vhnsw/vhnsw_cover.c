@@ -12,7 +12,8 @@
  * if an entry is about as near as its neighbors in the sample are.  One that is
  * not becomes an entry if it has neighbors, and there is a gap behind these.
  * (Without the gap words-skipgram-100 would have 301 entries in place of 42,
- * find the same, and take 13 % longer.)
+ * find the same, and take 13 % longer.)  Neighbors nearer than codes can tell
+ * count as being as near as codes can tell, or there would be gaps everywhere.
  *
  * Inner product: clusters are those of directions.  And short elements that
  * point elsewhere than all others have a larger product with each other than
@@ -87,7 +88,8 @@ static void sample_end(EntrySample *sample);
 static float typical_distance(const VhnswGraph *graph,
 							  const EntrySample *sample);
 static int	compare_floats(const void *a, const void *b);
-static float direction_distance(float distance, float lengths);
+static float resolution(const VhnswGraph *graph, const VhnswCode *code);
+static float direction_distance(float distance, float length_a, float length_b);
 
 /*
  * VhnswChooseEntries
@@ -228,7 +230,7 @@ sample_distances(const EntrySample *sample, const VhnswGraph *graph, uint32 i,
 	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
 	{
 		for (uint32 j = 0; j < n; j++)
-			distances[j] = direction_distance(distances[j], norm *
+			distances[j] = direction_distance(distances[j], norm,
 											  sample_code(sample, first + j)->norm);
 	}
 }
@@ -271,7 +273,10 @@ sample_end(EntrySample *sample)
 		pfree(sample->codes);
 }
 
-/* The median distance of an element of the sample to the nearest other one. */
+/*
+ * The median distance of an element of the sample to the nearest other one, or
+ * what codes can tell apart, if that is more.
+ */
 static float
 typical_distance(const VhnswGraph *graph, const EntrySample *sample)
 {
@@ -289,6 +294,8 @@ typical_distance(const VhnswGraph *graph, const EntrySample *sample)
 			if (j != i)
 				nearest[i] = Min(nearest[i], distances[j]);
 		}
+		nearest[i] = Max(nearest[i],
+						 resolution(graph, sample_code(sample, i)));
 	}
 	pfree(distances);
 	qsort(nearest, nprobes, sizeof(float), compare_floats);
@@ -344,11 +351,32 @@ spread_entries(VhnswGraph *graph)
 }
 
 /*
- * The squared distance of what has the same directions and length 1, of a
- * negative product and the product of lengths.
+ * The squared distance that equal vectors may seem to have by what their code
+ * leaves of them and by rounding; under inner product of their directions.
  */
 static float
-direction_distance(float distance, float lengths)
+resolution(const VhnswGraph *graph, const VhnswCode *code)
 {
-	return lengths > 0 ? 2 + 2 * distance / lengths : 0;
+	float		norm_squared = code->norm * code->norm;
+	float		squared = 2 * code->residual * code->residual +
+	4 * FLT_EPSILON * norm_squared;
+
+	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
+		return norm_squared > 0 ? squared / norm_squared : 0;
+	return squared;
+}
+
+/*
+ * The squared distance of what has the same directions and length 1, of a
+ * negative product and both lengths.  Products of codes may be larger than
+ * those of lengths.  A zero vector is at a right angle to all others.
+ */
+static float
+direction_distance(float distance, float length_a, float length_b)
+{
+	float		lengths = length_a * length_b;
+
+	if (lengths > 0)
+		return Max(2 + 2 * distance / lengths, 0);
+	return length_a > 0 || length_b > 0 ? 2 : 0;
 }

@@ -117,6 +117,19 @@ try_set('many clusters far apart, inner product', dims => 64, rows => 6000, metr
 	value => '5 * normal(-1 - n % 150, i) + normal(n, i)', floor => 0.99);
 is($server->safe_psql('postgres', q{SELECT entries BETWEEN 150 AND 200 FROM vhnsw_info('items_v')}),
 	't', 'many clusters far apart, inner product: entries');
+# One zero vector is near to nobody
+try_set('many clusters far apart and a zero, inner product', dims => 64, rows => 4000, metric => 'ip',
+	value => '(n <> 17)::integer * (5 * normal(-1 - n % 150, i) + normal(n, i))', floor => 0.99);
+is($server->safe_psql('postgres', q{SELECT entries BETWEEN 150 AND 200 FROM vhnsw_info('items_v')}),
+	't', 'many clusters far apart and a zero, inner product: entries');
+# Elements of clusters are nearer to each other than codes of 4 bits can tell
+foreach my $metric (qw(l2 ip))
+{
+	try_set("tight clusters far apart, $metric", dims => 72, rows => 4000, metric => $metric,
+		value => '5 * normal(-1 - n % 150, i) + 0.4 * normal(n, i)', options => 'WITH (storage = compact)', floor => 0.95);
+	is($server->safe_psql('postgres', q{SELECT entries BETWEEN 150 AND 200 FROM vhnsw_info('items_v')}),
+		't', "tight clusters far apart, $metric: entries");
+}
 # From between two, both are found; also when their first entries are gone
 try_set("between clusters, $_", dims => 64, rows => 12000, metric => $_, value => 'normal(-1 - n % 120, i) + 0.25 * normal(n, i)',
 	query => '0.5 * (normal(-1 - n % 120, i) + normal(-1 - 7 * n % 120, i)) + 0.2 * normal(n, i)', floor => 0.85, vacuum => 1) foreach qw(l2 ip);
