@@ -396,7 +396,7 @@ VhnswCrewTell(VhnswCrew *crew)
 {
 	crew->alone += take_time(crew);
 	ereport(DEBUG1,
-			errmsg_internal("index \"%s\" took %.3f CPU seconds of the leader alone, %.3f of it during jobs, %.3f of workers",
+			errmsg_internal("index \"%s\" took %.3f CPU seconds of the leader alone, %.3f of the leader during jobs, %.3f of workers",
 							RelationGetRelationName(crew->index),
 							crew->alone, crew->in_jobs,
 							crew->shared ?

@@ -92,7 +92,7 @@ foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops vector_l1_op
 
 	$first{$class} = $pages;
 	unlike($said, qr/planned workers/, "$class: no workers");
-	like($said, qr/took [\d.]+ CPU seconds of the leader alone, [\d.]*[1-9]\d* of it during jobs, 0\.000 of workers/,
+	like($said, qr/took [\d.]+ CPU seconds of the leader alone, [\d.]*[1-9]\d* of the leader during jobs, 0\.000 of workers/,
 		"$class: CPU time");
 	foreach my $workers ($class eq 'vector_l2_ops' ? (1, 2, 4) : 2)
 	{
