@@ -3,9 +3,10 @@
 # In memory and in files, and in each phase: a worker is killed, or the leader;
 # a worker fails; the leader is canceled while workers wait in the middle of
 # something.  The index that was to be built anew is as before, no temporary file
-# and, unless a process was killed, no other file is left, and the server recovers.  A statement that times out and a
-# temp_file_limit that is reached leave nothing either.  (How soon a build that
-# is at work ends is in 121_vhnsw_cancel.pl.)
+# and, unless a process was killed, no other file is left, and the server
+# recovers.  A statement that times out and a temp_file_limit that is reached
+# leave nothing either.  (How soon a build that is at work ends is in
+# 121_vhnsw_cancel.pl.)
 
 use strict;
 use warnings;

@@ -4,9 +4,10 @@
 # Each kind of codes, of 8 and 4 bits, under each metric that is linked by
 # blocks, for vectors and halfvecs: built alone in memory, and then, in memory
 # and in files, with 1, 2 or 4 workers, the pages are the same, byte for byte.
-# Of storages and numbers of workers, each pair is tried with each class.  (Of
-# other rows: 106_vhnsw_parallel.pl, 116_vhnsw_memory.pl; of more dimensions,
-# 120_vhnsw_principal.pl.)
+# Each class is tried in each storage, with one number of workers in memory and
+# another one in files; over all classes each storage meets each number in both.
+# (Of other rows: 106_vhnsw_parallel.pl, 116_vhnsw_memory.pl; of more
+# dimensions, 120_vhnsw_principal.pl.)
 
 use strict;
 use warnings;
@@ -38,7 +39,9 @@ my @classes = (
 my @storages = ([ 'auto', 8 ], [ 'compact', 4 ], [ 'tiny', 4 ]);
 my @workers  = (1, 2, 4);
 
-# Not enough for a graph in memory, but for so many workers
+# Not enough for a graph in memory, but for so many workers: of all cases, the
+# most that these take in files is 5.6, 7.6 and 11.8 MB, and the least that a
+# graph takes in memory, with as many, 9.1, 10.1 and 12.2 MB.
 my %little = (1 => '6MB', 2 => '8MB', 4 => '12MB');
 
 # Build with so many workers; returns the pages, and how it was built.
