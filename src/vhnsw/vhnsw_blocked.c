@@ -327,17 +327,33 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 	uint64		nmembers = partition->starts[partition->nparts];
 
 	for (uint32 i = 0; i < graph->count; i++)
+	{
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		next[nearest[i] + 1]++;
+	}
 	for (uint32 i = 1; i <= partition->nparts; i++)
 		next[i] += next[i - 1];
 	for (uint32 i = 0; i < graph->count; i++)
+	{
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		numbers[i] = next[nearest[i]]++;
+	}
 	pfree(next);
 
 	for (uint32 i = 0; i < graph->nduplicates; i++)
+	{
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		graph->duplicates[i].element = numbers[graph->duplicates[i].element];
+	}
 	for (uint64 i = 0; i < nmembers; i++)
+	{
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		partition->members[i] = numbers[partition->members[i]];
+	}
 	if (graph->codes)
 	{
 		invert(numbers, graph->count);

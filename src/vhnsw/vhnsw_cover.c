@@ -126,6 +126,8 @@ shuffle(VhnswGraph *graph)
 	{
 		uint32		j = pg_prng_uint64_range(&prng, 0, i);
 
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		graph->order[i] = graph->order[j];
 		graph->order[j] = i;
 	}
