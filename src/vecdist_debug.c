@@ -53,6 +53,7 @@ typedef struct DebugPoint
 
 static char *debug_points_string = NULL;
 static char *debug_mistake = NULL;
+static char *debug_pretend = NULL;
 static DebugPoint debug_points[MAX_DEBUG_POINTS];
 static int	num_debug_points = 0;
 
@@ -128,6 +129,13 @@ VecdistDebugInit(void)
 							   "",
 							   PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
 							   NULL, NULL, NULL);
+	DefineCustomStringVariable("vecdist.debug_pretend",
+							   "What to treat as if there were very much of it (test builds only).",
+							   NULL,
+							   &debug_pretend,
+							   "",
+							   PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
 }
 
 void
@@ -181,6 +189,12 @@ bool
 VecdistDebugMistake(const char *name)
 {
 	return debug_mistake != NULL && strcmp(debug_mistake, name) == 0;
+}
+
+bool
+VecdistDebugPretend(const char *name)
+{
+	return debug_pretend != NULL && strcmp(debug_pretend, name) == 0;
 }
 
 #endif							/* VECDIST_DEBUG_POINTS */

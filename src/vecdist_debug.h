@@ -15,6 +15,10 @@
  * vecdist.debug_mistake has this name, and false in builds for users.  The code
  * behind it makes a mistake that the test of the thing must notice.
  *
+ * VD_PRETEND("vhnsw-many-links") is true where the setting
+ * vecdist.debug_pretend has this name, and false in builds for users.  The code
+ * behind it does as if there were more of something than a test can have.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef VECDIST_DEBUG_H
@@ -25,15 +29,18 @@ extern void VecdistDebugInit(void);
 extern void VecdistDebugPoint(const char *name);
 extern bool VecdistDebugHasPoints(void);
 extern bool VecdistDebugMistake(const char *name);
+extern bool VecdistDebugPretend(const char *name);
 
 #define VD_DEBUG_POINT(name) VecdistDebugPoint(name)
 #define VD_UNDER_TEST VecdistDebugHasPoints()
 #define VD_MISTAKE(name) VecdistDebugMistake(name)
+#define VD_PRETEND(name) VecdistDebugPretend(name)
 #else
 #define VecdistDebugInit() ((void) 0)
 #define VD_DEBUG_POINT(name) ((void) 0)
 #define VD_UNDER_TEST false
 #define VD_MISTAKE(name) false
+#define VD_PRETEND(name) false
 #endif
 
 #endif							/* VECDIST_DEBUG_H */

@@ -59,13 +59,8 @@
 #define MAX_ROUNDS 3
 #define USELESS_RECALL 0.5
 
-/*
- * In the records of a file lists stand behind the chosen links, and distances
- * behind both.
- */
-#define ListOffset(join) \
-	((join)->spilled ? \
-	 FirstLinks(&(join)->graph->layout) * sizeof(VhnswKey) : 0)
+/* Where chosen links are still needed, lists stand behind them. */
+#define ListOffset(layout) (FirstLinks(layout) * sizeof(VhnswKey))
 
 /* Of the 2 m places of a list, links chosen before those of the others come. */
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
@@ -94,6 +89,7 @@ typedef struct ChooseJob
 	VhnswMemory incoming;		/* of the second choice */
 	uint32		first;			/* whose they are: not before */
 	uint32		end;			/* and before this */
+	bool		in_pieces;		/* not of all at once */
 } ChooseJob;
 
 /* Room to choose the links of one element. */
@@ -102,8 +98,11 @@ typedef struct Chooser
 	VhnswGraph *graph;
 	VhnswJoin	join;
 	bool		by_product;		/* the metric is the inner product */
-	const uint32 *starts;		/* of each element's incoming links */
-	const uint32 *incoming;
+	bool		keeps_links;	/* the list goes behind the chosen links */
+	const uint32 *starts;		/* of each element's incoming links, modulo
+								 * 2^32 */
+	uint32		base;			/* the first one's of the piece in work */
+	const uint32 *incoming;		/* of the piece */
 	VhnswKey	keys[VHNSW_MAX_KEY_PLACES + 2 * MAX_INCOMING];
 	VhnswLink	links[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
 	VhnswLink	chosen[VHNSW_MAX_KEY_PLACES];	/* of these, in work */
@@ -140,8 +139,10 @@ static void leave_elsewhere(Chooser *chooser, const VhnswCode *base,
 							int place, float slack);
 static void choose_first(Chooser *chooser, uint32 id);
 static void link_back(VhnswCrew *crew, ChooseJob *job);
+static void lists_to_places(VhnswJoin *join);
 static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
-									uint32 first, uint32 *end, Size max_links);
+									uint32 first, uint32 *end,
+									uint32 max_links);
 static int	rare_ones_first(Chooser *chooser, int n);
 static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
@@ -280,7 +281,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	VhnswGraphSetLists(graph, crew, &join->lists,
 					   join->spilled ? 0 : 2 * join->key_places);
 	graph->spilled_lists = join->spilled;
-	graph->list_offset = ListOffset(join);
+	graph->list_offset = join->spilled ? ListOffset(&graph->layout) : 0;
 	VhnswCrewFree(crew, &join->rest);
 	pfree(join);
 	if (graph->codes)
@@ -574,9 +575,10 @@ VhnswChooseAgainJob(VhnswCrew *crew, const void *arg)
 	Chooser    *chooser = begin_chooser(crew, job);
 	uint32		chunk;
 
+	chooser->keeps_links = job->in_pieces;
 	chooser->starts = VhnswCrewAddress(crew, &job->incoming);
-	chooser->incoming = chooser->starts + crew->graph->count + 2 -
-		chooser->starts[job->first];
+	chooser->base = chooser->starts[job->first];
+	chooser->incoming = chooser->starts + crew->graph->count + 2;
 	while (VhnswCrewNext(crew, &chunk))
 	{
 		uint32		first = job->first + chunk * CHOSEN_AT_ONCE;
@@ -757,15 +759,19 @@ choose_first(Chooser *chooser, uint32 id)
 
 /*
  * Let every element choose again, among those that chose it too: all at once
- * or, if the graph is in files, as many as memory has incoming links for.
+ * or, if the graph is in files, as many as memory has incoming links for.  If
+ * there may be more than numbers of 32 bits, it is not all at once either.
  */
 static void
 link_back(VhnswCrew *crew, ChooseJob *job)
 {
 	VhnswGraph *graph = crew->graph;
 	VhnswJoin  *join = &job->join;
-	Size		max_links = MaxAllocHugeSize;
+	uint64		most = (uint64) graph->count * FirstLinks(&graph->layout);
+	bool		many = VD_PRETEND("vhnsw-many-links");
+	Size		max_links = many ? most / 3 : PG_UINT32_MAX;
 
+	job->in_pieces = join->spilled || most > max_links;
 	if (join->spilled)
 	{
 		Size		cache = VhnswGraphCacheBytes(graph, 3 * sizeof(uint32) +
@@ -773,14 +779,14 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 
 		VhnswSpillResize(graph->codes, cache / 16 * 9);
 		VhnswSpillResize(join->spilled, cache / 16);
-		max_links = (Size) (crew->workers + 1) * (cache / 8 * 3) /
-			sizeof(uint32);
+		max_links = Min(max_links, (Size) (crew->workers + 1) *
+						(cache / 8 * 3) / sizeof(uint32));
 	}
 	for (job->first = 0; job->first < graph->count; job->first = job->end)
 	{
 		job->end = graph->count;
 		job->incoming = collect_incoming(crew, join, job->first, &job->end,
-										 max_links);
+										 (uint32) max_links);
 		begin_chooser_job(crew, VHNSW_JOB_CHOOSE_AGAIN, job);
 		VhnswCrewFinish(crew);
 		VhnswCrewFree(crew, &job->incoming);
@@ -790,8 +796,29 @@ link_back(VhnswCrew *crew, ChooseJob *job)
 			VhnswSpillGiveBack();
 	}
 	VhnswCrewReport(crew, 2 * (int64) graph->count);
-	if (join->spilled)
+	if (job->in_pieces)
+	{
 		memcpy(join->near_counts, join->far_counts, graph->count);
+		if (!join->spilled)
+			lists_to_places(join);
+	}
+}
+
+/* Move lists to where chosen links were that are not needed any more. */
+static void
+lists_to_places(VhnswJoin *join)
+{
+	const VhnswGraph *graph = join->graph;
+
+	for (uint32 id = 0; id < graph->count; id++)
+	{
+		char	   *keys = (char *) VhnswJoinGetKeys(join, id);
+
+		if (id % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		memmove(keys, keys + ListOffset(&graph->layout),
+				join->near_counts[id] * sizeof(uint32));
+	}
 }
 
 /*
@@ -799,14 +826,18 @@ link_back(VhnswCrew *crew, ChooseJob *job)
  * '*end': the places where the links of each start, two more than there are
  * elements, then the links.  If there are more than 'max_links', '*end' gets
  * nearer, but not than one element after 'first'.
+ *
+ * Places are counted from the first element of all, modulo 2^32: the difference
+ * of two within these links, or of one element, is a number of links.
  */
 static VhnswMemory
 collect_incoming(VhnswCrew *crew, const VhnswJoin *join, uint32 first,
-				 uint32 *end, Size max_links)
+				 uint32 *end, uint32 max_links)
 {
 	uint32		count = crew->graph->count;
 	Size		starts_size = ((Size) count + 2) * sizeof(uint32);
-	Size		total = 0;
+	uint64		total = 0;
+	uint32		base;
 	VhnswMemory memory;
 	uint32	   *starts = palloc_extended(starts_size, MCXT_ALLOC_HUGE |
 										 MCXT_ALLOC_ZERO);
@@ -825,20 +856,29 @@ collect_incoming(VhnswCrew *crew, const VhnswJoin *join, uint32 first,
 	}
 	for (uint32 id = first; id < *end; id++)
 	{
+		if (id % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (total + starts[id + 2] > max_links && id > first)
 			*end = id;
 		else
 			total += starts[id + 2];
 	}
+	if (VD_PRETEND("vhnsw-many-links"))
+		starts[0] = starts[1] = 0 - count * FirstLinks(&crew->graph->layout) / 2;
 	for (uint32 id = 2; id < count + 2; id++)
+	{
+		if (id % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		starts[id] += starts[id - 1];
+	}
 
 	memory = VhnswCrewAlloc(crew, starts_size + total * sizeof(uint32));
 	memcpy(memory.address, starts, starts_size);
 	pfree(starts);
 	starts = memory.address;
 	next = starts + 1;
-	incoming = starts + count + 2 - next[first];
+	base = next[first];
+	incoming = starts + count + 2;
 	for (uint32 id = 0; id < count; id++)
 	{
 		const VhnswKey *keys = VhnswJoinGetKeys(join, id);
@@ -851,7 +891,7 @@ collect_incoming(VhnswCrew *crew, const VhnswJoin *join, uint32 first,
 			uint32		place = next[to]++;
 
 			if (to >= first && to < *end)
-				incoming[place] = id;
+				incoming[(uint32) (place - base)] = id;
 		}
 	}
 	return memory;
@@ -889,17 +929,18 @@ static int
 nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 {
 	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
-	uint32		begin = chooser->starts[id];
-	uint32		end = chooser->starts[id + 1];
+	const uint32 *incoming = chooser->incoming +
+	(uint32) (chooser->starts[id] - chooser->base);
+	uint32		left = chooser->starts[id + 1] - chooser->starts[id];
 	int			n = 0;
 
-	while (begin < end)
+	while (left > 0)
 	{
-		uint32		count = Min(end - begin, MAX_INCOMING);
+		uint32		count = Min(left, MAX_INCOMING);
 
-		make_keys(chooser->graph, code, chooser->incoming + begin, count,
-				  keys + n);
-		begin += count;
+		make_keys(chooser->graph, code, incoming, count, keys + n);
+		incoming += count;
+		left -= count;
 		n += count;
 		if (n == MAX_INCOMING && chooser->by_product)
 			break;
@@ -1004,16 +1045,21 @@ choose_again(Chooser *chooser, uint32 id)
 	}
 
 	/*
-	 * From here on: a list.  In a file, links that others still have to be
-	 * told of stay before it, and distances follow.
+	 * From here on: a list.  In pieces, links that others still have to be
+	 * told of stay before it, and, for files, distances follow.
 	 */
-	memcpy((char *) keys + ListOffset(join), selected, count * sizeof(uint32));
-	if (join->spilled)
+	if (chooser->keeps_links)
 	{
-		memcpy((char *) keys + ListOffset(join) + degree * sizeof(uint32),
-			   distances, count * sizeof(float));
+		char	   *list = (char *) keys + ListOffset(layout);
+
+		memcpy(list, selected, count * sizeof(uint32));
+		memcpy(list + degree * sizeof(uint32), distances,
+			   count * sizeof(float));
 		join->far_counts[id] = count;
 	}
 	else
+	{
+		memcpy(keys, selected, count * sizeof(uint32));
 		join->near_counts[id] = count;
+	}
 }

@@ -78,6 +78,8 @@ static VhnswBlockKind centroid_kind(const VhnswGraph *graph);
 static VhnswMemory find_centroids(VhnswCrew *crew, const uint32 *members,
 								  uint32 n, uint32 k, uint64 seed);
 static uint32 number_of_parts(uint32 nresidents);
+static void check_members(const VhnswCrew *crew, uint32 n, uint32 k,
+						  int overlap);
 static bool choices_in_file(const VhnswLayout *layout, bool in_file);
 static void fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 					   const VhnswHubs *hubs, const VhnswLeaf *whole);
@@ -117,6 +119,7 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 
 	job.k = number_of_parts(whole->nresidents);
 	job.overlap = Min(overlap, (int) job.k);
+	check_members(crew, n, job.k, job.overlap);
 	job.centroids = find_centroids(crew, whole->members, whole->nresidents,
 								   job.k, seed);
 	if (whole->members == NULL &&
@@ -181,6 +184,25 @@ number_of_parts(uint32 nresidents)
 						   LEAF_SIZE_GROWTH * sqrt((double) nresidents));
 
 	return (uint32) Max(ceil(nresidents / size), 1);
+}
+
+/* The places of n elements in k parts, and of hubs, are numbers of 32 bits. */
+static void
+check_members(const VhnswCrew *crew, uint32 n, uint32 k, int overlap)
+{
+	uint64		nmembers = (uint64) n * overlap;
+	uint64		limit = VD_PRETEND("vhnsw-many-members") ? 10000 : PG_UINT32_MAX;
+
+	if (crew->graph->layout.metric == VHNSW_INNER_PRODUCT)
+		nmembers += (uint64) k * VHNSW_HUBS_OF_LEAF;
+	if (nmembers > limit)
+		ereport(ERROR,
+				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("too many vectors to build an index by clusters"),
+				errdetail("%u different vectors have %llu places in clusters, and there can be %llu.",
+						  n, (unsigned long long) nmembers,
+						  (unsigned long long) limit),
+				errhint("Partition the table, or set vhnsw.build_method to \"search\"."));
 }
 
 /*

@@ -107,6 +107,35 @@ foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops vector_l1_op
 	check_index($class);
 }
 
+# As if links were numbered past 2^32: in pieces, in one of which numbers begin
+# anew
+foreach my $class (qw(vector_l2_ops vector_ip_ops))
+{
+	foreach my $workers (0, 2)
+	{
+		my ($said, $pages) = build($workers, $class, settings => q{SET vecdist.debug_pretend = 'vhnsw-many-links';});
+
+		is($pages, $first{$class}, "$class: the same index in pieces, with $workers");
+	}
+}
+
+# As if there were more vectors than leaves have places
+foreach my $class (qw(vector_l2_ops vector_ip_ops))
+{
+	my $said;
+
+	$server->safe_psql('postgres', 'DROP INDEX IF EXISTS items_v');
+	$server->psql('postgres', <<"SQL", stderr => \$said);
+\\set VERBOSITY verbose
+SET vecdist.debug_pretend = 'vhnsw-many-members';
+SET max_parallel_maintenance_workers = 2;
+CREATE INDEX items_v ON items USING vhnsw (v $class);
+SQL
+	like($said, qr/54000.*too many vectors to build an index by clusters.*HINT:.*vhnsw.build_method/s,
+		"$class: too many vectors");
+	check_nothing_left("$class: too many vectors");
+}
+
 my %variants = (
 	'REINDEX' => { create => 'REINDEX INDEX items_v', keep => 1 },
 	'CREATE INDEX CONCURRENTLY' =>

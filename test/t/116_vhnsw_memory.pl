@@ -173,6 +173,11 @@ foreach my $create (
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM vhnsw_check('items_v', true)}), 0, "$name: vhnsw_check");
 	is(temporary_files($server), '', "$name: no temporary file");
 
+	if ($name eq 'vector_l2' || $name eq 'vector_ip')
+	{
+		(undef, $in_files) = build('10MB', $create, q{SET vecdist.debug_pretend = 'vhnsw-many-links';});
+		is($in_files, $in_memory, "$name: the same index, as if links were numbered past 2^32");
+	}
 	if ($create eq $l2)
 	{
 		(undef, $in_files) = build('10MB', $create, 'SET max_parallel_maintenance_workers = 2; SET max_parallel_workers = 0;');
