@@ -46,9 +46,6 @@
 #define KEY_WAL_USAGE UINT64CONST(0x7668637200000003)
 #define KEY_BUFFER_USAGE UINT64CONST(0x7668637200000004)
 
-/* Room for the argument of a job. */
-#define MAX_ARGUMENT 1024
-
 typedef struct CrewShared
 {
 	Oid			index;
@@ -61,7 +58,7 @@ typedef struct CrewShared
 	VhnswJob	job;
 	uint32		nchunks;
 	pg_atomic_uint32 next;
-	char		argument[MAX_ARGUMENT] pg_attribute_aligned(MAXIMUM_ALIGNOF);
+	char		argument[VHNSW_MAX_ARGUMENT] pg_attribute_aligned(MAXIMUM_ALIGNOF);
 
 	slock_t		mutex;			/* protects what follows */
 	int			workers;		/* those with higher numbers go home */
@@ -79,6 +76,7 @@ static List *attach_graph(VhnswCrew *crew);
 static uint64 cpu_time(void);
 static double take_time(VhnswCrew *crew);
 static bool close_job(CrewShared *shared);
+static void check_started(const VhnswCrew *crew);
 static bool join_job(CrewShared *shared, uint32 *number);
 static void leave_job(CrewShared *shared);
 static void do_job(VhnswCrew *crew, VhnswJob job, const void *arg);
@@ -175,11 +173,15 @@ VhnswCrewLaunch(VhnswCrew *crew, bool concurrent)
 		memcpy(part, debug_query_string, query_size);
 		shm_toc_insert(context->toc, KEY_QUERY, part);
 	}
+
+	/* Who joins no job has used nothing. */
 	part = shm_toc_allocate(context->toc,
 							mul_size(sizeof(WalUsage), context->nworkers));
+	memset(part, 0, context->nworkers * sizeof(WalUsage));
 	shm_toc_insert(context->toc, KEY_WAL_USAGE, part);
 	part = shm_toc_allocate(context->toc,
 							mul_size(sizeof(BufferUsage), context->nworkers));
+	memset(part, 0, context->nworkers * sizeof(BufferUsage));
 	shm_toc_insert(context->toc, KEY_BUFFER_USAGE, part);
 
 	LaunchParallelWorkers(context);
@@ -232,14 +234,14 @@ VhnswCrewShareGraph(VhnswCrew *crew, Size shape_size)
  * VhnswCrewRun
  *		Do a job of 'nchunks' chunks together; returns when all are done.
  *
- * 'arg' has 'size' bytes and may contain VhnswMemory, but no other pointers
- * that workers follow.
+ * 'arg' has 'size' bytes, a constant, and may contain VhnswMemory, but no other
+ * pointers that workers follow.
  */
 void
-VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
-			 uint32 nchunks)
+VhnswCrewRunJob(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
+				uint32 nchunks)
 {
-	VhnswCrewBegin(crew, job, arg, size, nchunks);
+	VhnswCrewBeginJob(crew, job, arg, size, nchunks);
 	VhnswCrewFinish(crew);
 }
 
@@ -251,8 +253,8 @@ VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
  * the job nor changes what it reads; and 'arg' stays where it is.
  */
 void
-VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
-			   uint32 nchunks)
+VhnswCrewBeginJob(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
+				  uint32 nchunks)
 {
 	CrewShared *shared = crew->shared;
 
@@ -267,7 +269,6 @@ VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg, Size size,
 		return;
 	}
 
-	Assert(size <= MAX_ARGUMENT);
 	if (crew->codes && *crew->codes)
 		shared->codes = VhnswSpillDescribe(*crew->codes);
 	memcpy(shared->argument, arg, size);
@@ -297,6 +298,7 @@ VhnswCrewFinish(VhnswCrew *crew)
 			ConditionVariableSleep(&shared->left,
 								   WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
 		ConditionVariableCancelSleep();
+		check_started(crew);
 	}
 	crew->job = VHNSW_JOB_NONE;
 	crew->in_jobs += take_time(crew);
@@ -318,6 +320,33 @@ close_job(CrewShared *shared)
 	is_done = !shared->is_open && shared->at_work == 0;
 	SpinLockRelease(&shared->mutex);
 	return is_done;
+}
+
+/*
+ * Raise an error if a worker could not be started: parallel mode cannot end
+ * without one, and the end of the build would be late to say so.  Those who
+ * are on their way are not waited for.
+ */
+static void
+check_started(const VhnswCrew *crew)
+{
+	const ParallelContext *context = crew->context;
+
+	for (int i = 0; i < context->nworkers_launched; i++)
+	{
+		const ParallelWorkerInfo *worker = &context->worker[i];
+		pid_t		pid;
+
+		/* It is here, or has been. */
+		if (context->known_attached_workers[i] || worker->error_mqh == NULL)
+			continue;
+		if (GetBackgroundWorkerPid(worker->bgwhandle, &pid) == BGWH_STOPPED &&
+			shm_mq_get_sender(shm_mq_get_queue(worker->error_mqh)) == NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("parallel worker of an index build could not be started"),
+					errhint("The server log may have more details."));
+	}
 }
 
 /*

@@ -20,6 +20,9 @@
 
 struct VhnswCrew;
 
+/* Room for the argument of a job. */
+#define VHNSW_MAX_ARGUMENT 1024
+
 /* By numbers, because functions have other addresses in other processes. */
 typedef enum VhnswJob
 {
@@ -110,10 +113,10 @@ extern VhnswCrew *VhnswCrewCreate(Relation heap, Relation index,
 extern void VhnswCrewLaunch(VhnswCrew *crew, bool concurrent);
 extern void VhnswCrewSetWorkers(VhnswCrew *crew, int workers);
 extern void *VhnswCrewShareGraph(VhnswCrew *crew, Size shape_size);
-extern void VhnswCrewRun(VhnswCrew *crew, VhnswJob job, const void *arg,
-						 Size size, uint32 nchunks);
-extern void VhnswCrewBegin(VhnswCrew *crew, VhnswJob job, const void *arg,
-						   Size size, uint32 nchunks);
+extern void VhnswCrewRunJob(VhnswCrew *crew, VhnswJob job, const void *arg,
+							Size size, uint32 nchunks);
+extern void VhnswCrewBeginJob(VhnswCrew *crew, VhnswJob job, const void *arg,
+							  Size size, uint32 nchunks);
 extern void VhnswCrewFinish(VhnswCrew *crew);
 extern bool VhnswCrewNext(VhnswCrew *crew, uint32 *chunk);
 extern void VhnswCrewPhase(int phase, int64 total);
@@ -132,5 +135,13 @@ extern VhnswSpill *VhnswCrewFile(VhnswCrew *crew,
 
 extern void VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
 						   const VhnswCrewDuties *duties);
+
+/* The size of an argument is known when its job is compiled. */
+#define VhnswCrewRun(crew, job, arg, size, nchunks) \
+	(StaticAssertExpr((size) <= VHNSW_MAX_ARGUMENT, "argument of a job"), \
+	 VhnswCrewRunJob(crew, job, arg, size, nchunks))
+#define VhnswCrewBegin(crew, job, arg, size, nchunks) \
+	(StaticAssertExpr((size) <= VHNSW_MAX_ARGUMENT, "argument of a job"), \
+	 VhnswCrewBeginJob(crew, job, arg, size, nchunks))
 
 #endif							/* VHNSW_CREW_H */

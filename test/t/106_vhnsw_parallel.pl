@@ -220,6 +220,23 @@ my ($said, $pages) = build(2, 'vector_l2_ops', settings => 'SET max_parallel_wor
 like($said, qr/built with 0 of 2 planned/, 'no worker started');
 is($pages, $alone, 'no worker started: the same index');
 
+# Workers that the system has no process for: the build does not go on to its
+# end before it says so.
+{
+	my $session = $server->background_psql('postgres', on_error_stop => 0);
+	my ($postmaster) = slurp_file($server->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my ($limit) = slurp_file("/proc/$postmaster/limits") =~ /^Max processes\s+(\w+)/m;
+
+	$server->safe_psql('postgres', 'DROP INDEX items_v');
+	$session->query_safe(q{SET max_parallel_maintenance_workers = 2; SET vecdist.debug_points = 'vhnsw-build-write=error'});
+	system_or_bail('prlimit', '--pid', $postmaster, '--nproc=1:');
+	$session->query('CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)');
+	system_or_bail('prlimit', '--pid', $postmaster, "--nproc=$limit:");
+	like($session->{stderr}, qr/parallel worker of an index build could not be started/, 'no process for workers');
+	$session->quit;
+	check_nothing_left('no process for workers');
+}
+
 # Without parallel_workers each process shall have 32 MB.
 $server->safe_psql('postgres', 'ALTER TABLE items RESET (parallel_workers)');
 foreach my $case ([ '63MB', 0 ], [ '64MB', 1 ], [ '96MB', 2 ], [ '1GB', 2 ])
