@@ -30,6 +30,12 @@
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
+/*
+ * While codes are loaded it is not known how many pages there will be: a map of
+ * pages is copied to one twice as large.
+ */
+#define GROWING_MAP 3
+
 /* About so many bytes are written at a time when a file is copied. */
 #define COPY_BYTES (64 * 1024)
 
@@ -61,6 +67,7 @@ typedef struct VhnswGraphShape
 
 static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
 								int workers);
+static Size code_record_bytes(const VhnswGraph *graph);
 static uint64 work_bytes(const VhnswGraph *graph, uint64 count);
 static Size learning_element_bytes(const VhnswLayout *layout);
 static uint64 taken_bytes(const VhnswGraph *graph, uint64 count,
@@ -156,7 +163,8 @@ memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 {
 	const VhnswLayout *layout = &graph->layout;
 	int			processes = workers + 1;
-	uint64		loading = count * HASH_BYTES + VHNSW_MIN_CACHE;
+	uint64		loading = count * HASH_BYTES + VHNSW_MIN_CACHE +
+	GROWING_MAP * VhnswSpillMapBytes(code_record_bytes(graph), count);
 	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
 	processes * (VHNSW_MIN_CACHE + work_bytes(graph, count));
 	uint64		learning = count * learning_element_bytes(layout) +
@@ -168,9 +176,17 @@ memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 		Max(Max(loading, linking), learning);
 }
 
+/* Of the file of codes: what is there of an element. */
+static Size
+code_record_bytes(const VhnswGraph *graph)
+{
+	return graph->code_size + sizeof(ItemPointerData);
+}
+
 /*
  * What a process has in work, if codes are in a file: hubs, a leaf, or later a
- * sample of the codes.
+ * sample of the codes; and, always, where the pages are of codes, lists, and
+ * projections (principal dimensions take less).
  */
 static uint64
 work_bytes(const VhnswGraph *graph, uint64 count)
@@ -179,7 +195,12 @@ work_bytes(const VhnswGraph *graph, uint64 count)
 
 	return Max(Max(VhnswHubsWorkBytes(layout, count),
 				   VhnswJoinLeafBytes(layout, count) + graph->dividing_bytes),
-			   VhnswSpanBytes(layout, count));
+			   VhnswSpanBytes(layout, count)) +
+		VhnswSpillMapBytes(code_record_bytes(graph), count) +
+		VhnswSpillMapBytes(VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey),
+						   count) +
+		VhnswSpillMapBytes(VhnswProjectionBytes(layout->dims) + sizeof(float),
+						   count);
 }
 
 /* With codes in a file: a basis may be learned before pairs are compared. */
@@ -343,8 +364,7 @@ VhnswGraphSpill(VhnswGraph *graph)
 	uint32		end = 0;
 
 	old_context = MemoryContextSwitchTo(graph->context);
-	codes = VhnswCrewCreateFile(graph->crew,
-								graph->code_size + sizeof(ItemPointerData), 0,
+	codes = VhnswCrewCreateFile(graph->crew, code_record_bytes(graph), 0,
 								graph->memory_limit / 8);
 	for (int i = 0; i < graph->nsegments; i++)
 	{
@@ -380,7 +400,7 @@ void
 VhnswGraphReorderFile(VhnswGraph *graph, const uint32 *order)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(graph->context);
-	Size		record_bytes = graph->code_size + sizeof(ItemPointerData);
+	Size		record_bytes = code_record_bytes(graph);
 	Size		stride = VhnswSpillStride(record_bytes);
 	uint32		at_once = (uint32) Max(COPY_BYTES / stride, 1);
 	char	   *records = palloc(at_once * stride);

@@ -135,6 +135,25 @@ VhnswSpillOpen(FileSet *files, const VhnswSpillShape *shape)
 	return spill;
 }
 
+/* About so many records that lie so far apart make a page. */
+static uint32
+records_per_page(Size stride)
+{
+	return (uint32) Max(PAGE_BYTES / stride, 1);
+}
+
+/*
+ * VhnswSpillMapBytes
+ *		Memory that an array of so many records takes besides its cache, in each
+ *		process.
+ */
+Size
+VhnswSpillMapBytes(Size record_bytes, uint64 nrecords)
+{
+	return (nrecords / records_per_page(VhnswSpillStride(record_bytes)) + 1) *
+		sizeof(uint32);
+}
+
 static VhnswSpill *
 make_spill(FileSet *files, uint32 number, Size record_bytes, Size cache_bytes)
 {
@@ -144,7 +163,7 @@ make_spill(FileSet *files, uint32 number, Size record_bytes, Size cache_bytes)
 	spill->files = files;
 	spill->number = number;
 	spill->record_bytes = VhnswSpillStride(record_bytes);
-	spill->records_per_page = (uint32) Max(PAGE_BYTES / spill->record_bytes, 1);
+	spill->records_per_page = records_per_page(spill->record_bytes);
 	spill->page_bytes = spill->records_per_page * spill->record_bytes;
 	spill->cache_bytes = cache_bytes;
 	return spill;
@@ -328,9 +347,13 @@ find_frame(VhnswSpill *spill, uint32 page)
 	number = free_frame(spill);
 	if (page >= spill->map_size)
 	{
+		uint64		there = (spill->file_bytes + spill->page_bytes - 1) /
+		spill->page_bytes;
 		Size		size;
 
-		spill->map_size = Max(page + 1, Max(2 * spill->map_size, 64));
+		/* What is there already does not grow, but for codes while loading. */
+		spill->map_size = page < there ? (uint32) there :
+			Max(page + 1, Max(2 * spill->map_size, 64));
 		size = spill->map_size * sizeof(uint32);
 		spill->map = spill->map ? repalloc_huge(spill->map, size) :
 			MemoryContextAllocHuge(spill->context, size);

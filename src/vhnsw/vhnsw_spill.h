@@ -30,6 +30,7 @@ typedef struct VhnswSpillShape
 	uint64		file_bytes;
 } VhnswSpillShape;
 
+extern Size VhnswSpillMapBytes(Size record_bytes, uint64 nrecords);
 extern VhnswSpill *VhnswSpillCreate(FileSet *files, uint32 number,
 									Size record_bytes, uint32 nrecords,
 									Size cache_bytes);
