@@ -35,15 +35,15 @@
 #define PARTITION_SEED UINT64CONST(0x766C656166)
 
 /* Leaves that an element is in. */
-#define OVERLAP 12
+#define OVERLAP 14
 
 /*
  * How much nearer to a chosen link than to the base a candidate must be to be
- * dropped, in squared distances, in both rounds of choosing: 1.15 and 1.07 in
+ * dropped, in squared distances, in both rounds of choosing: 1.1 and 1.05 in
  * distances.
  */
-#define FIRST_SLACK 1.32f
-#define SECOND_SLACK 1.15f
+#define FIRST_SLACK 1.21f
+#define SECOND_SLACK 1.1f
 
 /* Likewise for inner products: see leave_elsewhere(). */
 #define FIRST_PRODUCT_SLACK 1.21f

@@ -21,10 +21,10 @@
 
 /*
  * Places for the nearest of all elements, and for those of the far candidates,
- * with lists of this degree.
+ * with lists of this degree.  Either are counted in a byte.
  */
-#define VhnswNearPlaces(degree) Max(degree, 32)
-#define VhnswFarPlaces(degree) (VhnswNearPlaces(degree) * 3 / 4)
+#define VhnswNearPlaces(degree) Min(Max(degree, 32) * 3 / 2, PG_UINT8_MAX)
+#define VhnswFarPlaces(degree) (Max(degree, 32) * 3 / 4)
 #define VhnswKeyPlaces(degree) \
 	(VhnswNearPlaces(degree) + VhnswFarPlaces(degree))
 #define VHNSW_MAX_KEY_PLACES VhnswKeyPlaces(VHNSW_MAX_DEGREE)

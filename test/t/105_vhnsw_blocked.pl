@@ -132,7 +132,7 @@ foreach my $metric (qw(l2 ip))
 }
 # From between two, both are found; also when their first entries are gone
 try_set("between clusters, $_", dims => 64, rows => 12000, metric => $_, value => 'normal(-1 - n % 120, i) + 0.25 * normal(n, i)',
-	query => '0.5 * (normal(-1 - n % 120, i) + normal(-1 - 7 * n % 120, i)) + 0.2 * normal(n, i)', floor => 0.85, vacuum => 1) foreach qw(l2 ip);
+	query => '0.5 * (normal(-1 - n % 120, i) + normal(-1 - 7 * n % 120, i)) + 0.2 * normal(n, i)', floor => 0.82, vacuum => 1) foreach qw(l2 ip);
 # As far from each other as they are wide: lists of nearest elements lead nowhere
 try_set('clusters that touch', dims => 128, rows => 6000, value => 'normal(-1 - n % 60, i) + normal(n, i)', floor => 0.99);
 try_set('cosine', dims => 24, rows => 3000, metric => 'cosine', value => $clusters, floor => 0.9);
