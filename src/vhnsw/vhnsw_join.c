@@ -54,8 +54,8 @@
 
 /*
  * What guests have met in a leaf waits in buckets until it is merged: in chunks
- * of so many bytes, or what an entry takes, and of a file of this part of that
- * of the lists.
+ * of so many bytes, or what an entry takes, and of files that have together this
+ * part of that of the lists.
  */
 #define LATER_CHUNK_BYTES 2048
 #define LATER_SHARE 2
@@ -287,6 +287,8 @@ VhnswJoinPlan(VhnswJoin *join)
 		cache /= 4;
 	join->bucket_elements = LISTS_AT_ONCE;
 	join->later_chunk_bytes = 0;
+	join->later_file_bytes = (uint64) graph->count * list_bytes / LATER_SHARE /
+		(graph->crew->workers + 1);
 	for (int i = 0; i < lengthof(chunks); i++)
 	{
 		/* So all chunks and the lists of a bucket take the same: the least. */
@@ -656,9 +658,7 @@ put_later(Side *side)
 		memcpy(entry->keys + near->count, far->keys,
 			   far->count * sizeof(VhnswKey));
 	}
-	if (VhnswBucketsFileBytes(join->later) >
-		(uint64) join->graph->count * join->key_places * sizeof(VhnswKey) /
-		LATER_SHARE)
+	if (VhnswBucketsFileBytes(join->later) > join->later_file_bytes)
 		merge_later(join);
 }
 

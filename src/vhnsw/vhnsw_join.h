@@ -55,6 +55,7 @@ typedef struct VhnswJoin
 	LWLock	   *file_locks;		/* in place of them, if keys are in a file */
 	uint32		bucket_elements;	/* then: how many have one of them */
 	Size		later_chunk_bytes;	/* then, where guests' keys wait */
+	uint64		later_file_bytes;	/* and how many a process lets wait */
 	struct VhnswBuckets *later; /* a process's own: these keys, or NULL */
 	VhnswSpill *spilled;		/* in place of keys, if not NULL */
 	VhnswSpillShape shape;		/* of that */
