@@ -100,8 +100,8 @@ my $held      = qr/lists of index "items_v" hold (\d+)/;
 # ----------------------------------------------------------------------
 
 # What has memory of 17,700 or 17,900 kB is in files, and has principal dimensions:
-# these begin at 16,730 kB, and a build in memory at 17,810 kB in compact storage,
-# else at 18,280 kB.
+# these take some 16.7 MB, of which most is for learning them, and a build in
+# memory takes somewhat more than is given.
 load(wide_vectors(4000, 1), wide_vectors(40, 2));
 foreach my $case (
 	[ 'vector_l2_ops',      '<->' ],
