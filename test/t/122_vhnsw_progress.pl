@@ -40,7 +40,7 @@ my @phases = (
 	[ 'sampling',            undef,     0 ],
 	[ 'loading tuples',      'load',    0 ],
 	[ 'clustering',          'assign',  $rows ],
-	[ 'computing neighbors', 'join',    13 * $rows ],    # residents, and members of 12 leaves
+	[ 'computing neighbors', 'join',    15 * $rows ],    # residents, and members of 14 leaves
 	[ 'linking lists',       'choose',  2 * $rows ],
 	[ 'learning sketches',   'project', $rows ],
 	[ 'writing pages',       'write',   $rows ],
