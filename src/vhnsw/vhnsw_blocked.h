@@ -18,7 +18,5 @@ extern Size VhnswBlockedResidentBytes(const VhnswLayout *layout);
 extern Size VhnswBlockedJoinBytes(const VhnswLayout *layout);
 extern bool VhnswBlockedLink(VhnswGraph *graph, const char *index_name);
 extern void VhnswJoinJob(VhnswCrew *crew, const void *arg);
-extern void VhnswChooseFirstJob(VhnswCrew *crew, const void *arg);
-extern void VhnswChooseAgainJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_BLOCKED_H */

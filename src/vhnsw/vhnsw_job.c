@@ -9,6 +9,7 @@
 
 #include "vhnsw/vhnsw_basis.h"
 #include "vhnsw/vhnsw_blocked.h"
+#include "vhnsw/vhnsw_choose.h"
 #include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
 #include "vhnsw/vhnsw_hub.h"
