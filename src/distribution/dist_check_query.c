@@ -200,14 +200,14 @@ draws_from_sequence(Query *query, Relation rel)
 
 	if (!DistHasSequenceDefault(rel))
 		return false;
-	if (DistDrawsFromSequence((Node *) query->targetList))
+	if (DistUsesSequence((Node *) query->targetList))
 		return true;
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		if (rte->rtekind == RTE_VALUES &&
-			DistDrawsFromSequence((Node *) rte->values_lists))
+			DistUsesSequence((Node *) rte->values_lists))
 			return true;
 	}
 	return false;

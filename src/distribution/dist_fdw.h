@@ -99,7 +99,8 @@ extern void DistCheckQueryInit(void);
 /* dist_trigger.c */
 extern bool DistHasRowTrigger(Relation rel, CmdType operation);
 extern bool DistHasSequenceDefault(Relation rel);
-extern bool DistDrawsFromSequence(Node *node);
+extern bool DistIsFromSequence(Relation rel, AttrNumber attnum);
+extern bool DistUsesSequence(Node *node);
 
 /* dist_analyze.c */
 extern bool DistAnalyzeForeignTable(Relation relation,

@@ -17,18 +17,14 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/heap.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -41,7 +37,6 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -50,6 +45,7 @@
 #include "distribution/dist_centroid.h"
 #include "distribution/dist_cluster.h"
 #include "distribution/dist_connection.h"
+#include "distribution/dist_fdw.h"
 #include "distribution/dist_placement.h"
 #include "distribution/dist_table.h"
 #include "distribution/dist_tabledef.h"
@@ -73,7 +69,6 @@ VECDIST_FUNCTION_INFO_V1(vecdist_drop_partition);
 
 static void check_distributable(Relation rel);
 static void check_columns(Relation rel);
-static bool uses_sequence(Oid relid, AttrNumber attnum);
 static void check_constraints(Relation rel);
 static void refuse_feature(Relation rel, const char *detail,
 						   const char *hint) pg_attribute_noreturn();
@@ -355,46 +350,12 @@ check_columns(Relation rel)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped)
-			continue;
-		if (att->attidentity != '\0' ||
-			(att->atthasdef && uses_sequence(RelationGetRelid(rel),
-											 att->attnum)))
+		if (DistIsFromSequence(rel, att->attnum))
 			refuse_feature(rel,
 						   psprintf("Column \"%s\" takes values from a sequence, which each server would count by itself.",
 									NameStr(att->attname)),
 						   "Use values made by the application, or uuid with DEFAULT gen_random_uuid().");
 	}
-}
-
-/* Does the default of a column depend on a sequence? */
-static bool
-uses_sequence(Oid relid, AttrNumber attnum)
-{
-	Oid			defaultid = GetAttrDefaultOid(relid, attnum);
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(AttrDefaultRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(defaultid));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL,
-							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (form->refclassid == RelationRelationId &&
-			get_rel_relkind(form->refobjid) == RELKIND_SEQUENCE)
-			found = true;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return found;
 }
 
 /* Core has no unique index over foreign partitions, nor keys that need one. */

@@ -15,7 +15,7 @@
 
 #include "distribution/dist_fdw.h"
 
-static bool contains_nextval_walker(Node *node, void *context);
+static bool uses_sequence_walker(Node *node, void *context);
 
 /*
  * DistHasRowTrigger
@@ -56,41 +56,57 @@ DistHasRowTrigger(Relation rel, CmdType operation)
 bool
 DistHasSequenceDefault(Relation rel)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
+	for (AttrNumber attnum = 1; attnum <= RelationGetNumberOfAttributes(rel);
+		 attnum++)
 	{
-		Form_pg_attribute attr = TupleDescAttr(desc, i);
-
-		if (attr->attisdropped)
-			continue;
-		if (attr->attidentity)
-			return true;
-		if (attr->atthasdef && !attr->attgenerated &&
-			DistDrawsFromSequence(build_column_default(rel, i + 1)))
+		if (DistIsFromSequence(rel, attnum))
 			return true;
 	}
 	return false;
 }
 
 /*
- * DistDrawsFromSequence
- *		Does evaluating this take a value from a sequence?
+ * DistIsFromSequence
+ *		Does this column?
  */
 bool
-DistDrawsFromSequence(Node *node)
+DistIsFromSequence(Relation rel, AttrNumber attnum)
 {
-	return contains_nextval_walker(node, NULL);
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+
+	if (attr->attisdropped)
+		return false;
+	return attr->attidentity ||
+		(attr->atthasdef && !attr->attgenerated &&
+		 DistUsesSequence(build_column_default(rel, attnum)));
+}
+
+/*
+ * DistUsesSequence
+ *		Does evaluating this take a value from a sequence, or ask for the last?
+ */
+bool
+DistUsesSequence(Node *node)
+{
+	return uses_sequence_walker(node, NULL);
 }
 
 static bool
-contains_nextval_walker(Node *node, void *context)
+uses_sequence_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (IsA(node, NextValueExpr) ||
-		(IsA(node, FuncExpr) &&
-		 ((FuncExpr *) node)->funcid == F_NEXTVAL))
+	if (IsA(node, NextValueExpr))
 		return true;
-	return expression_tree_walker(node, contains_nextval_walker, context);
+	if (IsA(node, FuncExpr))
+	{
+		switch (((FuncExpr *) node)->funcid)
+		{
+			case F_NEXTVAL:
+			case F_CURRVAL:
+			case F_LASTVAL:
+				return true;
+		}
+	}
+	return expression_tree_walker(node, uses_sequence_walker, context);
 }

@@ -185,6 +185,13 @@ distribute_fails('(id int)', '', '42809', 'not a partitioned table.*PARTITION BY
 distribute_fails("(id serial) $hash", '', '0A000', 'sequence.*uuid', 'serial');
 distribute_fails("(id int GENERATED ALWAYS AS IDENTITY) $hash",
 	'', '0A000', 'sequence', 'identity');
+$coordinator->safe_psql('postgres', 'CREATE SEQUENCE counter');
+distribute_fails("(id int, n bigint DEFAULT $_) $hash",
+	'', '0A000', '"n" takes values from a sequence', $_) foreach (
+	"nextval('counter') + 1",
+	"nextval('counter'::text::regclass)",
+	"currval('counter')",
+	'lastval()');
 distribute_fails("(id int PRIMARY KEY) $hash", '', '0A000', 'wrong_pkey',
 	'primary key');
 distribute_fails("(id int UNIQUE) $hash", '', '0A000', 'unique', 'unique key');
