@@ -44,7 +44,7 @@ use VecdistProxy;
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors rows_near_in_one
-  nearest_of_queries index_pages temporary_files run_in load_wide);
+  nearest_of_queries index_pages temporary_files run_in load_clusters load_wide);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -611,6 +611,41 @@ sub load_vectors
 
 	$server->safe_psql('postgres',
 		"COPY $table ($columns) FROM stdin;\n$lines\\.\n");
+	return;
+}
+
+# load_clusters(SERVER, TABLE, N, DIMS, %params): make a table (id, v) of N vectors
+# in clusters, whose values are whole numbers, the same on every machine.
+# Parameters, with their defaults:
+#
+#   clusters => 60    id modulo this is the cluster
+#   width    => 128   of a cluster in each dimension, a power of two; all together
+#                     are 256 wide
+#   from     => 0     the smallest value
+#   nulls    => 0     each row whose id this divides has NULL, unless 0
+#   repeats  => 0     each row whose id this divides has the vector of the row
+#                     before, unless 0
+#   workers  => 0     that a build of its indexes is to have: parallel_workers
+sub load_clusters
+{
+	my ($server, $table, $n, $dims, %params) = @_;
+	my $clusters = $params{clusters} // 60;
+	my $mask     = ($params{width} // 128) - 1;
+	my $from     = $params{from}    // 0;
+	my $repeats  = $params{repeats} // 0;
+	my $workers  = $params{workers} // 0;
+	my $number   = $repeats ? "n - (n % $repeats = 0)::integer" : 'n';
+	my $vector   = <<"SQL";
+(SELECT array_agg((hashint8extended(i, ($number) % $clusters) & 255)::float4 + (hashint8extended(i, $number) & $mask)::float4 + $from ORDER BY i)::vector
+    FROM generate_series(1, $dims) i)
+SQL
+
+	$vector = "CASE WHEN n % $params{nulls} > 0 THEN $vector END" if $params{nulls};
+	$server->safe_psql('postgres', <<"SQL");
+CREATE TABLE $table (id integer, v vector($dims)) WITH (parallel_workers = $workers);
+INSERT INTO $table SELECT n, $vector FROM generate_series(1, $n) n;
+CHECKPOINT;
+SQL
 	return;
 }
 

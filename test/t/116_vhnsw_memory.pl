@@ -25,15 +25,9 @@ max_parallel_maintenance_workers = 0
 CONF
 
 # Clusters, rows that repeat others, NULLs
-$server->safe_psql('postgres', <<'SQL');
-CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(136)) WITH (parallel_workers = 4);
-INSERT INTO items SELECT n, (SELECT CASE WHEN n % 301 > 0 THEN
-        array_agg((hashint8extended(i, n % 60) & 255)::float4 + (hashint8extended(i, n) & 127)::float4 ORDER BY i) END::vector
-    FROM generate_series(1, 136) i) FROM generate_series(1, 12000) n;
-INSERT INTO items SELECT id, v FROM items WHERE id % 100 = 0;
-CHECKPOINT;
-SQL
+$server->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+load_clusters($server, 'items', 12000, 136, nulls => 301, workers => 4);
+$server->safe_psql('postgres', 'INSERT INTO items SELECT id, v FROM items WHERE id % 100 = 0; CHECKPOINT');
 
 # How the index was built
 my $record = q{SELECT build_method, build_workers, build_memory_kb, build_inserted FROM vhnsw_info('items_v')};
@@ -211,11 +205,7 @@ foreach my $create ($l2, $l2 =~ s/l2/ip/r)
 
 # Seventy bytes for each row beside what a build takes anyway, some 3,300 kB, are
 # enough for files.
-$server->safe_psql('postgres', <<'SQL');
-CREATE TABLE small (v vector(8)) WITH (parallel_workers = 4);
-INSERT INTO small SELECT (SELECT array_agg((hashint8extended(i, n % 90) & 255)::float4 + (hashint8extended(i, n) & 63)::float4 ORDER BY i)::vector
-    FROM generate_series(1, 8) i) FROM generate_series(1, 40000) n;
-SQL
+load_clusters($server, 'small', 40000, 8, clusters => 90, width => 64, workers => 4);
 my $small = 'CREATE INDEX items_v ON small USING vhnsw (v vector_l2_ops)';
 my $in_memory = (build('200MB', $small))[1];
 my ($said, $in_files) = build('6000kB', $small);

@@ -24,14 +24,9 @@ max_parallel_workers = 8
 max_parallel_maintenance_workers = 2
 CONF
 
-$server->safe_psql('postgres', <<'SQL');
-CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(136)) WITH (parallel_workers = 2);
-INSERT INTO items SELECT n, (SELECT array_agg((hashint8extended(i, n % 60) & 255)::float4 + (hashint8extended(i, n) & 127)::float4 ORDER BY i)::vector
-    FROM generate_series(1, 136) i) FROM generate_series(1, 12000) n;
-CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
-CHECKPOINT;
-SQL
+$server->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+load_clusters($server, 'items', 12000, 136, workers => 2);
+$server->safe_psql('postgres', 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops); CHECKPOINT');
 my $old_file = $server->safe_psql('postgres', q{SELECT pg_relation_filepath('items_v')});
 
 # In memory, and in files

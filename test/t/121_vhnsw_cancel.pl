@@ -32,11 +32,9 @@ max_parallel_maintenance_workers = 2
 CONF
 
 # Clusters, rows that repeat others, NULLs
+$server->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+load_clusters($server, 'items', 110000, 8, clusters => 90, width => 64, workers => 2);
 $server->safe_psql('postgres', <<'SQL');
-CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(8)) WITH (parallel_workers = 2);
-INSERT INTO items SELECT n, (SELECT array_agg((hashint8extended(i, n % 90) & 255)::float4 + (hashint8extended(i, n) & 63)::float4 ORDER BY i)::vector
-    FROM generate_series(1, 8) i) FROM generate_series(1, 110000) n;
 INSERT INTO items SELECT id, v FROM items WHERE id % 4 = 0;
 INSERT INTO items SELECT n, NULL FROM generate_series(1, 50000) n;
 CHECKPOINT;

@@ -20,13 +20,8 @@ max_parallel_workers = 8
 CONF
 
 my $rows = 9000;
-$server->safe_psql('postgres', <<"SQL");
-CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(136)) WITH (parallel_workers = 1);
-INSERT INTO items SELECT n, (SELECT array_agg((hashint8extended(i, n % 60) & 255)::float4 + (hashint8extended(i, n) & 127)::float4 ORDER BY i)::vector
-    FROM generate_series(1, 136) i) FROM generate_series(1, $rows) n;
-CHECKPOINT;
-SQL
+$server->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+load_clusters($server, 'items', $rows, 136, workers => 1);
 
 # How to build, and what the index says of it
 my %ways = (

@@ -52,13 +52,8 @@ CONF
 	$server->start;
 }
 
-$server->safe_psql('postgres', <<'SQL');
-CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(136)) WITH (parallel_workers = 1);
-INSERT INTO items SELECT n, (SELECT array_agg((hashint8extended(i, n % 60) & 255)::float4 + (hashint8extended(i, n) & 127)::float4 ORDER BY i)::vector
-    FROM generate_series(1, 136) i) FROM generate_series(1, 9000) n;
-CHECKPOINT;
-SQL
+$server->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+load_clusters($server, 'items', 9000, 136, workers => 1);
 my $database   = 'base/' . $server->safe_psql('postgres', q{SELECT oid FROM pg_database WHERE datname = 'postgres'});
 my $create     = 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)';
 my $huge       = 2**60;

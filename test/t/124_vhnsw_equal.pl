@@ -22,14 +22,8 @@ max_parallel_workers = 8
 CONF
 
 # Clusters, rows that repeat others, NULLs
-$server->safe_psql('postgres', <<'SQL');
-CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(48)) WITH (parallel_workers = 4);
-INSERT INTO items SELECT n, (SELECT CASE WHEN n % 97 > 0 THEN
-        array_agg((hashint8extended(i, n % 40) & 255)::float4 + (hashint8extended(i, n - n % 50 / 49) & 127)::float4 - 128 ORDER BY i) END::vector
-    FROM generate_series(1, 48) i) FROM generate_series(1, 12000) n;
-CHECKPOINT;
-SQL
+$server->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+load_clusters($server, 'items', 12000, 48, clusters => 40, from => -128, nulls => 97, repeats => 50, workers => 4);
 
 my @classes = (
 	[ 'v',                 'vector_l2_ops' ],

@@ -22,12 +22,8 @@ CONF
 my %memory = ('blocked' => '200MB', 'blocked in files' => '9MB');
 
 my $rows = 12000;
-$server->safe_psql('postgres', <<"SQL");
-CREATE EXTENSION vecdist;
-CREATE TABLE items (id integer, v vector(48)) WITH (parallel_workers = 2);
-INSERT INTO items SELECT n, (SELECT array_agg((hashint8extended(i, n % 60) & 255)::float4 + (hashint8extended(i, n) & 127)::float4 ORDER BY i)::vector
-    FROM generate_series(1, 48) i) FROM generate_series(1, $rows) n;
-SQL
+$server->safe_psql('postgres', 'CREATE EXTENSION vecdist');
+load_clusters($server, 'items', $rows, 48, workers => 2);
 
 # Each index "items_v": how it was built, what it has, and what is wrong, in the
 # session that has made it.
