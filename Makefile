@@ -142,6 +142,8 @@ check-symbols: lint-build
 PYTHON ?= $(or $(wildcard /usr/bin/python3),python3)
 CXX ?= c++
 bench-build:
+	@$(PYTHON) -c 'import numpy' || \
+		{ echo 'the benchmarks need python3-numpy' >&2; exit 1; }
 	+@$(call build_in,bench)
 	@$(CC) -O2 -Wall -I"$$($(PG_CONFIG) --includedir)" -o build/bench/bench_pg_client \
 		bench/bench_pg_client.c -L"$$($(PG_CONFIG) --libdir)" -lpq
@@ -154,30 +156,12 @@ bench-kernels:
 	@$(CC) -std=gnu99 -O2 -ffp-contract=off -Wall -Isrc -o build/bench/bench_kernels \
 		bench/bench_kernels.c src/distance/*.c -lm
 	@build/bench/bench_kernels $(KERNELS)
-bench-index: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_index.py
-bench-single: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_single.py
-bench-profile: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_profile.py
-bench-planner: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_planner.py
-bench-filter: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_filter.py
-bench-cancel: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_cancel.py
-bench-interrupts: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_interrupts.py
-bench-distributed: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_distributed.py
-bench-awkward: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_awkward.py
-bench-types: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_types.py
-bench-sharding: bench-build
-	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_sharding.py
+bench_targets = $(addprefix bench-,awkward cancel distributed filter index \
+	interrupts planner profile sharding single types)
+$(bench_targets): bench-%: bench-build
+	@PG_CONFIG='$(PG_CONFIG)' $(PYTHON) bench/bench_$*.py
 
-.PHONY: bench-awkward bench-build bench-cancel bench-distributed bench-filter bench-index bench-interrupts bench-kernels bench-single bench-planner bench-profile bench-types bench-sharding
+.PHONY: bench-build bench-kernels $(bench_targets)
 
 help:
 	@echo 'make, make install       build and install for PG_CONFIG (default: pg_config)'

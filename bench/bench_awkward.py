@@ -15,7 +15,6 @@ Variables, with their defaults:
     ROWS=20000            of each kind but many, which has ten times as many
 """
 
-import os
 import sys
 
 import numpy
@@ -77,11 +76,16 @@ def far_outliers(random, rows, queries):
             5 * bench_generate.make(rows, 64, "flat", 2, queries))
 
 
+def between(random, base, queries):
+    """Queries in the middle between two rows."""
+    pairs = random.integers(len(base), size=(2, queries))
+    return base, (base[pairs[0]] + base[pairs[1]]) / 2
+
+
 @kind("halfway")
 def halfway(random, rows, queries):
-    base = clusters(random, random.standard_normal((120, 64)), rows, 0.25)
-    pairs = random.integers(rows, size=(2, queries))
-    return base, (base[pairs[0]] + base[pairs[1]]) / 2
+    return between(random, clusters(random, random.standard_normal((120, 64)), rows, 0.25),
+                   queries)
 
 
 @kind("ip-direction", "ip")
@@ -92,9 +96,8 @@ def ip_direction(random, rows, queries):
 
 @kind("ip-halfway", "ip")
 def ip_halfway(random, rows, queries):
-    base = clusters(random, random.standard_normal((120, 256)), rows, 0.25)
-    pairs = random.integers(rows, size=(2, queries))
-    return base, (base[pairs[0]] + base[pairs[1]]) / 2
+    return between(random, clusters(random, random.standard_normal((120, 256)), rows, 0.25),
+                   queries)
 
 
 @kind("ip-clusters", "ip")
@@ -149,14 +152,9 @@ def recall(server, operator, ef, limits):
 
 
 def load(server, table, rows):
-    file = os.path.join(server.scratch, table + ".copy")
-    bench_data.write_copy(file, rows)
-    os.chmod(file, 0o644)
-    server.sql("postgres", "DROP TABLE IF EXISTS %s" % table,
-               "CREATE TABLE %s (id integer, v vector(%d))" % (table, rows.shape[1]),
-               "COPY %s FROM '%s' (FORMAT binary)" % (table, file),
-               "VACUUM (ANALYZE) %s" % table)
-    os.unlink(file)
+    server.sql("postgres", "DROP TABLE IF EXISTS " + table)
+    bench_data.load(server, "postgres", table, rows)
+    server.sql("postgres", "VACUUM (ANALYZE) " + table)
 
 
 def build(server, method, metric):

@@ -19,16 +19,11 @@ Variables, with their defaults (and those of bench_server.py):
 import os
 import random
 import statistics
-import sys
 
+import bench_data
+import bench_generate
 import bench_single
 from bench_server import number, private_server, say
-
-try:
-    import bench_data
-    import bench_generate
-except ImportError as error:
-    sys.exit("the benchmarks need python3-numpy: %s" % error)
 
 FORCED = "SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off"
 NONE_PASS = "SELECT id FROM {t} WHERE id % 1000000 = -$2 ORDER BY v <-> $1 LIMIT 10"
@@ -55,17 +50,12 @@ KINDS = (
 
 
 def load(server, table, base):
-    copy = os.path.join(server.scratch, table)
-    bench_data.write_copy(copy, base)
-    os.chmod(copy, 0o644)
+    bench_data.load(server, "cancel", "loaded", base)
     server.sql(
-        "cancel", "CREATE TABLE loaded (id integer, v vector(%d))" % base.shape[1],
-        "COPY loaded FROM '%s' (FORMAT binary)" % copy,
-        "CREATE TABLE %s AS SELECT id, id %% 2 AS half, v FROM loaded" % table,
+        "cancel", "CREATE TABLE %s AS SELECT id, id %% 2 AS half, v FROM loaded" % table,
         "DROP TABLE loaded", "CREATE INDEX ON %s (half)" % table,
         "CREATE INDEX ON %s USING vhnsw (v vector_l2_ops)" % table,
         "VACUUM (ANALYZE, FREEZE) %s" % table, "CHECKPOINT")
-    os.unlink(copy)
 
 
 def measure(server, queries, settings, query, moments):

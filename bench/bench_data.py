@@ -237,6 +237,17 @@ def write_fbin(path, vectors):
         numpy.ascontiguousarray(vectors, "<f4").tofile(file)
 
 
+def load(server, database, table, vectors, options=""):
+    """Make a table (id integer, v vector) of them in a Server's database."""
+    file = os.path.join(server.scratch, table + ".copy")
+    write_copy(file, vectors)
+    os.chmod(file, 0o644)
+    server.sql(database, "CREATE TABLE %s (id integer, v vector(%d)) %s"
+               % (table, vectors.shape[1], options),
+               "COPY %s FROM '%s' (FORMAT binary)" % (table, file))
+    os.unlink(file)
+
+
 def write_copy(path, vectors):
     """Rows (id integer, vector) in the format of COPY ... (FORMAT binary)."""
     dim = vectors.shape[1]

@@ -33,17 +33,13 @@ import json
 import math
 import os
 import statistics
-import sys
 
+import numpy
+
+import bench_data
+import bench_generate
 import bench_single
 from bench_server import number, option, private_server, say
-
-try:
-    import numpy
-    import bench_data
-    import bench_generate
-except ImportError as error:
-    sys.exit("the benchmarks need python3-numpy: %s" % error)
 
 K = 10
 PASS = 1                # the category that is asked for

@@ -23,15 +23,11 @@ import subprocess
 import sys
 import time
 
+import numpy
+
+import bench_data
+import bench_generate
 from bench_server import number, option, private_server, say
-
-try:
-    import numpy
-
-    import bench_data
-    import bench_generate
-except ImportError as error:
-    sys.exit("the benchmarks need python3-numpy: %s" % error)
 
 IN_MEMORY = "SET maintenance_work_mem = '4GB'"
 IN_FILES = "SET maintenance_work_mem = '%dMB'"
@@ -177,13 +173,7 @@ def watch(server, statements, session, log):
 
 
 def load(server, table, vectors):
-    copy = os.path.join(server.scratch, table)
-    bench_data.write_copy(copy, vectors)
-    os.chmod(copy, 0o644)
-    server.sql("interrupts", "CREATE TABLE %s (id integer, v vector(%d))"
-               " WITH (parallel_workers = 2)" % (table, vectors.shape[1]),
-               "COPY %s FROM '%s' (FORMAT binary)" % (table, copy))
-    os.unlink(copy)
+    bench_data.load(server, "interrupts", table, vectors, "WITH (parallel_workers = 2)")
 
 
 def main():

@@ -34,14 +34,11 @@ import subprocess
 import sys
 import time
 
+import numpy
+
+import bench_data
 import bench_single
 from bench_server import number, option, private_server, say
-
-try:
-    import bench_data
-    import numpy
-except ImportError as error:
-    sys.exit("the benchmarks need python3-numpy: %s" % error)
 
 FREQUENCY = 4999        # samples a second; not in step with timers
 

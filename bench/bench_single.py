@@ -42,13 +42,9 @@ import subprocess
 import sys
 import time
 
+import bench_data
 import bench_plot
 from bench_server import ROOT, number, option, private_server, say
-
-try:
-    import bench_data
-except ImportError as error:
-    sys.exit("the benchmarks need python3-numpy: %s" % error)
 
 BLOCK = 200
 OPERATORS = {"l2": "<->", "cosine": "<=>", "ip": "<#>"}

@@ -18,15 +18,10 @@ Variables, with their defaults (and those of bench_server.py):
 import glob
 import os
 import statistics
-import sys
+
+import numpy
 
 from bench_server import number, private_server, say
-
-try:
-    import numpy
-    import bench_data
-except ImportError as error:
-    sys.exit("the benchmarks need python3-numpy: %s" % error)
 
 CPU = "SELECT split_part(pg_read_file('/proc/' || pg_backend_pid() || '/schedstat'), ' ', 1)"
 
