@@ -39,9 +39,6 @@
 /* Calling workers takes longer than so many multiplications. */
 #define FEW_MULTIPLICATIONS 1e6
 
-/* Loops over so many values are done by vector instructions. */
-#define STRIDE 16
-
 #define PCA_SEED UINT64CONST(0x50434176686E7377)
 
 /* Job: the products of each dimension with those that do not come before it. */
@@ -71,8 +68,8 @@ static void orthonormalize(pg_prng_state *prng, float *rows, int nrows,
 						   int dims, int passes);
 static void multiply(const float *a, int nrows, int inner, const float *b,
 					 int ncolumns, float *result);
-static void add_multiple(float *row, float factor, const float *other,
-						 int dims);
+static void add_multiple(float *restrict row, float factor,
+						 const float *restrict other, int dims);
 
 /*
  * VhnswCovariance
@@ -289,15 +286,9 @@ multiply(const float *a, int nrows, int inner, const float *b, int ncolumns,
 
 /* row += factor times other */
 static void
-add_multiple(float *row, float factor, const float *other, int dims)
+add_multiple(float *restrict row, float factor, const float *restrict other,
+			 int dims)
 {
-	int			i = 0;
-
-	for (; i + STRIDE <= dims; i += STRIDE)
-	{
-		for (int j = 0; j < STRIDE; j++)
-			row[i + j] += factor * other[i + j];
-	}
-	for (; i < dims; i++)
+	for (int i = 0; i < dims; i++)
 		row[i] += factor * other[i];
 }
