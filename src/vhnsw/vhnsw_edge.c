@@ -60,10 +60,17 @@
  */
 #define OPTIMISM 0.65
 
+/*
+ * The share of an edge's squared length that its sketch shows, at least.  A
+ * projection keeps 0.3 and more of it, and a code shows 0.64 of that.
+ */
+#define LEAST_SHOWN (1.0f / 32)
+
 static Half *slot_a(const VhnswLayout *layout, const VhnswSlotData *slot);
 static Half *slot_s(const VhnswLayout *layout, const VhnswSlotData *slot);
 static uint8 *slot_piece(const VhnswLayout *layout, const VhnswSlotData *slot,
 						 int place);
+static float mean_square(const VhnswEdgeSpace *space);
 static double sketch_noise(const VhnswEdgeSpace *space);
 static void set_edge_scale(const VhnswLayout *layout, VhnswSlot slot,
 						   float scale);
@@ -173,6 +180,7 @@ VhnswEdgeEncode(const VhnswEdgeSpace *space, const VhnswEdgeEnd *from,
 {
 	float		length_squared;
 	float		constant;
+	float		shown;
 	DistanceEdgeSums sums =
 	DistanceEdgeCode(from->z, to->z, OUTER_THRESHOLD, space->bits,
 					 space->dims / DistanceEdgeChunkDims(space->bits),
@@ -188,9 +196,18 @@ VhnswEdgeEncode(const VhnswEdgeSpace *space, const VhnswEdgeEnd *from,
 	else
 		length_squared = constant = distance;
 
-	/* A code that says nothing is of no use: o looks like p. */
+	/* <u, z_w>^2 / |u|^2 */
+	shown = sums.code_difference * sums.code_difference /
+		(mean_square(space) * Min(space->dims, space->source_dims));
+
+	/*
+	 * A code that says next to nothing is of no use: o looks like p.  So it
+	 * is where elements are nearer to each other than codes can tell, and
+	 * what codes leave of them is most of the length.
+	 */
 	edge->s = 0;
-	if (length_squared > 0 && sums.code_difference > 0)
+	if (length_squared > 0 && sums.code_difference > 0 &&
+		shown >= LEAST_SHOWN * length_squared)
 		edge->s = -2 * length_squared / sums.code_difference;
 	if (space->metric == VHNSW_INNER_PRODUCT)
 		edge->s /= 2;
@@ -315,6 +332,13 @@ VhnswEdgeQueryInit(VhnswEdgeQuery *query, const VhnswEdgeSpace *space,
 	pfree(z);
 }
 
+/* The mean of the squares that a code stands for */
+static float
+mean_square(const VhnswEdgeSpace *space)
+{
+	return space->bits == 2 ? 3.6f : 1;
+}
+
 /*
  * How far off an estimate is for a query in a random direction: the standard
  * deviation, in units of |S| |q - p|.
@@ -328,11 +352,10 @@ VhnswEdgeQueryInit(VhnswEdgeQuery *query, const VhnswEdgeSpace *space,
 static double
 sketch_noise(const VhnswEdgeSpace *space)
 {
-	double		mean_square = space->bits == 2 ? 3.6 : 1;
 	double		c_squared = 0.8 * (space->bits == 2 ? 0.88 : 0.64);
 	double		dims = Min(space->dims, space->source_dims);
 
-	return sqrt(mean_square * (1 - c_squared) * dims / space->source_dims);
+	return sqrt(mean_square(space) * (1 - c_squared) * dims / space->source_dims);
 }
 
 /*
