@@ -11,39 +11,15 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "vhnsw/vhnsw_basis.h"
-#include "vhnsw/vhnsw_blocked.h"
 #include "vhnsw/vhnsw_coders.h"
-#include "vhnsw/vhnsw_edge_build.h"
 #include "vhnsw/vhnsw_graph.h"
-#include "vhnsw/vhnsw_hub.h"
-#include "vhnsw/vhnsw_join.h"
-#include "vhnsw/vhnsw_linker.h"
-#include "vhnsw/vhnsw_load.h"
-#include "vhnsw/vhnsw_principal.h"
-#include "vhnsw/vhnsw_span.h"
-
-/* The least that codes have where what was not foreseen takes the rest */
-#define LEAST_CACHE (VHNSW_MIN_CACHE / 4)
 
 /* About so many bytes make a bundle, but not more elements than 2^10. */
 #define BUNDLE_BYTES (128 * 1024)
 #define MAX_BUNDLE_SHIFT 10
 
-/*
- * While codes are loaded it is not known how many pages there will be: a map of
- * pages is copied to one twice as large.
- */
-#define GROWING_MAP 3
-
 /* About so many bytes are written at a time when a file is copied. */
 #define COPY_BYTES (64 * 1024)
-
-/*
- * Of the hash table, for an element: it is 0.9 full when another one, twice as
- * large, is made beside it.
- */
-#define HASH_BYTES (3 * sizeof(CodesEntry) * 10 / 9)
 
 /* A new segment has this part of all bundles, so that there are few. */
 #define SEGMENT_SHARE 8
@@ -65,13 +41,6 @@ typedef struct VhnswGraphShape
 	VhnswSegment segments[FLEXIBLE_ARRAY_MEMBER];
 } VhnswGraphShape;
 
-static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
-								int workers);
-static Size code_record_bytes(const VhnswGraph *graph);
-static uint64 work_bytes(const VhnswGraph *graph, uint64 count);
-static Size learning_element_bytes(const VhnswLayout *layout);
-static uint64 taken_bytes(const VhnswGraph *graph, uint64 count,
-						  bool in_files);
 static uint32 code_hash (const VhnswGraph *graph, uint32 element);
 static bool code_equal(const VhnswGraph *graph, uint32 a, uint32 b);
 
@@ -128,7 +97,6 @@ VhnswGraphCreate(const VhnswLayout *layout, VhnswCrew *crew,
 	graph->crew = crew;
 	graph->layout = *layout;
 	graph->memory_limit = memory_limit;
-	graph->learning_bytes = VhnswLearningBytes(layout);
 	init_sizes(graph);
 	graph->duplicates_capacity = 16;
 	graph->duplicates = palloc_array(VhnswDuplicate,
@@ -157,195 +125,25 @@ next_segment_bundles(uint64 nbundles)
 	return Max(nbundles / SEGMENT_SHARE, 1);
 }
 
-/* What a graph takes whose codes, lists and projections are in files. */
-static uint64
-memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
-{
-	const VhnswLayout *layout = &graph->layout;
-	int			processes = workers + 1;
-	uint64		loading = count * HASH_BYTES + VHNSW_MIN_CACHE +
-	GROWING_MAP * VhnswSpillMapBytes(code_record_bytes(graph), count);
-	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
-	processes * (VHNSW_MIN_CACHE + work_bytes(graph, count));
-	uint64		learning = count * learning_element_bytes(layout) +
-	VHNSW_MIN_CACHE + graph->learning_bytes;
-
-	if (workers > 0)
-		loading += VHNSW_BATCHES * VhnswBatchBytes(layout);
-	return (uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate) +
-		Max(Max(loading, linking), learning);
-}
-
-/* Of the file of codes: what is there of an element. */
-static Size
-code_record_bytes(const VhnswGraph *graph)
-{
-	return graph->code_size + sizeof(ItemPointerData);
-}
-
-/*
- * What a process has in work, if codes are in a file: hubs, a leaf, or later a
- * sample of the codes; and, always, where the pages are of codes, lists, and
- * projections (principal dimensions take less).
- */
-static uint64
-work_bytes(const VhnswGraph *graph, uint64 count)
-{
-	const VhnswLayout *layout = &graph->layout;
-
-	return Max(Max(VhnswHubsWorkBytes(layout, count),
-				   VhnswJoinLeafBytes(layout, count) + graph->dividing_bytes),
-			   VhnswSpanBytes(layout, count)) +
-		VhnswSpillMapBytes(code_record_bytes(graph), count) +
-		VhnswSpillMapBytes(VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey),
-						   count) +
-		VhnswSpillMapBytes(VhnswProjectionBytes(layout->dims) + sizeof(float),
-						   count);
-}
-
-/* With codes in a file: a basis may be learned before pairs are compared. */
-static Size
-learning_element_bytes(const VhnswLayout *layout)
-{
-	return VhnswPrincipalElementBytes(layout) > 0 ?
-		Max(VhnswBlockedJoinBytes(layout), VhnswOrderBytes) : VhnswOrderBytes;
-}
-
-/* What is there when sketches are learned, with any number of workers. */
-static uint64
-taken_bytes(const VhnswGraph *graph, uint64 count, bool in_files)
-{
-	uint64		taken = (uint64) graph->duplicates_capacity *
-	sizeof(VhnswDuplicate);
-
-	if (in_files)
-		return taken + count * learning_element_bytes(&graph->layout) +
-			VHNSW_MIN_CACHE;
-	return taken + count * VhnswOrderBytes + graph->nbundles * (uint64) graph->bundle_bytes +
-		count * VhnswJoinElementBytes(graph->layout.degree);
-}
-
-/* Memory to learn sketches with. */
-Size
-VhnswGraphLearningRoom(const VhnswGraph *graph)
-{
-	uint64		taken = taken_bytes(graph, graph->count, graph->codes != NULL);
-
-	return graph->memory_limit > taken ? graph->memory_limit - taken : 0;
-}
-
-/*
- * Likewise if so many elements were in files, wherever these are: for principal
- * dimensions and for sketches.
- */
-Size
-VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count)
-{
-	uint64		taken = taken_bytes(graph, count, true);
-
-	return graph->memory_limit > taken ? graph->memory_limit - taken : 0;
-}
-
-/*
- * VhnswGraphMemory
- *		Bytes that a graph of 'count' elements takes in the phase that takes
- *		most, and those who link it.
- */
+/* What so many elements take, or will take, in bundles. */
 uint64
-VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
+VhnswGraphBundlesBytes(const VhnswGraph *graph, uint64 count)
 {
-	const VhnswLayout *layout = &graph->layout;
-	int			workers = graph->crew->workers;
 	uint64		bundles = graph->nbundles;
-	uint64		fixed;
-	uint64		loading = count * HASH_BYTES;
-	uint64		linking = count * VhnswLinkerElementBytes(layout);
 
 	while (count > bundles << graph->bundle_shift)
 		bundles += next_segment_bundles(bundles);
-	fixed = bundles * graph->bundle_bytes +
-		(uint64) graph->duplicates_capacity * sizeof(VhnswDuplicate);
-	if (graph->codes)
-		return memory_with_files(graph, count, workers);
-	if (workers > 0)
-		loading += VHNSW_BATCHES * VhnswBatchBytes(layout);
-	if (VhnswMayHaveBlocks(layout))
-	{
-		uint64		blocked = count * VhnswBlockedElementBytes(layout) +
-		VhnswJoinLeafBytes(layout, count) * (workers + 1);
-
-		if (VhnswMayWantPrincipal(graph, count))
-			blocked = Max(blocked + VhnswPrincipalLearnedBytes(layout),
-						  count * VhnswBlockedJoinBytes(layout) +
-						  VhnswCovarianceBytes(layout));
-		linking = Max(linking, blocked);
-	}
-	linking = Max(linking,
-				  count * (VhnswJoinElementBytes(layout->degree) +
-						   VhnswOrderBytes) + graph->learning_bytes);
-	return fixed + Max(linking, loading);
-}
-
-/* Can so many elements be linked in files, with so many workers? */
-bool
-VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count, int workers)
-{
-	return VhnswMayHaveBlocks(&graph->layout) &&
-		memory_with_files(graph, count, workers) <= graph->memory_limit;
+	return bundles * graph->bundle_bytes;
 }
 
 /*
- * VhnswGraphDropWorkers
- *		Go on with as many workers as memory has room for, if so many elements
- *		are linked in files: each process has caches, and a leaf in work.
+ * Likewise in the hash table, which is 0.9 full when another one, twice as
+ * large, is made beside it.
  */
-void
-VhnswGraphDropWorkers(VhnswGraph *graph, uint64 count)
+uint64
+VhnswGraphHashBytes(uint64 count)
 {
-	int			workers = graph->crew->workers;
-
-	while (workers > 0 && !VhnswGraphFitsWithFiles(graph, count, workers))
-		workers--;
-	VhnswCrewSetWorkers(graph->crew, workers);
-}
-
-/*
- * VhnswGraphCacheBytes
- *		Memory for the records of files, where each element takes so many bytes
- *		besides: for each process.
- */
-Size
-VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
-{
-	int			processes = graph->crew->workers + 1;
-	uint64		taken = (uint64) graph->duplicates_capacity *
-	sizeof(VhnswDuplicate) +
-	processes * work_bytes(graph, graph->count) +
-	(uint64) graph->count * element_bytes;
-
-	return graph->memory_limit > taken + processes * LEAST_CACHE ?
-		(graph->memory_limit - taken) / processes : LEAST_CACHE;
-}
-
-/* Let codes, if they are in a file, take that. */
-void
-VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes)
-{
-	if (graph->codes)
-		VhnswSpillResize(graph->codes,
-						 VhnswGraphCacheBytes(graph, element_bytes));
-}
-
-/*
- * VhnswGraphMaySpill
- *		Is it worth while to go on in files?  Not if memory is too small for
- *		twice as many elements, or if they cannot be linked by blocks.
- */
-bool
-VhnswGraphMaySpill(const VhnswGraph *graph)
-{
-	return graph->codes == NULL &&
-		VhnswGraphFitsWithFiles(graph, 2 * (uint64) graph->count, 0);
+	return count * (3 * sizeof(CodesEntry) * 10 / 9);
 }
 
 /*
@@ -364,7 +162,7 @@ VhnswGraphSpill(VhnswGraph *graph)
 	uint32		end = 0;
 
 	old_context = MemoryContextSwitchTo(graph->context);
-	codes = VhnswCrewCreateFile(graph->crew, code_record_bytes(graph), 0,
+	codes = VhnswCrewCreateFile(graph->crew, VhnswGraphRecordBytes(graph), 0,
 								graph->memory_limit / 8);
 	for (int i = 0; i < graph->nsegments; i++)
 	{
@@ -400,7 +198,7 @@ void
 VhnswGraphReorderFile(VhnswGraph *graph, const uint32 *order)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(graph->context);
-	Size		record_bytes = code_record_bytes(graph);
+	Size		record_bytes = VhnswGraphRecordBytes(graph);
 	Size		stride = VhnswSpillStride(record_bytes);
 	uint32		at_once = (uint32) Max(COPY_BYTES / stride, 1);
 	char	   *records = palloc(at_once * stride);
@@ -492,21 +290,6 @@ VhnswGraphCopyCodes(const VhnswGraph *graph, const uint32 *ids, uint32 n)
 			   graph->code_size);
 	}
 	return copies;
-}
-
-/*
- * VhnswGraphRoom
- *		How many more elements there is room for, now and when they are linked,
- *		if not for 'wanted' ones: at least half as many as there could be.
- */
-uint32
-VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted)
-{
-	while (wanted > 0 &&
-		   VhnswGraphMemory(graph, (uint64) graph->count + wanted) >
-		   graph->memory_limit)
-		wanted /= 2;
-	return wanted;
 }
 
 /*

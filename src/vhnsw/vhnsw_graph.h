@@ -44,7 +44,6 @@ typedef struct VhnswGraph
 	struct VhnswSegment *segments;
 	struct codes_hash *hash;	/* finds equal codes, while loading */
 	uint64		memory_limit;	/* bytes */
-	Size		learning_bytes; /* of these, for sketches, at least */
 	Size		dividing_bytes; /* of large leaves, for each process */
 	VhnswSpill *codes;			/* in place of bundles, if not NULL */
 
@@ -127,6 +126,13 @@ VhnswGraphKeepCode(const VhnswGraph *graph, uint32 id, char *copies,
 			   graph->code_size) : code;
 }
 
+/* Of the file of codes: what is there of an element. */
+static inline Size
+VhnswGraphRecordBytes(const VhnswGraph *graph)
+{
+	return graph->code_size + sizeof(ItemPointerData);
+}
+
 /* Bring memory near the processor. */
 static inline void
 VhnswPrefetch(const void *memory, Size size)
@@ -207,19 +213,13 @@ VhnswGraphListDistances(const VhnswGraph *graph, const uint32 *ids)
 /* For each element, later: its projection, but for very large sketches. */
 #define VhnswProjectionBytes(dims) (Min(dims, 256) * sizeof(Half))
 
+/* vhnsw_elements.c */
 extern VhnswGraph *VhnswGraphCreate(const VhnswLayout *layout,
 									VhnswCrew *crew,
 									uint64 memory_limit,
 									MemoryContext context);
-extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
-extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
-									int workers);
-extern void VhnswGraphDropWorkers(VhnswGraph *graph, uint64 count);
-extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
-extern void VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes);
-extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
-extern Size VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count);
-extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
+extern uint64 VhnswGraphBundlesBytes(const VhnswGraph *graph, uint64 count);
+extern uint64 VhnswGraphHashBytes(uint64 count);
 extern void VhnswGraphSpill(VhnswGraph *graph);
 extern void VhnswGraphReorderFile(VhnswGraph *graph, const uint32 *order);
 extern void VhnswGraphCloseFiles(VhnswGraph *graph);
@@ -230,7 +230,6 @@ extern const VhnswCode **VhnswGraphSample(const VhnswGraph *graph,
 										  const uint32 *ids, uint32 n);
 extern VhnswSpill *VhnswGraphCopyCodes(const VhnswGraph *graph,
 									   const uint32 *ids, uint32 n);
-extern uint32 VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted);
 extern void VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code,
 						  ItemPointer tid);
 extern void VhnswGraphEndLoad(VhnswGraph *graph);
@@ -242,5 +241,17 @@ extern void VhnswGraphAttachLists(VhnswCrew *crew,
 								  const VhnswListsShape *shape);
 extern void VhnswGraphShare(VhnswGraph *graph);
 extern void VhnswGraphAttach(VhnswCrew *crew, const void *arg);
+
+/* vhnsw_budget.c */
+extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
+extern uint32 VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted);
+extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
+									int workers);
+extern void VhnswGraphDropWorkers(VhnswGraph *graph, uint64 count);
+extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
+extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
+extern void VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes);
+extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
+extern Size VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count);
 
 #endif							/* VHNSW_GRAPH_H */
