@@ -277,11 +277,15 @@ VhnswGraphSample(const VhnswGraph *graph, const uint32 *ids, uint32 n)
 	return sample;
 }
 
-/* The codes of n elements that are in a file, in another one, in this order. */
+/*
+ * The codes of n elements that are in a file, in another one, in this order;
+ * for the leader.
+ */
 VhnswSpill *
 VhnswGraphCopyCodes(const VhnswGraph *graph, const uint32 *ids, uint32 n)
 {
-	VhnswSpill *copies = VhnswSpillCreate(NULL, 0, graph->code_size, n, 0);
+	VhnswSpill *copies = VhnswCrewCreateFile(graph->crew, graph->code_size, n,
+											 0);
 
 	for (uint32 i = 0; i < n; i++)
 	{

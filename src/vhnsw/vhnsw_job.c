@@ -49,6 +49,8 @@ get_function(VhnswJob job)
 			return VhnswEncodeJob;
 		case VHNSW_JOB_CENTROIDS:
 			return VhnswCentroidsJob;
+		case VHNSW_JOB_MEANS:
+			return VhnswMeansJob;
 		case VHNSW_JOB_ASSIGN:
 			return VhnswAssignJob;
 		case VHNSW_JOB_HUBS:

@@ -37,11 +37,8 @@
 /* The size of leaves, by the root of the number of elements. */
 #define LEAF_SIZE_GROWTH 0.42
 
-/* Elements packed at a time to be assigned. */
+/* Elements packed at a time to be assigned; a multiple of DISTANCE_PANEL. */
 #define ROWS_AT_ONCE 64
-
-/* Vectors of the sample in memory at a time, if elements are in a file. */
-#define ROWS_IN_PIECE 1024
 
 /* The nearest centroids of DISTANCE_ROWS elements, nearest first. */
 typedef struct Nearest
@@ -50,17 +47,36 @@ typedef struct Nearest
 	uint32		centroids[DISTANCE_ROWS][MAX_OVERLAP];
 } Nearest;
 
-/* Vectors that centroids are learned from, assigned to them by a job. */
+/* Elements that centroids are learned from. */
+typedef struct Sample
+{
+	uint32		n;
+	VhnswMemory elements;
+	VhnswSpillShape copies;		/* of their codes, if there are any */
+} Sample;
+
+/* Job: assign a sample to the nearest centroids. */
 typedef struct CentroidsJob
 {
-	uint32		first;			/* of the sample: where a piece begins */
-	uint32		count;			/* how long it is */
-	uint32		places;			/* that the block has */
+	Sample		sample;
 	uint32		k;
-	VhnswMemory rows;			/* a block: the piece */
-	VhnswMemory centroids;		/* likewise */
-	VhnswMemory assigned;		/* a centroid for each vector */
+	bool		in_file;		/* are codes? */
+	bool		packed;			/* rows are there already */
+	VhnswMemory rows;			/* a block of the sample, unless in a file */
+	VhnswMemory centroids;		/* a block */
+	VhnswMemory assigned;		/* a centroid for each of the sample */
 } CentroidsJob;
+
+/* Job: move each centroid to the mean of what is assigned to it. */
+typedef struct MeansJob
+{
+	Sample		sample;
+	uint32		k;
+	VhnswMemory centroids;
+	VhnswMemory order;			/* places in the sample by centroid: n
+								 * numbers; where those of each start, and one
+								 * place for it if it has none: k + 2 and k */
+} MeansJob;
 
 /* Elements to be assigned to the nearest centroids. */
 typedef struct AssignJob
@@ -86,12 +102,15 @@ static void fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 static void divide_anyhow(const VhnswLeaf *leaf, VhnswLeafCallback callback,
 						  void *arg);
 static const VhnswCode *sample_code(const VhnswGraph *graph,
-									const uint32 *sample, VhnswSpill *copies,
-									uint32 i);
-static void move_centroids(const VhnswGraph *graph, const uint32 *sample,
-						   VhnswSpill *copies, uint32 n,
-						   const uint32 *assigned, uint32 k, float *sums,
-						   VhnswBlock *centroids, pg_prng_state *prng);
+									const uint32 *elements,
+									VhnswSpill *copies, uint32 place);
+static void move_centroids(VhnswCrew *crew, const MeansJob *job,
+						   const uint32 *assigned, pg_prng_state *prng);
+static void find_mean(const VhnswGraph *graph, const uint32 *elements,
+					  VhnswSpill *copies, const uint32 *places, uint32 n,
+					  float *mean);
+static void add_multiple(float *restrict sum, float factor,
+						 const int8 *restrict numbers, int dims);
 static void find_nearest(const VhnswBlock *rows, uint32 row,
 						 const VhnswBlock *centroids, int overlap,
 						 Nearest *nearest);
@@ -248,11 +267,11 @@ VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap,
 						   bool in_file)
 {
 	int			dims = layout->dims;
-	Size		of_sample = 2 * sizeof(uint32) +
+	Size		of_sample = 3 * sizeof(uint32) +
 	(in_file ? 0 : VhnswBlockRowsBytes(dims, DISTANCE_PANEL) / DISTANCE_PANEL);
 	Size		of_choice = choices_in_file(layout, in_file) ? 0 : sizeof(uint32);
 	Size		of_centroid = VhnswBlockBytes(dims, DISTANCE_PANEL) /
-	DISTANCE_PANEL + dims * sizeof(float);
+	DISTANCE_PANEL + 2 * sizeof(uint32);
 
 	if (layout->metric == VHNSW_INNER_PRODUCT)
 		of_centroid += 2 * VhnswHubsBytes();
@@ -294,7 +313,7 @@ VhnswDivideBytes(const VhnswLayout *layout, const VhnswPartition *partition)
 		return 0;
 	return most * (VhnswPartitionElementBytes(layout, INNER_OVERLAP, true) +
 				   INNER_OVERLAP * sizeof(uint32)) +
-		VhnswBlockRowsBytes(layout->dims, ROWS_IN_PIECE) +
+		VhnswBlockRowsBytes(layout->dims, ROWS_AT_ONCE) +
 		VhnswHubsWorkBytes(layout, most);
 }
 
@@ -463,175 +482,235 @@ find_centroids(VhnswCrew *crew, const uint32 *members, uint32 n, uint32 k,
 {
 	const VhnswGraph *graph = crew->graph;
 	int			dims = graph->layout.dims;
-	uint32		nsample = (uint32) Min((uint64) n,
-									   (uint64) k * SAMPLE_PER_CENTROID);
-	uint32		piece = graph->codes ? Min(nsample, ROWS_IN_PIECE) : nsample;
-	CentroidsJob job = {.places = piece,.k = k};
+	Sample		sample = {
+		.n = (uint32) Min((uint64) n, (uint64) k * SAMPLE_PER_CENTROID)
+	};
+	CentroidsJob job = {.k = k,.in_file = graph->codes != NULL};
+	MeansJob	means = {.k = k};
 	VhnswBlock	centroids;
-	VhnswBlock	rows;
-	uint32	   *sample = palloc_extended((Size) nsample * sizeof(uint32),
-										 MCXT_ALLOC_HUGE);
-	float	   *sums = palloc_extended((Size) k * dims * sizeof(float),
-									   MCXT_ALLOC_HUGE);
+	uint32	   *elements;
 	VhnswSpill *copies = NULL;
 	pg_prng_state prng;
 
-	job.rows = VhnswCrewAlloc(crew, VhnswBlockRowsBytes(dims, piece));
+	sample.elements = VhnswCrewAlloc(crew, (Size) sample.n * sizeof(uint32));
+	if (!job.in_file)
+		job.rows = VhnswCrewAlloc(crew, VhnswBlockRowsBytes(dims, sample.n));
 	job.centroids = VhnswCrewAlloc(crew, VhnswBlockBytes(dims, k));
-	job.assigned = VhnswCrewAlloc(crew, (Size) nsample * sizeof(uint32));
-	VhnswBlockInitRows(&rows, centroid_kind(graph), dims, piece,
-					   job.rows.address);
-	VhnswBlockInit(&centroids, centroid_kind(graph), dims, k, job.centroids.address);
+	job.assigned = VhnswCrewAlloc(crew, (Size) sample.n * sizeof(uint32));
+	means.centroids = job.centroids;
+	means.order = VhnswCrewAlloc(crew, ((Size) sample.n + 2 * (Size) k + 2) *
+								 sizeof(uint32));
 
 	/* Of each part of equal length one, so that no list of places is needed. */
+	elements = sample.elements.address;
 	pg_prng_seed(&prng, seed);
-	for (uint32 i = 0; i < nsample; i++)
+	for (uint32 i = 0; i < sample.n; i++)
 	{
-		uint64		low = (uint64) n * i / nsample;
-		uint64		high = (uint64) n * (i + 1) / nsample;
+		uint64		low = (uint64) n * i / sample.n;
+		uint64		high = (uint64) n * (i + 1) / sample.n;
 		uint32		place = (uint32) pg_prng_uint64_range(&prng, low, high - 1);
 
-		sample[i] = members ? members[place] : place;
+		elements[i] = members ? members[place] : place;
 	}
-	for (uint32 i = nsample - 1; i > 0; i--)
+	for (uint32 i = sample.n - 1; i > 0; i--)
 	{
 		uint32		j = (uint32) pg_prng_uint64_range(&prng, 0, i);
-		uint32		swap = sample[i];
+		uint32		swap = elements[i];
 
-		sample[i] = sample[j];
-		sample[j] = swap;
+		elements[i] = elements[j];
+		elements[j] = swap;
 	}
 
 	/* Of a part that is divided again elements lie together. */
-	if (graph->codes && members == NULL)
-		copies = VhnswGraphCopyCodes(graph, sample, nsample);
+	if (job.in_file && members == NULL)
+	{
+		copies = VhnswGraphCopyCodes(graph, elements, sample.n);
+		sample.copies = VhnswSpillDescribe(copies);
+	}
+	job.sample = means.sample = sample;
 
+	VhnswBlockInit(&centroids, centroid_kind(graph), dims, k, job.centroids.address);
 	for (uint32 i = 0; i < k; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		VhnswBlockAdd(&centroids, &graph->layout,
-					  sample_code(graph, sample, copies, i));
+					  sample_code(graph, elements, copies, i));
 	}
 	VhnswBlockFinish(&centroids);
 
 	for (int round = 0; k > 1 && round < KMEANS_ROUNDS; round++)
 	{
-		for (job.first = 0; job.first < nsample; job.first += piece)
-		{
-			job.count = Min(piece, nsample - job.first);
-			if (round == 0 || piece < nsample)
-			{
-				VhnswBlockReset(&rows);
-				for (uint32 i = job.first; i < job.first + job.count; i++)
-				{
-					CHECK_FOR_INTERRUPTS();
-					VhnswBlockAdd(&rows, &graph->layout,
-								  sample_code(graph, sample, copies, i));
-				}
-				VhnswBlockFinish(&rows);
-			}
-			VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
-						 (job.count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
-		}
-		move_centroids(graph, sample, copies, nsample, job.assigned.address, k,
-					   sums, &centroids, &prng);
+		job.packed = round > 0 && !job.in_file;
+		VhnswCrewRun(crew, VHNSW_JOB_CENTROIDS, &job, sizeof(job),
+					 (sample.n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
+		move_centroids(crew, &means, job.assigned.address, &prng);
 	}
 
 	if (copies)
 		VhnswSpillFree(copies);
-	pfree(sample);
-	pfree(sums);
-	VhnswCrewFree(crew, &job.rows);
+	VhnswCrewFree(crew, &sample.elements);
+	if (!job.in_file)
+		VhnswCrewFree(crew, &job.rows);
 	VhnswCrewFree(crew, &job.assigned);
+	VhnswCrewFree(crew, &means.order);
 	return job.centroids;
 }
 
-/* Job: find the nearest centroid of vectors of the sample. */
 void
 VhnswCentroidsJob(VhnswCrew *crew, const void *arg)
 {
 	const CentroidsJob *job = arg;
-	int			dims = crew->graph->layout.dims;
-	uint32	   *assigned = (uint32 *) VhnswCrewAddress(crew, &job->assigned) +
-	job->first;
+	const VhnswGraph *graph = crew->graph;
+	int			dims = graph->layout.dims;
+	const uint32 *elements = VhnswCrewAddress(crew, &job->sample.elements);
+	VhnswSpill *copies = VhnswCrewFile(crew, &job->sample.copies);
+	uint32	   *assigned = VhnswCrewAddress(crew, &job->assigned);
+	uint32		places = job->in_file ? ROWS_AT_ONCE : job->sample.n;
 	VhnswBlock	rows;
 	VhnswBlock	centroids;
 	uint32		chunk;
 
-	VhnswBlockInitRows(&rows, centroid_kind(crew->graph), dims, job->places,
+	VhnswBlockInitRows(&rows, centroid_kind(graph), dims, places,
+					   job->in_file ? palloc(VhnswBlockRowsBytes(dims, places)) :
 					   VhnswCrewAddress(crew, &job->rows));
-	rows.count = job->count;
-	VhnswBlockInit(&centroids, centroid_kind(crew->graph), dims, job->k,
+	VhnswBlockInit(&centroids, centroid_kind(graph), dims, job->k,
 				   VhnswCrewAddress(crew, &job->centroids));
 	centroids.count = job->k;
 	while (VhnswCrewNext(crew, &chunk))
 	{
-		uint32		end = Min((chunk + 1) * ROWS_AT_ONCE, job->count);
+		uint32		first = chunk * ROWS_AT_ONCE;
+		uint32		count = Min(job->sample.n - first, ROWS_AT_ONCE);
+		uint32		first_row = job->in_file ? 0 : first;
 
-		for (uint32 i = chunk * ROWS_AT_ONCE; i < end; i += DISTANCE_ROWS)
+		rows.count = first_row;
+		for (uint32 i = 0; i < count && !job->packed; i++)
+			VhnswBlockAdd(&rows, &graph->layout,
+						  sample_code(graph, elements, copies, first + i));
+		if (!job->packed)
+			VhnswBlockFinish(&rows);
+		for (uint32 i = 0; i < count; i += DISTANCE_ROWS)
 		{
 			Nearest		nearest;
 
-			find_nearest(&rows, i, &centroids, 1, &nearest);
-			for (uint32 j = 0; j < DISTANCE_ROWS && i + j < end; j++)
-				assigned[i + j] = nearest.centroids[j][0];
+			find_nearest(&rows, first_row + i, &centroids, 1, &nearest);
+			for (uint32 j = 0; j < DISTANCE_ROWS && i + j < count; j++)
+				assigned[first + i + j] = nearest.centroids[j][0];
 		}
 	}
 }
 
-/* The code of element i of a sample, which may have been copied. */
+/* The code of what is in this place of a sample. */
 static const VhnswCode *
-sample_code(const VhnswGraph *graph, const uint32 *sample, VhnswSpill *copies,
-			uint32 i)
+sample_code(const VhnswGraph *graph, const uint32 *elements,
+			VhnswSpill *copies, uint32 place)
 {
-	return copies ? VhnswSpillGet(copies, i) :
-		VhnswGraphGetCode(graph, sample[i]);
+	return copies ? VhnswSpillGet(copies, place) :
+		VhnswGraphGetCode(graph, elements[place]);
 }
 
-/* Make each centroid the mean of the elements assigned to it. */
+/*
+ * Make each centroid the mean of what is assigned to it.  Sums are made in the
+ * order of the sample, whoever makes them.
+ */
 static void
-move_centroids(const VhnswGraph *graph, const uint32 *sample,
-			   VhnswSpill *copies, uint32 n, const uint32 *assigned, uint32 k,
-			   float *sums, VhnswBlock *centroids, pg_prng_state *prng)
+move_centroids(VhnswCrew *crew, const MeansJob *job, const uint32 *assigned,
+			   pg_prng_state *prng)
 {
-	int			dims = graph->layout.dims;
-	uint32	   *counts = palloc0_array(uint32, k);
-	VhnswUnpacked room;
+	uint32		n = job->sample.n;
+	uint32		k = job->k;
+	uint32	   *places = job->order.address;
+	uint32	   *starts = places + n;
+	uint32	   *elsewhere = starts + k + 2;
+	uint32	   *next = starts + 1;
 
-	memset(sums, 0, (Size) k * dims * sizeof(float));
+	/* Counted two places on, starts move into place as the sample does. */
+	memset(starts, 0, (k + 2) * sizeof(uint32));
 	for (uint32 i = 0; i < n; i++)
-	{
-		const VhnswCode *code = sample_code(graph, sample, copies, i);
-		const int8 *u = VhnswRotatedNumbers(code, graph->layout.is_direct,
-											dims, &room);
-		float	   *sum = sums + (Size) assigned[i] * dims;
-
-		CHECK_FOR_INTERRUPTS();
-		for (int j = 0; j < dims; j++)
-			sum[j] += code->scale * u[j];
-		counts[assigned[i]]++;
-	}
-
-	VhnswBlockReset(centroids);
+		next[assigned[i] + 1]++;
 	for (uint32 i = 0; i < k; i++)
 	{
-		float	   *sum = sums + (Size) i * dims;
+		/* Nobody's: it tries another place. */
+		if (next[i + 1] == 0)
+			elsewhere[i] = (uint32) pg_prng_uint64_range(prng, 0, n - 1);
+		next[i + 1] += next[i];
+	}
+	for (uint32 i = 0; i < n; i++)
+		places[next[assigned[i]]++] = i;
+	VhnswCrewRun(crew, VHNSW_JOB_MEANS, job, sizeof(*job),
+				 (k + DISTANCE_PANEL - 1) / DISTANCE_PANEL);
+}
+
+void
+VhnswMeansJob(VhnswCrew *crew, const void *arg)
+{
+	const MeansJob *job = arg;
+	const VhnswGraph *graph = crew->graph;
+	int			dims = graph->layout.dims;
+	const uint32 *elements = VhnswCrewAddress(crew, &job->sample.elements);
+	VhnswSpill *copies = VhnswCrewFile(crew, &job->sample.copies);
+	const uint32 *places = VhnswCrewAddress(crew, &job->order);
+	const uint32 *starts = places + job->sample.n;
+	const uint32 *elsewhere = starts + job->k + 2;
+	float	   *mean = palloc_array(float, dims);
+	VhnswBlock	centroids;
+	uint32		chunk;
+
+	VhnswBlockInit(&centroids, centroid_kind(graph), dims, job->k,
+				   VhnswCrewAddress(crew, &job->centroids));
+	while (VhnswCrewNext(crew, &chunk))
+	{
+		uint32		first = chunk * DISTANCE_PANEL;
+		uint32		end = Min(first + DISTANCE_PANEL, job->k);
+
+		centroids.count = first;
+		for (uint32 i = first; i < end; i++)
+		{
+			uint32		count = starts[i + 1] - starts[i];
+
+			if (count == 0)
+				VhnswBlockAdd(&centroids, &graph->layout,
+							  sample_code(graph, elements, copies, elsewhere[i]));
+			else
+			{
+				find_mean(graph, elements, copies, places + starts[i], count,
+						  mean);
+				VhnswBlockAddFloats(&centroids, mean);
+			}
+		}
+		VhnswBlockFinish(&centroids);
+	}
+}
+
+/* The mean of what is in n places of a sample. */
+static void
+find_mean(const VhnswGraph *graph, const uint32 *elements, VhnswSpill *copies,
+		  const uint32 *places, uint32 n, float *mean)
+{
+	int			dims = graph->layout.dims;
+	VhnswUnpacked room;
+
+	memset(mean, 0, dims * sizeof(float));
+	for (uint32 i = 0; i < n; i++)
+	{
+		const VhnswCode *code = sample_code(graph, elements, copies, places[i]);
 
 		CHECK_FOR_INTERRUPTS();
-		if (counts[i] == 0)
-		{
-			/* Nobody's: it tries another place. */
-			uint32		other = sample[pg_prng_uint64_range(prng, 0, n - 1)];
-
-			VhnswBlockAdd(centroids, &graph->layout, VhnswGraphGetCode(graph, other));
-			continue;
-		}
-		for (int j = 0; j < dims; j++)
-			sum[j] /= (float) counts[i];
-		VhnswBlockAddFloats(centroids, sum);
+		add_multiple(mean, code->scale,
+					 VhnswRotatedNumbers(code, graph->layout.is_direct, dims,
+										 &room),
+					 dims);
 	}
-	VhnswBlockFinish(centroids);
-	pfree(counts);
+	for (int i = 0; i < dims; i++)
+		mean[i] /= (float) n;
+}
+
+/* sum += factor * numbers */
+static void
+add_multiple(float *restrict sum, float factor, const int8 *restrict numbers,
+			 int dims)
+{
+	for (int i = 0; i < dims; i++)
+		sum[i] += factor * numbers[i];
 }
 
 /* Compare four rows with all centroids.  Of equal ones the first is nearer. */

@@ -51,6 +51,7 @@ extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
 extern void VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition);
 extern void VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition);
 extern void VhnswCentroidsJob(VhnswCrew *crew, const void *arg);
+extern void VhnswMeansJob(VhnswCrew *crew, const void *arg);
 extern void VhnswAssignJob(VhnswCrew *crew, const void *arg);
 extern VhnswLeaf VhnswPartitionLeaf(const VhnswPartition *partition,
 									uint32 part);

@@ -333,7 +333,7 @@ SQL
 sub hold_leader { return $gate->query_safe('SELECT pg_advisory_lock(29795, 0)'); }
 
 # In the first job, and in a later one
-foreach my $time (1, 9)
+foreach my $time (1, 15)
 {
 	hold_leader();
 	like(interrupt("vhnsw-build-launched=wait, vhnsw-build-worker=error:$time", \&release_leader),
@@ -376,7 +376,7 @@ foreach my $victim ('client backend', 'parallel worker')
 	hold_leader();
 	$gate->query_safe('SELECT pg_advisory_lock(29795, 1)');
 	my $said = interrupt(
-		'vhnsw-build-launched=wait, vhnsw-build-worker=hold:8',
+		'vhnsw-build-launched=wait, vhnsw-build-worker=hold:14',
 		sub {
 			release_leader();
 			$server->poll_query_until('postgres', <<'SQL') or die 'workers do not wait';
