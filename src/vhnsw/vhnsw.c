@@ -126,9 +126,15 @@ vhnswhandler(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(am);
 }
 
+/*
+ * What two options say together is looked at here, too: when an index, or the
+ * parent of some, is created or altered, and not when one of before is built
+ * anew.
+ */
 static bytea *
 vhnswoptions(Datum reloptions, bool validate)
 {
+	VhnswOptions *options;
 	static const relopt_parse_elt table[] = {
 		{"m", RELOPT_TYPE_INT, offsetof(VhnswOptions, m)},
 		{"ef_construction", RELOPT_TYPE_INT,
@@ -137,9 +143,17 @@ vhnswoptions(Datum reloptions, bool validate)
 		{"code_bits", RELOPT_TYPE_ENUM, offsetof(VhnswOptions, code_bits)},
 	};
 
-	return (bytea *) build_reloptions(reloptions, validate, option_kind,
-									  sizeof(VhnswOptions), table,
-									  lengthof(table));
+	options = build_reloptions(reloptions, validate, option_kind,
+							   sizeof(VhnswOptions), table, lengthof(table));
+	if (validate && options && options->ef_construction < 2 * options->m)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("ef_construction must be greater than or equal to 2 * m"),
+				errdetail("ef_construction is %d, m is %d.",
+						  options->ef_construction, options->m),
+				errhint("Set ef_construction to %d or more, or a smaller m.",
+						2 * options->m));
+	return (bytea *) options;
 }
 
 static char *

@@ -94,6 +94,8 @@ typedef struct BuildState
 
 static void begin_build(BuildState *state, Relation heap, Relation index,
 						IndexInfo *info);
+static void check_column(VhnswValueType type, int dims,
+						 const VhnswCoder *coder, int m, int code_bits);
 static void learn(BuildState *state);
 static void learn_code_length(BuildState *state);
 static void begin_load(BuildState *state);
@@ -192,39 +194,12 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 	VhnswStorage storage = options ? options->storage : VHNSW_STORAGE_AUTO;
 	const VhnswCoder *coder = VhnswChooseCoder(metric, type, dims, m, storage,
 											   options ? options->code_bits : 0);
-	int			max_dims;
 	MemoryContext old_context;
 
-	if (dims < 1)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("column does not have dimensions"),
-				errhint("Declare the column as %s(n), or index an expression cast to %s(n).",
-						VhnswValueTypeName(type), VhnswValueTypeName(type)));
 	if (coder == NULL)
 		elog(ERROR, "no codes for metric %d of type %s", metric,
 			 VhnswValueTypeName(type));
-	max_dims = VhnswMaxDims(coder, m);
-	if (dims > max_dims)
-		ereport(ERROR,
-				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				errmsg("column cannot have more than %d dimensions for vhnsw index",
-					   max_dims),
-				errdetail("With m = %d an element of %d dimensions does not fit a page.",
-						  m, dims),
-				errhint("Index fewer dimensions, or set a smaller m."));
-	if (options && options->code_bits != 0 &&
-		VhnswOwnBits(type) != vhnsw_rotated_coder.own_bits)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("option \"code_bits\" is not for columns of type %s",
-					   VhnswValueTypeName(type)),
-				errdetail("It says what is kept of each dimension of a vector or halfvec."));
-	if (efc < 2 * m)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("ef_construction must be greater than or equal to 2 * m"),
-				errdetail("ef_construction is %d, m is %d.", efc, m));
+	check_column(type, dims, coder, m, options ? options->code_bits : 0);
 
 	memset(state, 0, sizeof(*state));
 	state->heap = heap;
@@ -260,6 +235,43 @@ begin_build(BuildState *state, Relation heap, Relation index, IndexInfo *info)
 		state->space.signs = signs;
 	}
 	MemoryContextSwitchTo(old_context);
+}
+
+/* Raise an error if such a column cannot be indexed by these codes. */
+static void
+check_column(VhnswValueType type, int dims, const VhnswCoder *coder, int m,
+			 int code_bits)
+{
+	int			max_dims = VhnswMaxDims(coder, m);
+
+	if (dims < 1)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("column does not have dimensions"),
+				errhint("Declare the column as %s(n), or index an expression cast to %s(n).",
+						VhnswValueTypeName(type), VhnswValueTypeName(type)));
+	if (code_bits != 0 &&
+		VhnswOwnBits(type) != vhnsw_rotated_coder.own_bits)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("option \"code_bits\" is not for columns of type %s",
+					   VhnswValueTypeName(type)),
+				errdetail("It says what is kept of each dimension of a vector or halfvec."));
+	if (dims > max_dims)
+		ereport(ERROR,
+				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("column cannot have more than %d dimensions for vhnsw index",
+					   max_dims),
+				code_bits == vhnsw_rotated_coder.own_bits ?
+				errdetail("With m = %d an element of %d dimensions of %d bits does not fit a page.",
+						  m, dims, code_bits) :
+				errdetail("With m = %d an element of %d dimensions does not fit a page.",
+						  m, dims),
+				code_bits == vhnsw_rotated_coder.own_bits ?
+				errhint("Leave out the option code_bits, or index fewer dimensions.") :
+				dims <= VhnswMaxDims(coder, VHNSW_MIN_M) ?
+				errhint("Set a smaller m, or index fewer dimensions.") :
+				errhint("Index fewer dimensions."));
 }
 
 /*
