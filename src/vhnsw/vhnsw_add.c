@@ -27,9 +27,18 @@
 #define LONG_SHARE 0.9f
 #define COMPARED_LENGTHS 8
 
+/*
+ * Otherwise, if it is one of many that are all but equal, in those of what it
+ * lists and of so many before it.  Elements were compared by 7 bits of 8, which
+ * leave so many times the square.
+ */
+#define BEFORE 8
+#define PACKED_SQUARES 4
+
 /* Of its places, an element gives at most this share to added links. */
 #define ADDED_SHARE 2
 
+static bool add_to_equals(VhnswAdded *added, uint32 id, char *copy);
 static bool is_long(const VhnswGraph *graph, uint32 id);
 
 /*
@@ -125,28 +134,71 @@ VhnswAddLink(VhnswAdded *added, uint32 from, uint32 to)
 
 /*
  * VhnswAddRare
- *		Under inner product, let long elements that few list be listed.
+ *		Let those elements be listed that hardly any list names, although they
+ *		are as near to queries as those that many name.
  *
- * Those that point a little more to the middle of a cluster have the largest
- * products with all of it, and its lists name nobody else; but any element as
- * long as these is the nearest to some query.
+ * Of hundreds that are all but equal every one lists the same few, which are
+ * first among equals by their numbers, or by what codes leave of them.
+ *
+ * Under inner product, those that point a little more to the middle of a
+ * cluster have the largest products with all of it, and its lists name nobody
+ * else; but any element as long as these is the nearest to some query.
  */
 void
 VhnswAddRare(VhnswAdded *added)
 {
 	VhnswGraph *graph = added->graph;
+	char	   *copy = graph->codes ? palloc(graph->code_size) : NULL;
 
-	Assert(graph->layout.metric == VHNSW_INNER_PRODUCT);
 	for (uint32 id = 0; id < graph->count; id++)
 	{
 		if (id % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (added->incoming[id] >= RARE || !is_long(graph, id))
+		if (added->incoming[id] >= RARE || graph->list_counts[id] == 0)
+			continue;
+		if (graph->layout.metric == VHNSW_INNER_PRODUCT)
+		{
+			if (!is_long(graph, id))
+				continue;
+		}
+		else if (!add_to_equals(added, id, copy))
 			continue;
 		for (int i = 0; i < graph->list_counts[id] &&
 			 added->incoming[id] < RARE; i++)
 			(void) VhnswAddLink(added, VhnswGraphGetIds(graph, id)[i], id);
 	}
+	if (copy)
+		pfree(copy);
+}
+
+/*
+ * Are there elements that packed codes cannot tell from this one?  Then let it
+ * be listed by those of them that stand before it.
+ *
+ * What others list has many lists to be in, and few places; these have places,
+ * and are as well a way to each other.  'copy' is room for a code, if codes
+ * are in a file.
+ */
+static bool
+add_to_equals(VhnswAdded *added, uint32 id, char *copy)
+{
+	const VhnswGraph *graph = added->graph;
+	const VhnswLayout *layout = &graph->layout;
+	const VhnswCode *code = VhnswGraphKeepCode(graph, id, copy, 0);
+	uint32		nearest = VhnswGraphGetIds(graph, id)[0];
+	float		limit = VhnswCodeResolution(code);
+
+	if (layout->is_direct)
+		limit *= PACKED_SQUARES;
+	if (VhnswCodeDistance(layout, code, VhnswGraphGetCode(graph, nearest)) > limit)
+		return false;
+	for (uint32 i = 1; i <= Min(id, BEFORE) && added->incoming[id] < RARE; i++)
+	{
+		if (VhnswCodeDistance(layout, code,
+							  VhnswGraphGetCode(graph, id - i)) <= limit)
+			(void) VhnswAddLink(added, id - i, id);
+	}
+	return true;
 }
 
 /* Is an element about as long as the first that it lists? */

@@ -259,6 +259,17 @@ VhnswCodeDistance(const VhnswLayout *layout, const VhnswCode *a,
 							  DistanceDotInt8(a->code, b->code, layout->dims));
 }
 
+/*
+ * The squared distance that equal vectors may seem to have by what their code
+ * leaves of them and by rounding.  Of codes of rotated vectors.
+ */
+static inline float
+VhnswCodeResolution(const VhnswCode *code)
+{
+	return 2 * code->residual * code->residual +
+		4 * FLT_EPSILON * code->norm * code->norm;
+}
+
 /* Codes that are best compared with one in a call */
 #define VHNSW_CODES_AT_ONCE 64
 

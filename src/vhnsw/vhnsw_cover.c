@@ -353,15 +353,14 @@ spread_entries(VhnswGraph *graph)
 }
 
 /*
- * The squared distance that equal vectors may seem to have by what their code
- * leaves of them and by rounding; under inner product of their directions.
+ * The squared distance that equal vectors may seem to have; under inner product
+ * of their directions.
  */
 static float
 resolution(const VhnswGraph *graph, const VhnswCode *code)
 {
 	float		norm_squared = code->norm * code->norm;
-	float		squared = 2 * code->residual * code->residual +
-	4 * FLT_EPSILON * norm_squared;
+	float		squared = VhnswCodeResolution(code);
 
 	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
 		return norm_squared > 0 ? squared / norm_squared : 0;

@@ -71,8 +71,7 @@ connect_clusters(VhnswGraph *graph)
 	VhnswAdded *added = VhnswAddBegin(graph);
 
 	VhnswSpanClusters(added);
-	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
-		VhnswAddRare(added);
+	VhnswAddRare(added);
 	VhnswProbeGraph(added);
 	VhnswAddEnd(added);
 }
