@@ -433,16 +433,23 @@ same_block(const DistanceKernels *x, const DistanceKernels *y)
 {
 	enum
 	{
-	row_bytes = 24};
+	row_bytes = 24, panel_row_bytes = 40};
 	uint8_t		row_codes[DISTANCE_ROWS * row_bytes];
 	uint8_t		byte_codes[DISTANCE_ROWS * row_bytes];
 	int8_t		panel_codes[DISTANCE_PANEL * row_bytes];
 	float		floats[3][DISTANCE_PANEL];
 	int32_t		sums[DISTANCE_PANEL];
 	float		distances[2][DISTANCE_ROWS * DISTANCE_PANEL];
-	DistanceRows rows = {row_codes, floats[0], floats[1], floats[2]};
+	DistanceRows rows = {row_codes, floats[0], floats[1], floats[2],
+	{0, 3, 1, 2}};
 	DistancePanel panel = {panel_codes, floats[0], floats[1], floats[2], sums};
+	uint8_t		panel_rows[DISTANCE_PANEL * panel_row_bytes];
+	int8_t		panels[2][DISTANCE_PANEL * panel_row_bytes];
 
+	for (int i = 0; i < (int) sizeof(panel_rows); i++)
+		panel_rows[i] = i * 37 % 127 + 1;
+	x->block_panel(panel_rows, panel_row_bytes, panels[0]);
+	y->block_panel(panel_rows, panel_row_bytes, panels[1]);
 	for (int i = 0; i < (int) sizeof(row_codes); i++)
 	{
 		row_codes[i] = i < row_bytes ? 127 : i * 37 % 127 + 1;
@@ -459,6 +466,7 @@ same_block(const DistanceKernels *x, const DistanceKernels *y)
 	}
 	return same_block_dots(x, y, row_codes, panel_codes, row_bytes) &&
 		same_block_dots(x, y, byte_codes, panel_codes, row_bytes) &&
+		memcmp(panels[0], panels[1], sizeof(panels[0])) == 0 &&
 		x->block_near(&rows, &panel, row_bytes, distances[0]) ==
 		y->block_near(&rows, &panel, row_bytes, distances[1]) &&
 		memcmp(distances[0], distances[1], sizeof(distances[0])) == 0;

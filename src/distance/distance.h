@@ -119,6 +119,10 @@ typedef struct DistanceKernels
 	/* 7-bit codes of 8-bit ones: distance_block.c; dim <= 131,071 */
 	DistanceRowSums (*block_row) (const int8_t *code, int dim, uint8_t *row);
 
+	/* The other form of sixteen such rows */
+	void		(*block_panel) (const uint8_t *rows, int row_bytes,
+								int8_t *panel);
+
 	/* Rows of bytes with a panel: distance_block.c; row_bytes <= 65,535 */
 	void		(*block_dots) (const uint8_t *rows, const int8_t *panel,
 							   int row_bytes, int32_t *dots);
@@ -280,6 +284,12 @@ static inline DistanceRowSums
 DistanceBlockRow(const int8_t *code, int dim, uint8_t *row)
 {
 	return distance_kernels->block_row(code, dim, row);
+}
+
+static inline void
+DistanceBlockPanel(const uint8_t *rows, int row_bytes, int8_t *panel)
+{
+	distance_kernels->block_panel(rows, row_bytes, panel);
 }
 
 static inline void

@@ -666,6 +666,7 @@ const DistanceKernels distance_avx2_kernels = {
 	.edge_code = DistanceEdgeCodeAvx2,
 	.edge_dots = DistanceEdgeDotsAvx2,
 	.block_row = DistanceBlockRowAvx2,
+	.block_panel = DistanceBlockPanelAvx2,
 	.block_dots = DistanceBlockDotsAvx2,
 	.block_near = DistanceBlockNearAvx2,
 	.hamming = avx2_hamming,

@@ -464,6 +464,7 @@ avx512_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	.edge_code = DistanceEdgeCodeAvx2, \
 	.edge_dots = DistanceEdgeDotsAvx2, \
 	.block_row = DistanceBlockRowAvx2, \
+	.block_panel = DistanceBlockPanelAvx2, \
 	.block_dots = DistanceBlockDotsAvx512, \
 	.block_near = DistanceBlockNearAvx512, \
 	.hamming = avx512_hamming, \

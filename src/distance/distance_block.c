@@ -121,6 +121,22 @@ DistanceBlockRowScalar(const int8_t *code, int dim, uint8_t *row)
 }
 
 /*
+ * DistanceBlockPanelScalar
+ *		Make a panel of DISTANCE_PANEL rows, which lie one after the other.
+ */
+void
+DistanceBlockPanelScalar(const uint8_t *rows, int row_bytes, int8_t *panel)
+{
+	for (int j = 0; j < DISTANCE_PANEL; j++)
+	{
+		const uint8_t *row = rows + (uint64_t) j * (uint64_t) row_bytes;
+
+		for (int d = 0; d < row_bytes; d++)
+			panel[DistancePanelByte(j, d)] = (int8_t) (row[d] - DISTANCE_ROW_OFFSET);
+	}
+}
+
+/*
  * DistanceBlockDotsScalar
  *		dots[16 * i + j] = sum of row i times vector j of the panel.
  *
@@ -148,8 +164,8 @@ DistanceBlockDotsScalar(const uint8_t *rows, const int8_t *panel,
  * DistanceBlockNearScalar
  *		Distances of all pairs, and which of them are within a limit.
  *
- * distances[16 * i + j] becomes that of row i and vector j of the panel.  Bit
- * 16 * i + j of the result is set if it is not above the limit of either.
+ * distances[16 * i + j] becomes that of the i-th row and vector j of the panel.
+ * Bit 16 * i + j of the result is set if it is not above the limit of either.
  */
 uint64_t
 DistanceBlockNearScalar(const DistanceRows *rows, const DistancePanel *panel,
@@ -159,7 +175,8 @@ DistanceBlockNearScalar(const DistanceRows *rows, const DistancePanel *panel,
 
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 	{
-		const uint8_t *row = rows->codes + (uint64_t) i * row_bytes;
+		const uint8_t *row = DistanceRowCodes(rows, i, row_bytes);
+		uint32_t	number = rows->numbers[i];
 
 		for (int j = 0; j < DISTANCE_PANEL; j++)
 		{
@@ -169,10 +186,10 @@ DistanceBlockNearScalar(const DistanceRows *rows, const DistancePanel *panel,
 			for (int d = 0; d < row_bytes; d++)
 				dot += row[d] * panel->codes[DistancePanelByte(j, d)];
 			dot -= DISTANCE_ROW_OFFSET * panel->sums[j];
-			distance = (rows->addends[i] + panel->addends[j]) -
-				(rows->factors[i] * panel->factors[j]) * (float) dot;
+			distance = (rows->addends[number] + panel->addends[j]) -
+				(rows->factors[number] * panel->factors[j]) * (float) dot;
 			distances[DISTANCE_PANEL * i + j] = distance;
-			if (distance <= rows->limits[i] || distance <= panel->limits[j])
+			if (distance <= rows->limits[number] || distance <= panel->limits[j])
 				near |= (uint64_t) 1 << (DISTANCE_PANEL * i + j);
 		}
 	}
@@ -236,6 +253,68 @@ DistanceBlockRowAvx2(const int8_t *code, int dim, uint8_t *row)
 	return sums;
 }
 
+/*
+ * Put chunks d / 4 to d / 4 + 7 of eight rows into a panel whose first one is
+ * 'panel': an 8 by 8 matrix of chunks is transposed.
+ */
+AVX2_INLINE void
+put_8_chunks(const uint8_t *rows, int row_bytes, int8_t *panel)
+{
+	__m256i		row[8];
+	__m256i		pairs[8];
+	__m256i		fours[8];
+
+#pragma GCC unroll 8
+	for (int i = 0; i < 8; i++)
+		row[i] = _mm256_sub_epi8(_mm256_loadu_si256((const __m256i *) (rows + (uint64_t) i * (uint64_t) row_bytes)),
+								 _mm256_set1_epi8(DISTANCE_ROW_OFFSET));
+#pragma GCC unroll 4
+	for (int i = 0; i < 8; i += 2)
+	{
+		pairs[i] = _mm256_unpacklo_epi32(row[i], row[i + 1]);
+		pairs[i + 1] = _mm256_unpackhi_epi32(row[i], row[i + 1]);
+	}
+#pragma GCC unroll 2
+	for (int i = 0; i < 8; i += 4)
+	{
+		fours[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
+		fours[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
+		fours[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+		fours[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++)
+	{
+		_mm256_storeu_si256((__m256i *) (panel + i * 4 * DISTANCE_PANEL),
+							_mm256_permute2x128_si256(fours[i], fours[i + 4], 0x20));
+		_mm256_storeu_si256((__m256i *) (panel + (i + 4) * 4 * DISTANCE_PANEL),
+							_mm256_permute2x128_si256(fours[i], fours[i + 4], 0x31));
+	}
+}
+
+AVX2 void
+DistanceBlockPanelAvx2(const uint8_t *rows, int row_bytes, int8_t *panel)
+{
+	int			d;
+
+	for (d = 0; d + 32 <= row_bytes; d += 32)
+	{
+		put_8_chunks(rows + d, row_bytes, panel + d * DISTANCE_PANEL);
+		put_8_chunks(rows + 8 * (uint64_t) row_bytes + d, row_bytes,
+					 panel + d * DISTANCE_PANEL + 32);
+	}
+	for (; d < row_bytes; d += 4)
+	{
+		for (int j = 0; j < DISTANCE_PANEL; j++)
+		{
+			const uint8_t *row = rows + (uint64_t) j * (uint64_t) row_bytes;
+
+			for (int i = d; i < d + 4; i++)
+				panel[DistancePanelByte(j, i)] = (int8_t) (row[i] - DISTANCE_ROW_OFFSET);
+		}
+	}
+}
+
 AVX2_INLINE __m256i
 four_bytes(const uint8_t *p)
 {
@@ -264,13 +343,14 @@ finish_8(const DistanceRows *rows, int i, const DistancePanel *panel, int j,
 {
 	__m256i		offset = _mm256_slli_epi32(_mm256_loadu_si256((const __m256i *) (panel->sums + j)), 6);
 	__m256		dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(dots, offset));
-	__m256		factor = _mm256_mul_ps(_mm256_set1_ps(rows->factors[i]),
+	uint32_t	number = rows->numbers[i];
+	__m256		factor = _mm256_mul_ps(_mm256_set1_ps(rows->factors[number]),
 									   _mm256_loadu_ps(panel->factors + j));
-	__m256		distance = _mm256_sub_ps(_mm256_add_ps(_mm256_set1_ps(rows->addends[i]),
+	__m256		distance = _mm256_sub_ps(_mm256_add_ps(_mm256_set1_ps(rows->addends[number]),
 													   _mm256_loadu_ps(panel->addends + j)),
 										 _mm256_mul_ps(factor, dot));
 	__m256		near = _mm256_or_ps(_mm256_cmp_ps(distance,
-												  _mm256_set1_ps(rows->limits[i]),
+												  _mm256_set1_ps(rows->limits[number]),
 												  _CMP_LE_OQ),
 									_mm256_cmp_ps(distance,
 												  _mm256_loadu_ps(panel->limits + j),
@@ -325,13 +405,16 @@ DistanceBlockNearAvx2(const DistanceRows *rows, const DistancePanel *panel,
 	/* Two halves of the panel: eight sums would not leave registers enough. */
 	for (int j = 0; j < DISTANCE_PANEL; j += 8)
 	{
-		const uint8_t *row = rows->codes;
+		const uint8_t *row[DISTANCE_ROWS];
 		const int8_t *codes = panel->codes + 4 * j;
 		__m256i		sums[DISTANCE_ROWS];
 
 #pragma GCC unroll 4
 		for (int i = 0; i < DISTANCE_ROWS; i++)
+		{
+			row[i] = DistanceRowCodes(rows, i, row_bytes);
 			sums[i] = _mm256_setzero_si256();
+		}
 		for (int d = 0; d < row_bytes; d += 8)
 		{
 			__m256i		chunk0 = _mm256_loadu_si256((const __m256i *) codes);
@@ -339,9 +422,7 @@ DistanceBlockNearAvx2(const DistanceRows *rows, const DistancePanel *panel,
 
 #pragma GCC unroll 4
 			for (int i = 0; i < DISTANCE_ROWS; i++)
-				sums[i] = add_two_chunks(sums[i],
-										 row + (uint64_t) i * row_bytes + d,
-										 chunk0, chunk1);
+				sums[i] = add_two_chunks(sums[i], row[i] + d, chunk0, chunk1);
 			codes += 8 * DISTANCE_PANEL;
 		}
 #pragma GCC unroll 4
@@ -364,7 +445,8 @@ sixteen_times_4(const uint8_t *p)
 
 /* The sums of products of four rows with the vectors of a panel */
 AVX512_INLINE void
-dots_of_4(const uint8_t *row, const int8_t *codes, int row_bytes, __m512i * sums)
+dots_of_4(const uint8_t *const *rows, const int8_t *codes, int row_bytes,
+		  __m512i * sums)
 {
 	__m512i		sums1[DISTANCE_ROWS];
 
@@ -383,7 +465,7 @@ dots_of_4(const uint8_t *row, const int8_t *codes, int row_bytes, __m512i * sums
 #pragma GCC unroll 4
 		for (int i = 0; i < DISTANCE_ROWS; i++)
 		{
-			const uint8_t *p = row + (uint64_t) i * row_bytes + d;
+			const uint8_t *p = rows[i] + d;
 
 			sums[i] = _mm512_dpbusd_epi32(sums[i], sixteen_times_4(p), chunk0);
 			sums1[i] = _mm512_dpbusd_epi32(sums1[i], sixteen_times_4(p + 4),
@@ -400,9 +482,13 @@ AVX512 void
 DistanceBlockDotsAvx512(const uint8_t *rows, const int8_t *panel,
 						int row_bytes, int32_t *dots)
 {
+	const uint8_t *row[DISTANCE_ROWS];
 	__m512i		sums[DISTANCE_ROWS];
 
-	dots_of_4(rows, panel, row_bytes, sums);
+#pragma GCC unroll 4
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		row[i] = rows + (uint64_t) i * row_bytes;
+	dots_of_4(row, panel, row_bytes, sums);
 #pragma GCC unroll 4
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 		_mm512_storeu_si512(dots + DISTANCE_PANEL * i, sums[i]);
@@ -416,20 +502,25 @@ DistanceBlockNearAvx512(const DistanceRows *rows, const DistancePanel *panel,
 	__m512		addends = _mm512_loadu_ps(panel->addends);
 	__m512		factors = _mm512_loadu_ps(panel->factors);
 	__m512		limits = _mm512_loadu_ps(panel->limits);
+	const uint8_t *row[DISTANCE_ROWS];
 	__m512i		sums[DISTANCE_ROWS];
 	uint64_t	near = 0;
 
-	dots_of_4(rows->codes, panel->codes, row_bytes, sums);
+#pragma GCC unroll 4
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		row[i] = DistanceRowCodes(rows, i, row_bytes);
+	dots_of_4(row, panel->codes, row_bytes, sums);
 #pragma GCC unroll 4
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 	{
+		uint32_t	number = rows->numbers[i];
 		__m512		dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[i], offset));
 		__m512		distance =
-		_mm512_sub_ps(_mm512_add_ps(_mm512_set1_ps(rows->addends[i]), addends),
-					  _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(rows->factors[i]),
+		_mm512_sub_ps(_mm512_add_ps(_mm512_set1_ps(rows->addends[number]), addends),
+					  _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(rows->factors[number]),
 												  factors), dot));
 		uint32_t	bits =
-		_mm512_cmp_ps_mask(distance, _mm512_set1_ps(rows->limits[i]),
+		_mm512_cmp_ps_mask(distance, _mm512_set1_ps(rows->limits[number]),
 						   _CMP_LE_OQ) |
 		_mm512_cmp_ps_mask(distance, limits, _CMP_LE_OQ);
 
@@ -526,20 +617,21 @@ finish_row(const DistanceRows *rows, int i, const DistancePanel *panel,
 		   const int32x4_t * sums, float *distances)
 {
 	const		uint32x4_t bits = {1, 2, 4, 8};
+	uint32_t	number = rows->numbers[i];
 	uint64_t	near = 0;
 
 	for (int j = 0; j < QUARTERS; j++)
 	{
 		int			v = 4 * j;
 		int32x4_t	dot = vsubq_s32(sums[j], vshlq_n_s32(vld1q_s32(panel->sums + v), 6));
-		float32x4_t factor = vmulq_f32(vdupq_n_f32(rows->factors[i]),
+		float32x4_t factor = vmulq_f32(vdupq_n_f32(rows->factors[number]),
 									   vld1q_f32(panel->factors + v));
 		float32x4_t distance =
-		vsubq_f32(vaddq_f32(vdupq_n_f32(rows->addends[i]),
+		vsubq_f32(vaddq_f32(vdupq_n_f32(rows->addends[number]),
 							vld1q_f32(panel->addends + v)),
 				  vmulq_f32(factor, vcvtq_f32_s32(dot)));
 		uint32x4_t	within =
-		vorrq_u32(vcleq_f32(distance, vdupq_n_f32(rows->limits[i])),
+		vorrq_u32(vcleq_f32(distance, vdupq_n_f32(rows->limits[number])),
 				  vcleq_f32(distance, vld1q_f32(panel->limits + v)));
 
 		vst1q_f32(distances + DISTANCE_PANEL * i + v, distance);
@@ -577,7 +669,7 @@ DistanceBlockNearNeon(const DistanceRows *rows, const DistancePanel *panel,
 	{
 		int32x4_t	sums[QUARTERS];
 
-		dots_of_row(rows->codes + (uint64_t) i * row_bytes, 0, panel->codes,
+		dots_of_row(DistanceRowCodes(rows, i, row_bytes), 0, panel->codes,
 					row_bytes, sums);
 		near |= finish_row(rows, i, panel, sums, distances);
 	}
@@ -591,8 +683,8 @@ DistanceBlockNearNeon(const DistanceRows *rows, const DistancePanel *panel,
 
 /* As dots_of_row(), of four rows */
 DOTPROD_INLINE void
-dots_of_4(const uint8_t *row, uint8_t flip, const int8_t *codes, int row_bytes,
-		  int32x4_t * sums)
+dots_of_4(const uint8_t *const *rows, uint8_t flip, const int8_t *codes,
+		  int row_bytes, int32x4_t * sums)
 {
 #pragma GCC unroll 16
 	for (int j = 0; j < DISTANCE_ROWS * QUARTERS; j++)
@@ -602,8 +694,7 @@ dots_of_4(const uint8_t *row, uint8_t flip, const int8_t *codes, int row_bytes,
 #pragma GCC unroll 4
 		for (int i = 0; i < DISTANCE_ROWS; i++)
 		{
-			int8x16_t	word = four_times_4(row + (uint64_t) i * row_bytes + d,
-											flip);
+			int8x16_t	word = four_times_4(rows[i] + d, flip);
 
 #pragma GCC unroll 4
 			for (int j = 0; j < QUARTERS; j++)
@@ -618,11 +709,14 @@ DISTANCE_DOTPROD void
 DistanceBlockDotsDotprod(const uint8_t *rows, const int8_t *panel,
 						 int row_bytes, int32_t *dots)
 {
+	const uint8_t *row[DISTANCE_ROWS];
 	int32x4_t	surplus[QUARTERS];
 	int32x4_t	sums[DISTANCE_ROWS * QUARTERS];
 
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		row[i] = rows + (uint64_t) i * row_bytes;
 	surpluses(panel, row_bytes, surplus);
-	dots_of_4(rows, SIGN, panel, row_bytes, sums);
+	dots_of_4(row, SIGN, panel, row_bytes, sums);
 	for (int i = 0; i < DISTANCE_ROWS * QUARTERS; i++)
 		vst1q_s32(dots + 4 * i, vaddq_s32(sums[i], surplus[i % QUARTERS]));
 }
@@ -631,10 +725,13 @@ DISTANCE_DOTPROD uint64_t
 DistanceBlockNearDotprod(const DistanceRows *rows, const DistancePanel *panel,
 						 int row_bytes, float *distances)
 {
+	const uint8_t *row[DISTANCE_ROWS];
 	int32x4_t	sums[DISTANCE_ROWS * QUARTERS];
 	uint64_t	near = 0;
 
-	dots_of_4(rows->codes, 0, panel->codes, row_bytes, sums);
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		row[i] = DistanceRowCodes(rows, i, row_bytes);
+	dots_of_4(row, 0, panel->codes, row_bytes, sums);
 	for (int i = 0; i < DISTANCE_ROWS; i++)
 		near |= finish_row(rows, i, panel, sums + i * QUARTERS, distances);
 	return near;

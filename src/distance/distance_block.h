@@ -46,15 +46,17 @@
 #define DistanceRowBytes(dims) (((dims) + 7) / 8 * 8)
 
 /*
- * What turns sums of products into distances, for DISTANCE_ROWS vectors or for
- * those of a panel: distance = (addend + addend) - (factor * factor) * dot.
+ * What turns sums of products into distances, for any DISTANCE_ROWS of many
+ * rows or for the vectors of a panel:
+ * distance = (addend + addend) - (factor * factor) * dot.
  */
 typedef struct DistanceRows
 {
 	const uint8_t *codes;		/* one row after the other */
-	const float *addends;
+	const float *addends;		/* of each */
 	const float *factors;
 	const float *limits;
+	uint32_t	numbers[DISTANCE_ROWS]; /* of those that are compared */
 } DistanceRows;
 
 typedef struct DistancePanel
@@ -74,6 +76,13 @@ typedef struct DistanceRowSums
 	int32_t		product;		/* of their products with the 8-bit ones */
 } DistanceRowSums;
 
+/* A row, by its place among those that are compared. */
+static inline const uint8_t *
+DistanceRowCodes(const DistanceRows *rows, int i, int row_bytes)
+{
+	return rows->codes + (uint64_t) rows->numbers[i] * (uint64_t) row_bytes;
+}
+
 /* The place of vector 'number' and dimension 'dim' in a panel. */
 static inline int
 DistancePanelByte(int number, int dim)
@@ -86,6 +95,8 @@ extern float DistanceBlockFloats(const float *x, int dim, uint8_t *row,
 extern void DistanceBlockRound(float *x, int dim);
 extern DistanceRowSums DistanceBlockRowScalar(const int8_t *code, int dim,
 											  uint8_t *row);
+extern void DistanceBlockPanelScalar(const uint8_t *rows, int row_bytes,
+									 int8_t *panel);
 extern void DistanceBlockDotsScalar(const uint8_t *rows, const int8_t *panel,
 									int row_bytes, int32_t *dots);
 extern uint64_t DistanceBlockNearScalar(const DistanceRows *rows,
@@ -94,6 +105,8 @@ extern uint64_t DistanceBlockNearScalar(const DistanceRows *rows,
 #if defined(__x86_64__) && defined(__GNUC__)
 extern DistanceRowSums DistanceBlockRowAvx2(const int8_t *code, int dim,
 											uint8_t *row);
+extern void DistanceBlockPanelAvx2(const uint8_t *rows, int row_bytes,
+								   int8_t *panel);
 extern void DistanceBlockDotsAvx2(const uint8_t *rows, const int8_t *panel,
 								  int row_bytes, int32_t *dots);
 extern void DistanceBlockDotsAvx512(const uint8_t *rows, const int8_t *panel,

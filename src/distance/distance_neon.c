@@ -510,6 +510,7 @@ neon_jaccard(const uint8_t *a, const uint8_t *b, int num_bytes,
 	.edge_code = DistanceEdgeCodeScalar, \
 	.edge_dots = DistanceEdgeDotsNeon, \
 	.block_row = DistanceBlockRowScalar, \
+	.block_panel = DistanceBlockPanelScalar, \
 	.block_dots = dots_of_block, \
 	.block_near = near_of_block, \
 	.hamming = neon_hamming, \

@@ -434,6 +434,7 @@ const DistanceKernels distance_scalar_kernels = {
 	.edge_code = DistanceEdgeCodeScalar,
 	.edge_dots = DistanceEdgeDotsScalar,
 	.block_row = DistanceBlockRowScalar,
+	.block_panel = DistanceBlockPanelScalar,
 	.block_dots = DistanceBlockDotsScalar,
 	.block_near = DistanceBlockNearScalar,
 	.hamming = scalar_hamming,

@@ -21,7 +21,6 @@
 
 static uint8 *next_row(const VhnswBlock *block);
 static void finish_row(VhnswBlock *block, int32 sum, float scale, float norm);
-static void put_panel(VhnswBlock *block, uint32 number, const uint8 *row);
 
 /* Memory that a block takes. */
 Size
@@ -171,10 +170,7 @@ finish_row(VhnswBlock *block, int32 sum, float scale, float norm)
 	memset(row + block->dims, DISTANCE_ROW_OFFSET,
 		   block->row_bytes - block->dims);
 	if (block->panels)
-	{
-		put_panel(block, number, row);
 		block->sums[number] = sum;
-	}
 
 	switch (block->kind)
 	{
@@ -194,35 +190,12 @@ finish_row(VhnswBlock *block, int32 sum, float scale, float norm)
 	}
 }
 
-/* Put the other form of a row into its place. */
-static void
-put_panel(VhnswBlock *block, uint32 number, const uint8 *row)
-{
-	int8	   *panel = block->panels +
-	(Size) (number / DISTANCE_PANEL * DISTANCE_PANEL) * block->row_bytes +
-	DistancePanelByte(number % DISTANCE_PANEL, 0);
-
-	for (int i = 0; i < block->row_bytes; i += 4)
-	{
-		uint32		word;
-
-		/*
-		 * Subtract the offset from four bytes at once: turn its bit over, and
-		 * where it is set then, a code is negative and needs the sign as
-		 * well.
-		 */
-		memcpy(&word, row + i, sizeof(word));
-		word ^= DISTANCE_ROW_OFFSET * 0x01010101U;
-		word |= (word & DISTANCE_ROW_OFFSET * 0x01010101U) << 1;
-		memcpy(panel + i * DISTANCE_PANEL, &word, sizeof(word));
-	}
-}
-
 /* Call this when all vectors are added, before comparing. */
 void
 VhnswBlockFinish(VhnswBlock *block)
 {
 	uint32		count = block->count;
+	Size		panel_bytes = (Size) DISTANCE_PANEL * block->row_bytes;
 
 	while (block->count < VhnswBlockPlaces(count))
 	{
@@ -230,5 +203,8 @@ VhnswBlockFinish(VhnswBlock *block)
 		finish_row(block, 0, 0, 0);
 		block->addends[block->count - 1] = get_float4_infinity();
 	}
+	for (uint32 i = 0; block->panels && i < block->count / DISTANCE_PANEL; i++)
+		DistanceBlockPanel(block->rows + i * panel_bytes, block->row_bytes,
+						   block->panels + i * panel_bytes);
 	block->count = count;
 }

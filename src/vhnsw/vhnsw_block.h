@@ -76,6 +76,17 @@ extern void VhnswBlockAddVector(VhnswBlock *block,
 								const VhnswBlockVector *vector);
 extern void VhnswBlockFinish(VhnswBlock *block);
 
+static inline DistancePanel
+VhnswBlockPanel(const VhnswBlock *columns, uint32 column, const float *limits)
+{
+	return (DistancePanel)
+	{
+		columns->panels + (Size) column * columns->row_bytes,
+			columns->addends + column, columns->factors + column, limits,
+			columns->sums + column
+	};
+}
+
 /*
  * VhnswBlockCompare
  *		Distances of four rows of one block from a panel of another.
@@ -89,10 +100,22 @@ VhnswBlockCompare(const VhnswBlock *rows, uint32 row, const float *row_limits,
 				  const float *column_limits, float *distances)
 {
 	DistanceRows r = {rows->rows + (Size) row * rows->row_bytes,
-	rows->addends + row, rows->factors + row, row_limits};
-	DistancePanel p = {columns->panels + (Size) column * columns->row_bytes,
-		columns->addends + column, columns->factors + column, column_limits,
-	columns->sums + column};
+	rows->addends + row, rows->factors + row, row_limits, {0, 1, 2, 3}};
+	DistancePanel p = VhnswBlockPanel(columns, column, column_limits);
+
+	return DistanceBlockNear(&r, &p, rows->row_bytes, distances);
+}
+
+/* Likewise, of any four rows; 'row_limits' are those of all. */
+static inline uint64
+VhnswBlockCompareSome(const VhnswBlock *rows, const uint32 *numbers,
+					  const float *row_limits, const VhnswBlock *columns,
+					  uint32 column, const float *column_limits,
+					  float *distances)
+{
+	DistanceRows r = {rows->rows, rows->addends, rows->factors, row_limits,
+	{numbers[0], numbers[1], numbers[2], numbers[3]}};
+	DistancePanel p = VhnswBlockPanel(columns, column, column_limits);
 
 	return DistanceBlockNear(&r, &p, rows->row_bytes, distances);
 }

@@ -4,9 +4,9 @@
  *	  unit test of the kernels for blocks; needs no PostgreSQL.
  *
  * Proves that every implementation this CPU can run gives the scalar bits, for
- * rows of 0 to 1,024 bytes, at odd addresses, with random and with extreme
+ * any rows of 0 to 1,024 bytes, at odd addresses, with random and with extreme
  * codes, and that the scalar distances are those of the codes.  Likewise that it
- * makes these rows of 8-bit codes, and the sums of rows of any bytes.  And that
+ * makes these rows of 8-bit codes, panels of rows, and the sums of rows of any bytes.  And that
  * rows of floats are as exact for the smallest numbers as for the largest.
  *
  *-------------------------------------------------------------------------
@@ -47,14 +47,16 @@ random_code(int kind)
 static void
 test_size(const DistanceKernels *kernels, int row_bytes, int kind)
 {
-	static uint8_t row_buffer[DISTANCE_ROWS * MAX_DIMS + 1];
+	static const uint32_t numbers[DISTANCE_ROWS] = {5, 2, 0, 3};
+	static uint8_t row_buffer[6 * MAX_DIMS + 1];
 	static int8_t panel_buffer[DISTANCE_PANEL * MAX_DIMS + 1];
 	static int	a[DISTANCE_ROWS][MAX_DIMS];
 	static int	b[DISTANCE_PANEL][MAX_DIMS];
 	float		floats[3][DISTANCE_PANEL];
 	int32_t		sums[DISTANCE_PANEL] = {0};
 	float		distances[2][PAIRS];
-	DistanceRows rows = {row_buffer + 1, floats[0], floats[1], floats[2]};
+	DistanceRows rows = {row_buffer + 1, floats[0], floats[1], floats[2],
+	{numbers[0], numbers[1], numbers[2], numbers[3]}};
 	DistancePanel panel = {panel_buffer + 1, floats[0], floats[1], floats[2], sums};
 	int32_t		dots[PAIRS];
 	uint64_t	near[2];
@@ -64,7 +66,7 @@ test_size(const DistanceKernels *kernels, int row_bytes, int kind)
 		for (int d = 0; d < row_bytes; d++)
 		{
 			a[i][d] = random_code(kind);
-			row_buffer[1 + i * row_bytes + d] =
+			row_buffer[1 + numbers[i] * row_bytes + d] =
 				(uint8_t) (a[i][d] + DISTANCE_ROW_OFFSET);
 		}
 	}
@@ -122,9 +124,9 @@ test_size(const DistanceKernels *kernels, int row_bytes, int kind)
 
 			for (int d = 0; d < row_bytes; d++)
 				dot += a[i][d] * b[j][d];
-			distance = floats[0][i] + floats[0][j] -
-				floats[1][i] * floats[1][j] * (float) dot;
-			is_near = distance <= floats[2][i] || distance <= floats[2][j];
+			distance = floats[0][numbers[i]] + floats[0][j] -
+				floats[1][numbers[i]] * floats[1][j] * (float) dot;
+			is_near = distance <= floats[2][numbers[i]] || distance <= floats[2][j];
 			if ((distance != distances[0][pair] ||
 				 (int) (near[0] >> pair & 1) != is_near) && failures++ < 20)
 				printf("%s, %d bytes, codes %d, pair %d: %g, not %g\n",
@@ -132,6 +134,35 @@ test_size(const DistanceKernels *kernels, int row_bytes, int kind)
 					   distances[0][pair], distance);
 		}
 	}
+}
+
+/* A panel of rows at an odd address, and nothing beyond it */
+static void
+test_panel(const DistanceKernels *kernels, int row_bytes)
+{
+	static uint8_t rows[DISTANCE_PANEL * MAX_DIMS + 1];
+	static int8_t panel[DISTANCE_PANEL * MAX_DIMS + 2];
+
+	for (int i = 1; i <= DISTANCE_PANEL * row_bytes; i++)
+		rows[i] = (uint8_t) (random_code(0) + DISTANCE_ROW_OFFSET);
+	memset(panel, 0x5A, sizeof(panel));
+	kernels->block_panel(rows + 1, row_bytes, panel + 1);
+	for (int j = 0; j < DISTANCE_PANEL; j++)
+	{
+		for (int d = 0; d < row_bytes; d++)
+		{
+			int			code = rows[1 + j * row_bytes + d] - DISTANCE_ROW_OFFSET;
+			int			other = panel[1 + DistancePanelByte(j, d)];
+
+			if (code != other && failures++ < 20)
+				printf("%s, panel of %d bytes, vector %d: %d became %d\n",
+					   kernels->name, row_bytes, j, code, other);
+		}
+	}
+	if ((panel[0] != 0x5A || panel[1 + DISTANCE_PANEL * row_bytes] != 0x5A) &&
+		failures++ < 20)
+		printf("%s, panel of %d bytes: more was written\n", kernels->name,
+			   row_bytes);
 }
 
 /* Rows of all 8-bit codes, of one length, and nothing beyond it */
@@ -234,6 +265,8 @@ main(void)
 			for (int bytes = 0; bytes <= MAX_DIMS; bytes += bytes < 200 ? 8 : 200)
 				test_size(kernels, bytes, kind);
 			test_size(kernels, MAX_DIMS, kind);
+			for (int bytes = 0; bytes <= MAX_DIMS; bytes += 8)
+				test_panel(kernels, bytes);
 			for (int dim = 0; dim <= MAX_DIMS; dim += dim < 70 ? 1 : 53)
 				test_row(kernels, dim, kind);
 		}
