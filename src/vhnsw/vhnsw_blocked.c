@@ -26,6 +26,7 @@
 #include "vhnsw/vhnsw_choose.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_mutual.h"
 #include "vhnsw/vhnsw_recall.h"
 #include "vhnsw/vhnsw_settings.h"
 
@@ -49,6 +50,7 @@ typedef struct JoinJob
 {
 	VhnswJoin	join;
 	VhnswPartition partition;
+	bool		in_order;		/* elements are numbered by these leaves */
 	uint64		seed;
 } JoinJob;
 
@@ -361,8 +363,12 @@ join_parts(VhnswCrew *crew, VhnswJoin *join, const VhnswPartition *partition,
 	VhnswJoinShare(join);
 	job = (JoinJob)
 	{
-		*join, *partition, seed
+		*join, *partition,
+			seed == PARTITION_SEED && !VD_PRETEND("vhnsw-pairs-twice"), seed
 	};
+	job.join.once = job.in_order;
+	for (uint32 i = 0; i < partition->nparts; i++)
+		job.join.once &= !VhnswIsDivided(partition->nresidents[i]);
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
 	job.join.with_guests = true;
 	VhnswCrewRun(crew, VHNSW_JOB_JOIN, &job, sizeof(job), partition->nparts);
@@ -374,26 +380,38 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 {
 	JoinJob		job = *(const JoinJob *) arg;
 	uint64		count = crew->graph->count;
+	VhnswMutual *mutual;
 	uint32		part;
 
 	VhnswAttachJoin(crew, &job.join);
 	VhnswAttachPartition(crew, &job.partition);
 	VhnswJoinBegin(&job.join);
+	mutual = VhnswMutualCreate(&job.partition);
 	while (VhnswCrewNext(crew, &part))
 	{
 		VhnswLeaf	leaf = VhnswPartitionLeaf(&job.partition, part);
 		uint64		before = job.partition.starts[part];
 
+		job.join.mutual = NULL;
 		if (job.join.with_guests)
+		{
 			VhnswCrewReport(crew, count + before);
+			if (job.in_order && !VhnswIsDivided(leaf.nresidents))
+			{
+				job.join.mutual = mutual;
+				VhnswMutualBegin(mutual, part);
+			}
+		}
 		else
 		{
 			VhnswCrewReport(crew, before * count / job.partition.nmembers);
+			VhnswJoinOrder(&leaf);
 			leaf.n = leaf.nresidents;
 		}
 		VD_DEBUG_POINT("vhnsw-build-join");
 		VhnswVisitLeaves(crew->graph, &leaf, job.seed, VhnswJoinLeaf,
 						 &job.join);
 	}
+	VhnswMutualFree(mutual);
 	VhnswJoinEnd(&job.join);
 }

@@ -16,6 +16,9 @@
 #define VHNSW_LEAF_SIZE 250
 #define VHNSW_LEAF_LIMIT 1000
 
+/* Is a leaf with so many residents divided again? */
+#define VhnswIsDivided(nresidents) ((nresidents) > VHNSW_LEAF_LIMIT)
+
 /* The parts that elements are in, nearest first: of each 'overlap'. */
 typedef struct VhnswChoices
 {

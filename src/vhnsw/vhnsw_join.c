@@ -25,6 +25,7 @@
 #include "vhnsw/vhnsw_bucket.h"
 #include "vhnsw/vhnsw_join.h"
 #include "vhnsw/vhnsw_leaf.h"
+#include "vhnsw/vhnsw_mutual.h"
 
 /* So many new keys are put into a list one by one. */
 #define FEW_KEYS 6
@@ -99,6 +100,7 @@ typedef struct SharedList
 	int			places;
 	float	   *limit;			/* farther ones are not wanted; falls only */
 	slock_t    *lock;			/* NULL if there are no workers */
+	bool		once;			/* what is met is not listed yet */
 } SharedList;
 
 /*
@@ -142,8 +144,9 @@ static void merge_bucket(const VhnswJoin *join, uint32 bucket, VhnswKey *room);
 static void merge_entry(const VhnswJoin *join, Later *entry, VhnswKey *keys);
 static bool merge_element(Side *side, uint32 i, VhnswKey *keys);
 static bool is_far_candidate(uint32 id);
-static int	far_candidates_first(const VhnswJoin *join, uint32 *members,
-								 uint32 n);
+static uint32 far_candidates_first(const uint32 *ids, uint32 n,
+								   uint32 *copies);
+static void join_guests(Side *residents, const uint32 *ids, uint32 n);
 static SharedList near_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
 static SharedList far_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
 static int	copy_list(const SharedList *shared, VhnswKey *keys);
@@ -155,11 +158,14 @@ static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
 static void prefetch_lists(const VhnswJoin *join, uint32 id);
 static bool merge_list(WorkList *list, const SharedList *shared);
-static int	merge_keys(const WorkList *list, const VhnswKey *keys, int count,
-					   VhnswKey *all);
-static int	add_keys(const WorkList *list, const VhnswKey *keys, int count,
-					 VhnswKey *all);
-static void compare_sides(Side *rows, Side *columns);
+static int	merge_keys(const WorkList *list, bool once,
+					   const VhnswKey *keys, int count, VhnswKey *all);
+static int	append_new_keys(const WorkList *list, const VhnswKey *keys,
+							int count, VhnswKey *all);
+static int	add_keys(const WorkList *list, bool once, const VhnswKey *keys,
+					 int count, VhnswKey *all);
+static void compare_residents(Side *side);
+static void compare_guests(Side *residents, Side *guests);
 
 #define ST_SORT sort_ids
 #define ST_ELEMENT_TYPE uint32
@@ -196,9 +202,11 @@ VhnswJoinCreate(VhnswCrew *crew, const VhnswPrincipal *principal,
 	join->far_places = VhnswFarPlaces(graph->layout.degree);
 	join->key_places = join->near_places + join->far_places;
 	join->element_bytes = element_bytes;
+	join->once = false;
 	join->with_guests = false;
 	join->spilled = NULL;
 	join->later = NULL;
+	join->mutual = NULL;
 	join->shape.spill = NULL;
 	join->principal = *principal;
 	if (graph->codes)
@@ -335,28 +343,37 @@ is_far_candidate(uint32 id)
 }
 
 /*
- * Reorder the members of a leaf; returns how many are far candidates.  In files
- * what has near numbers lies together.
+ * VhnswJoinOrder
+ *		Put residents and guests of a leaf in the order of their numbers, before
+ *		it is joined with guests.
+ *
+ * Most are in order already, but guests if choices were in a file, or if there
+ * are hubs.
  */
-static int
-far_candidates_first(const VhnswJoin *join, uint32 *members, uint32 n)
+void
+VhnswJoinOrder(const VhnswLeaf *leaf)
+{
+	sort_ids(leaf->members, leaf->nresidents);
+	sort_ids(leaf->members + leaf->nresidents, leaf->n - leaf->nresidents);
+}
+
+/* Copy numbers, far candidates first; returns how many are such. */
+static uint32
+far_candidates_first(const uint32 *ids, uint32 n, uint32 *copies)
 {
 	uint32		num_far = 0;
+	uint32		count;
 
 	for (uint32 i = 0; i < n; i++)
 	{
-		if (is_far_candidate(members[i]))
-		{
-			uint32		member = members[i];
-
-			members[i] = members[num_far];
-			members[num_far++] = member;
-		}
+		copies[num_far] = ids[i];
+		num_far += is_far_candidate(ids[i]);
 	}
-	if (join->spilled)
+	count = num_far;
+	for (uint32 i = 0; i < n; i++)
 	{
-		sort_ids(members, num_far);
-		sort_ids(members + num_far, n - num_far);
+		if (!is_far_candidate(ids[i]))
+			copies[count++] = ids[i];
 	}
 	return num_far;
 }
@@ -389,38 +406,60 @@ join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
 		   bool near, bool far)
 {
 	uint32		num_guests = leaf->n - leaf->nresidents;
-	uint32	   *guest_ids = leaf->members + leaf->nresidents;
-	uint32		num_far = far_candidates_first(join, leaf->members,
-											   leaf->nresidents);
+	uint32	   *ids;
+	uint32		num_far;
 	Side		residents;
-	Side		guests;
 
 	if (join->with_guests && num_guests == 0)
 		return;
+	ids = palloc_array(uint32, leaf->nresidents);
+	num_far = far_candidates_first(leaf->members, leaf->nresidents, ids);
 	begin_side(&residents, join, kind, near, far, leaf->nresidents,
-			   false);
-	fill_side(&residents, leaf->members, leaf->nresidents, num_far);
-	if (!join->with_guests)
-		compare_sides(&residents, &residents);
+			   join->with_guests);
+	fill_side(&residents, ids, leaf->nresidents, num_far);
+	if (join->with_guests)
+		join_guests(&residents, leaf->members + leaf->nresidents, num_guests);
 	else
+		compare_residents(&residents);
+	merge_side(&residents);
+	end_side(&residents);
+	pfree(ids);
+}
+
+/* Compare residents with n guests: first with all that are far candidates. */
+static void
+join_guests(Side *residents, const uint32 *ids, uint32 n)
+{
+	const VhnswJoin *join = residents->join;
+	uint32		some[GUESTS_AT_ONCE];
+	uint32		num_far = 0;
+	uint32		count = 0;
+	Side		guests;
+
+	begin_side(&guests, join, residents->block->kind, residents->wants_near,
+			   residents->wants_far, GUESTS_AT_ONCE, false);
+	for (uint32 i = 0; i < 2 * n; i++)
 	{
-		begin_side(&guests, join, kind, near, far, GUESTS_AT_ONCE, true);
-		num_far = far_candidates_first(join, guest_ids, num_guests);
-		for (uint32 first = 0; first < num_guests; first += GUESTS_AT_ONCE)
+		bool		is_far = i < n;
+		uint32		id = ids[is_far ? i : i - n];
+
+		if (is_far_candidate(id) == is_far)
 		{
-			fill_side(&guests, guest_ids + first,
-					  Min(num_guests - first, GUESTS_AT_ONCE),
-					  num_far > first ? num_far - first : 0);
-			compare_sides(&guests, &residents);
+			some[count++] = id;
+			num_far += is_far;
+		}
+		if (count == GUESTS_AT_ONCE || (count > 0 && i == 2 * n - 1))
+		{
+			fill_side(&guests, some, count, num_far);
+			compare_guests(residents, &guests);
 			if (join->later)
 				put_later(&guests);
 			else
 				merge_side(&guests);
+			count = num_far = 0;
 		}
-		end_side(&guests);
 	}
-	merge_side(&residents);
-	end_side(&residents);
+	end_side(&guests);
 }
 
 /* Prepare for at most 'capacity' elements at a time. */
@@ -764,7 +803,7 @@ near_list(const VhnswJoin *join, uint32 id, VhnswKey *keys)
 	{
 		keys, &join->near_counts[id],
 			join->near_places, &join->limits[2 * (Size) id],
-			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
+			join->locks ? &join->locks[id % NUM_LOCKS] : NULL, join->once
 	};
 }
 
@@ -775,7 +814,7 @@ far_list(const VhnswJoin *join, uint32 id, VhnswKey *keys)
 	{
 		keys + join->near_places, &join->far_counts[id],
 			join->far_places, &join->limits[2 * (Size) id + 1],
-			join->locks ? &join->locks[id % NUM_LOCKS] : NULL
+			join->locks ? &join->locks[id % NUM_LOCKS] : NULL, join->once
 	};
 }
 
@@ -894,25 +933,46 @@ merge_list(WorkList *list, const SharedList *shared)
 	do
 	{
 		old_count = copy_list(shared, old);
-		count = merge_keys(list, old, old_count, all);
+		count = merge_keys(list, shared->once, old, old_count, all);
 	} while (!replace_list(shared, old, old_count, all, count));
 	return count != old_count || memcmp(all, old, count * sizeof(VhnswKey)) != 0;
 }
 
 /*
  * Put the nearest of a list and of 'count' keys into 'all', and return how
- * many there are.  Most of what a leaf has to say is known from another.
+ * many there are.  Unless pairs meet once, most of what a leaf has to say may be
+ * known from another.
  */
 static int
-merge_keys(const WorkList *list, const VhnswKey *keys, int count,
+merge_keys(const WorkList *list, bool once, const VhnswKey *keys, int count,
 		   VhnswKey *all)
+{
+	int			n = count + list->count;
+
+	if (list->count <= FEW_KEYS)
+		return add_keys(list, once, keys, count, all);
+	copy_keys(all, keys, count);
+	if (once)
+		copy_keys(all + count, list->keys, list->count);
+	else
+		n = append_new_keys(list, keys, count, all);
+	if (n > list->places)
+	{
+		VhnswSelectKeys(all, n, list->places);
+		n = list->places;
+	}
+	return n;
+}
+
+/* Append what is not among these keys; returns how many there are then. */
+static int
+append_new_keys(const WorkList *list, const VhnswKey *keys, int count,
+				VhnswKey *all)
 {
 	uint32		known[4 * VHNSW_MAX_KEY_PLACES];
 	uint32		mask = pg_nextpower2_32(2 * Max(count, 1)) - 1;
 	int			n = count;
 
-	if (list->count <= FEW_KEYS)
-		return add_keys(list, keys, count, all);
 	memset(known, 0xFF, (mask + 1) * sizeof(uint32));
 	for (int i = 0; i < count; i++)
 	{
@@ -921,7 +981,6 @@ merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 		while (known[place] != NO_ELEMENT)
 			place = (place + 1) & mask;
 		known[place] = VhnswKeyId(keys[i]);
-		all[i] = keys[i];
 	}
 	for (int i = 0; i < list->count; i++)
 	{
@@ -933,17 +992,13 @@ merge_keys(const WorkList *list, const VhnswKey *keys, int count,
 		if (known[place] == NO_ELEMENT)
 			all[n++] = list->keys[i];
 	}
-	if (n > list->places)
-	{
-		VhnswSelectKeys(all, n, list->places);
-		n = list->places;
-	}
 	return n;
 }
 
-/* Likewise, if the list is short: one key after the other. */
+/* As merge_keys(), if the list is short: one key after the other. */
 static int
-add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
+add_keys(const WorkList *list, bool once, const VhnswKey *keys, int count,
+		 VhnswKey *all)
 {
 	copy_keys(all, keys, count);
 	for (int i = 0; i < list->count; i++)
@@ -954,7 +1009,7 @@ add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
 		int			last = 0;
 
 		/* A pair has the same distance wherever it is compared. */
-		for (int j = 0; j < count; j++)
+		for (int j = 0; j < count && !once; j++)
 			is_known |= all[j] == key;
 		if (is_known)
 			continue;
@@ -974,56 +1029,122 @@ add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
 }
 
 /*
- * Compare those of one side with those of another, or of the same.  What one
- * element of a pair learns, the other learns too.
+ * Compare four rows of a side with a panel of another, or of the same.  'wanted'
+ * has bits of the pairs that matter, as DistanceBlockNear(): what one element of
+ * such a pair learns, the other learns too.
  */
-static void
-compare_sides(Side *rows, Side *columns)
+static inline void
+compare_some(Side *rows, const uint32 *numbers, Side *columns, uint32 column,
+			 uint64 wanted)
 {
 	float		distances[DISTANCE_ROWS * DISTANCE_PANEL];
-	uint32		num_columns = columns->block->count;
-	bool		same = rows == columns;
+	const float *row_limits = column < columns->num_far ? rows->far_limits :
+	rows->near_limits;
+	const float *column_limits = numbers[0] < rows->num_far ?
+	columns->far_limits : columns->near_limits;
 
-	for (uint32 column = 0; column < num_columns; column += DISTANCE_PANEL)
+	/* Limits of far lists are wider; they hold only where needed. */
+	uint64		bits = VhnswBlockCompareSome(rows->block, numbers, row_limits,
+											 columns->block, column,
+											 column_limits + column,
+											 distances) & wanted;
+
+	while (bits != 0)
 	{
-		bool		far_column = column < columns->num_far;
-		const float *row_limits = far_column ? rows->far_limits :
-		rows->near_limits;
-		uint32		end = rows->block->count;
+		int			bit = pg_rightmost_one_pos64(bits);
+		uint32		a = numbers[bit / DISTANCE_PANEL];
+		uint32		b = column + bit % DISTANCE_PANEL;
+		float		distance = distances[bit];
+
+		bits &= bits - 1;
+		offer(&rows->near[a], distance, columns->members[b]);
+		offer(&columns->near[b], distance, rows->members[a]);
+		if (b < columns->num_far)
+			offer(&rows->far[a], distance, columns->members[b]);
+		if (a < rows->num_far)
+			offer(&columns->far[b], distance, rows->members[a]);
+	}
+}
+
+/* Bits of the first n vectors of a panel, for one row */
+static inline uint64
+panel_bits(uint32 n)
+{
+	return ((uint64) 1 << Min(n, DISTANCE_PANEL)) - 1;
+}
+
+/* Compare residents with each other. */
+static void
+compare_residents(Side *side)
+{
+	uint32		count = side->block->count;
+
+	for (uint32 column = 0; column < count; column += DISTANCE_PANEL)
+	{
+		uint32		end = Min(count, column + DISTANCE_PANEL);
 
 		CHECK_FOR_INTERRUPTS();
-		if (same)
-			end = Min(end, column + DISTANCE_PANEL);
-		if (!far_column && !rows->wants_near)
-			end = Min(end, rows->num_far);
+		if (column >= side->num_far && !side->wants_near)
+			end = Min(end, side->num_far);
 		for (uint32 row = 0; row < end; row += DISTANCE_ROWS)
 		{
-			/* Limits of far lists are wider; they hold only where needed. */
-			uint64		bits =
-			VhnswBlockCompare(rows->block, row, row_limits + row,
-							  columns->block, column,
-							  (row < rows->num_far ? columns->far_limits :
-							   columns->near_limits) + column, distances);
+			uint32		numbers[DISTANCE_ROWS];
+			uint64		wanted = 0;
 
-			while (bits != 0)
+			/* Each pair once: columns behind the row */
+			for (int i = 0; i < DISTANCE_ROWS; i++)
 			{
-				int			bit = pg_rightmost_one_pos64(bits);
-				uint32		a = row + bit / DISTANCE_PANEL;
-				uint32		b = column + bit % DISTANCE_PANEL;
-				float		distance = distances[bit];
+				uint32		before = row + i >= column ? row + i + 1 - column : 0;
 
-				bits &= bits - 1;
-				if (same && a >= b)
-					continue;
-				if (a >= rows->block->count || b >= num_columns)
-					continue;
-				offer(&rows->near[a], distance, columns->members[b]);
-				offer(&columns->near[b], distance, rows->members[a]);
-				if (b < columns->num_far)
-					offer(&rows->far[a], distance, columns->members[b]);
-				if (a < rows->num_far)
-					offer(&columns->far[b], distance, rows->members[a]);
+				numbers[i] = row + i;
+				if (row + i < count)
+					wanted |= (panel_bits(count - column) &
+							   ~panel_bits(before)) << (DISTANCE_PANEL * i);
 			}
+			compare_some(side, numbers, side, column, wanted);
 		}
+	}
+}
+
+/*
+ * Compare residents with a panel of guests, but for pairs that are compared in
+ * another leaf.
+ */
+static void
+compare_guests(Side *residents, Side *guests)
+{
+	const VhnswJoin *join = residents->join;
+	uint32		count = residents->block->count;
+	uint16		all = (uint16) panel_bits(guests->block->count);
+	const uint16 *elsewhere = join->mutual ?
+	VhnswMutualElsewhere(join->mutual, guests->members, guests->block->count) :
+	NULL;
+	uint32		first = elsewhere ? VhnswMutualFirst(join->mutual) : 0;
+	uint32		numbers[VHNSW_LEAF_LIMIT + DISTANCE_ROWS];
+	uint16		wanted[VHNSW_LEAF_LIMIT + DISTANCE_ROWS];
+	uint32		n = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	if (guests->num_far == 0 && !residents->wants_near)
+		count = residents->num_far;
+	for (uint32 i = 0; i < count; i++)
+	{
+		numbers[n] = i;
+		wanted[n] = elsewhere ?
+			all & ~elsewhere[residents->members[i] - first] : all;
+		n += wanted[n] != 0;
+	}
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+	{
+		numbers[n + i] = 0;
+		wanted[n + i] = 0;
+	}
+	for (uint32 i = 0; i < n; i += DISTANCE_ROWS)
+	{
+		uint64		bits = 0;
+
+		for (int j = 0; j < DISTANCE_ROWS; j++)
+			bits |= (uint64) wanted[i + j] << (DISTANCE_PANEL * j);
+		compare_some(residents, numbers + i, guests, 0, bits);
 	}
 }

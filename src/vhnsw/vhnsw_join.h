@@ -40,6 +40,7 @@ typedef struct VhnswJoin
 	VhnswGraph *graph;
 	Size		element_bytes;	/* what an element takes while pairs are
 								 * compared, besides files */
+	bool		once;			/* no pair is compared twice */
 	bool		with_guests;	/* compare residents with guests of leaves;
 								 * before, with each other */
 	int			near_places;
@@ -57,6 +58,8 @@ typedef struct VhnswJoin
 	Size		later_chunk_bytes;	/* then, where guests' keys wait */
 	uint64		later_file_bytes;	/* and how many a process lets wait */
 	struct VhnswBuckets *later; /* a process's own: these keys, or NULL */
+	struct VhnswMutual *mutual; /* likewise: pairs of the leaf in work that
+								 * are compared in another; NULL if none */
 	VhnswSpill *spilled;		/* in place of keys, if not NULL */
 	VhnswSpillShape shape;		/* of that */
 	VhnswMemory lists;
@@ -91,6 +94,7 @@ extern void VhnswJoinPlan(VhnswJoin *join);
 extern void VhnswJoinShare(VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinBegin(VhnswJoin *join);
+extern void VhnswJoinOrder(const VhnswLeaf *leaf);
 extern void VhnswJoinLeaf(const VhnswLeaf *leaf, void *join);
 extern void VhnswJoinEnd(VhnswJoin *join);
 

@@ -99,6 +99,8 @@ static void check_members(const VhnswCrew *crew, uint32 n, uint32 k,
 static bool choices_in_file(const VhnswLayout *layout, bool in_file);
 static void fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 					   const VhnswHubs *hubs, const VhnswLeaf *whole);
+static void add_guests_in_order(VhnswPartition *partition,
+								const VhnswChoices *choices);
 static void divide_anyhow(const VhnswLeaf *leaf, VhnswLeafCallback callback,
 						  void *arg);
 static const VhnswCode *sample_code(const VhnswGraph *graph,
@@ -306,7 +308,7 @@ VhnswDivideBytes(const VhnswLayout *layout, const VhnswPartition *partition)
 	{
 		VhnswLeaf	part = VhnswPartitionLeaf(partition, i);
 
-		if (part.nresidents > VHNSW_LEAF_LIMIT)
+		if (VhnswIsDivided(part.nresidents))
 			most = Max(most, part.n);
 	}
 	if (most == 0)
@@ -400,13 +402,18 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 		nresidents[part]++;
 		partition->members[next[part]++] = members ? members[i] : i;
 	}
-	for (uint32 i = 0; i < n; i++)
+	if (members == NULL && choices->spilled == NULL)
+		add_guests_in_order(partition, choices);
+	else
 	{
-		const uint32 *parts = VhnswChoicesOf(choices, i);
+		for (uint32 i = 0; i < n; i++)
+		{
+			const uint32 *parts = VhnswChoicesOf(choices, i);
 
-		CHECK_FOR_INTERRUPTS();
-		for (int j = i < whole->nresidents; j < choices->overlap; j++)
-			partition->members[next[parts[j]]++] = members ? members[i] : i;
+			CHECK_FOR_INTERRUPTS();
+			for (int j = i < whole->nresidents; j < choices->overlap; j++)
+				partition->members[next[parts[j]]++] = members ? members[i] : i;
+		}
 	}
 	for (uint32 i = 0; hubs && i < partition->nparts; i++)
 	{
@@ -416,6 +423,34 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 			partition->members[next[i]++] = members ? members[elements[j]] :
 				elements[j];
 	}
+}
+
+/*
+ * Add guests behind the residents that stand in their places, in the order of
+ * the parts that guests are residents of: that of their numbers, if these are
+ * to follow parts.
+ */
+static void
+add_guests_in_order(VhnswPartition *partition, const VhnswChoices *choices)
+{
+	uint32	   *next = partition->starts + 1;
+	uint32	   *residents = palloc_array(uint32, partition->nparts);
+
+	for (uint32 i = 0; i < partition->nparts; i++)
+		residents[i] = next[i] - partition->nresidents[i];
+	for (uint32 i = 0; i < partition->nparts; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (uint32 j = 0; j < partition->nresidents[i]; j++)
+		{
+			uint32		id = partition->members[residents[i] + j];
+			const uint32 *parts = VhnswChoicesOf(choices, id);
+
+			for (int k = 1; k < choices->overlap; k++)
+				partition->members[next[parts[k]]++] = id;
+		}
+	}
+	pfree(residents);
 }
 
 VhnswLeaf
@@ -442,7 +477,7 @@ VhnswVisitLeaves(VhnswGraph *graph, const VhnswLeaf *part, uint64 seed,
 	VhnswPartition *inner;
 
 	CHECK_FOR_INTERRUPTS();
-	if (part->nresidents <= VHNSW_LEAF_LIMIT)
+	if (!VhnswIsDivided(part->nresidents))
 	{
 		if (part->nresidents > 0)
 			callback(part, arg);

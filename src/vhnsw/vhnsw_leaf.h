@@ -31,8 +31,7 @@ typedef struct VhnswPartition
 /* Members of a leaf: residents first. */
 typedef struct VhnswLeaf
 {
-	uint32	   *members;		/* may be reordered, residents among
-								 * themselves and guests among themselves */
+	uint32	   *members;
 	uint32		nresidents;
 	uint32		n;
 } VhnswLeaf;

@@ -119,6 +119,14 @@ foreach my $class (qw(vector_l2_ops vector_ip_ops))
 	}
 }
 
+# As if no pair were left to another leaf: lists are the same
+foreach my $class (qw(vector_l2_ops vector_ip_ops))
+{
+	my ($said, $pages) = build(2, $class, settings => q{SET vecdist.debug_pretend = 'vhnsw-pairs-twice';});
+
+	is($pages, $first{$class}, "$class: the same index if pairs are compared twice");
+}
+
 # As if there were more vectors than leaves have places
 foreach my $class (qw(vector_l2_ops vector_ip_ops))
 {
