@@ -1,5 +1,5 @@
-# The examples in docs/reference of types and functions, and those of the tuning
-# guide, run as they stand and give the output printed below them.
+# The examples in docs/reference of types and functions, and those of the guides to
+# tuning and to building indexes, run as they stand and give the output printed below them.
 #
 # An example is a block marked sql; its output is the unmarked block that
 # follows at once, as psql prints it less the row counts.  All examples of one
@@ -78,7 +78,7 @@ sub normalized
 	return $text;
 }
 
-foreach my $file (@files, grep { -e } 'docs/operations/tuning.md')
+foreach my $file (@files, grep { -e } map { "docs/operations/$_.md" } qw(tuning building_indexes))
 {
 	my ($database) = $file =~ m{(\w+)\.md$};
 	my @examples = examples($file);
