@@ -82,7 +82,7 @@ VhnswBlockedElementBytes(const VhnswLayout *layout)
 	Size		partition = VhnswPartitionElementBytes(layout, OVERLAP, false) +
 	sizeof(uint32) + sizeof(bool);
 	Size		join = VhnswJoinElementBytes(layout->degree);
-	Size		members = VhnswMemberBytes(layout, OVERLAP) +
+	Size		members = VhnswMemberBytes(layout, OVERLAP, false) +
 	VhnswPrincipalElementBytes(layout);
 	Size		incoming = VhnswIncomingBytes(layout);
 	Size		later = VhnswOrderBytes + VhnswProjectionBytes(layout->dims);
@@ -90,7 +90,7 @@ VhnswBlockedElementBytes(const VhnswLayout *layout)
 	return Max(partition, join + Max(Max(members, incoming), later));
 }
 
-/* Likewise, if codes, lists and projections are in files. */
+/* Likewise, if codes, leaves, lists and projections are in files. */
 Size
 VhnswBlockedResidentBytes(const VhnswLayout *layout)
 {
@@ -105,7 +105,8 @@ VhnswBlockedResidentBytes(const VhnswLayout *layout)
 Size
 VhnswBlockedJoinBytes(const VhnswLayout *layout)
 {
-	return VhnswMemberBytes(layout, OVERLAP) + sizeof(uint8) + VhnswJoinRestBytes;
+	return VhnswMemberBytes(layout, OVERLAP, true) + sizeof(uint8) +
+		VhnswJoinRestBytes;
 }
 
 /*
@@ -234,7 +235,6 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 {
 	uint32	   *next = palloc0_array(uint32, partition->nparts + 1);
 	uint32	   *numbers = nearest;
-	uint64		nmembers = partition->starts[partition->nparts];
 
 	for (uint32 i = 0; i < graph->count; i++)
 	{
@@ -258,12 +258,7 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 			CHECK_FOR_INTERRUPTS();
 		graph->duplicates[i].element = numbers[graph->duplicates[i].element];
 	}
-	for (uint64 i = 0; i < nmembers; i++)
-	{
-		if (i % 65536 == 0)
-			CHECK_FOR_INTERRUPTS();
-		partition->members[i] = numbers[partition->members[i]];
-	}
+	VhnswRenumberPartition(partition, numbers);
 	if (graph->codes)
 	{
 		invert(numbers, graph->count);
@@ -392,6 +387,9 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 		VhnswLeaf	leaf = VhnswPartitionLeaf(&job.partition, part);
 		uint64		before = job.partition.starts[part];
 
+		/* In memory that is done when residents are compared. */
+		if (!job.join.with_guests || job.partition.spilled)
+			VhnswOrderLeaf(&leaf);
 		job.join.mutual = NULL;
 		if (job.join.with_guests)
 		{
@@ -405,7 +403,6 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 		else
 		{
 			VhnswCrewReport(crew, before * count / job.partition.nmembers);
-			VhnswJoinOrder(&leaf);
 			leaf.n = leaf.nresidents;
 		}
 		VD_DEBUG_POINT("vhnsw-build-join");

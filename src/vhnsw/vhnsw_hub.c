@@ -20,14 +20,23 @@
 #include "vhnsw/vhnsw_hub.h"
 #include "vhnsw/vhnsw_key.h"
 
-/* Elements packed at a time, and leaves they are compared with for that. */
+/* Elements packed at a time */
 #define ROWS_AT_ONCE 64
-#define LEAVES_AT_ONCE 256
+
+/*
+ * Leaves they are compared with for that, of k: a quarter of them, so that there
+ * are chunks for several processes, and little work in each.
+ */
+#define MAX_LEAVES_AT_ONCE 256
+#define LeavesAtOnce(k) \
+	Min(MAX_LEAVES_AT_ONCE, TYPEALIGN(DISTANCE_PANEL, (k) / 4 + 1))
 
 /* Of all that are divided, at most this share joins each leaf. */
 #define HUBS_SHARE 8
 
 #define HubsOf(count) Min(VHNSW_HUBS_OF_LEAF, (count) / HUBS_SHARE + 1)
+
+#define NO_ELEMENT PG_UINT32_MAX
 
 /* Find the hubs of some leaves. */
 typedef struct HubsJob
@@ -55,6 +64,8 @@ static void meet(const HubsJob *job, const VhnswGraph *graph,
 static void compare_rows(const VhnswBlock *rows, uint32 first,
 						 const VhnswBlock *centroids, uint32 first_leaf,
 						 uint32 num_leaves, Meeting *meetings, float *limits);
+static void drop_members(const VhnswHubs *hubs, uint32 n, uint32 k,
+						 const VhnswChoices *choices);
 
 /* Memory for each leaf. */
 Size
@@ -69,8 +80,8 @@ VhnswHubsWorkBytes(const VhnswLayout *layout, uint64 count)
 {
 	if (layout->metric != VHNSW_INNER_PRODUCT)
 		return 0;
-	return Min(LEAVES_AT_ONCE, count / VHNSW_LEAF_SIZE + 1) *
-		2 * HubsOf(count) * sizeof(VhnswKey);
+	return LeavesAtOnce(count / VHNSW_LEAF_SIZE + 1) * 2 * HubsOf(count) *
+		sizeof(VhnswKey);
 }
 
 /*
@@ -93,7 +104,42 @@ VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
 	attach_hubs(crew, hubs, k);
 	job.hubs = *hubs;
 	VhnswCrewRun(crew, VHNSW_JOB_HUBS, &job, sizeof(job),
-				 (k + LEAVES_AT_ONCE - 1) / LEAVES_AT_ONCE);
+				 (k + LeavesAtOnce(k) - 1) / LeavesAtOnce(k));
+	if (choices->spilled)
+		VhnswSpillForget(crew->graph->codes);
+	drop_members(hubs, n, k, choices);
+}
+
+/*
+ * Drop what is in a leaf anyway.  Hubs of a leaf are in order, so that choices,
+ * which may be in a file, are read in order.  (That has some pages in memory, in
+ * place of those of codes.)
+ */
+static void
+drop_members(const VhnswHubs *hubs, uint32 n, uint32 k,
+			 const VhnswChoices *choices)
+{
+	int		   *next = palloc0_array(int, k);
+
+	for (uint32 element = 0; element < n; element++)
+	{
+		const uint32 *choice = VhnswChoicesOf(choices, element);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < choices->overlap; i++)
+		{
+			uint32	   *elements = VhnswHubsOf(hubs, choice[i]);
+			int			count = hubs->counts[choice[i]];
+			int			place = next[choice[i]];
+
+			while (place < count && elements[place] < element)
+				place++;
+			if (place < count && elements[place] == element)
+				elements[place++] = NO_ELEMENT;
+			next[choice[i]] = place;
+		}
+	}
+	pfree(next);
 
 	for (uint32 leaf = 0; leaf < k; leaf++)
 	{
@@ -104,12 +150,7 @@ VhnswFindHubs(VhnswCrew *crew, const uint32 *members, uint32 n,
 		hubs->counts[leaf] = 0;
 		for (int i = 0; i < found; i++)
 		{
-			const uint32 *choice = VhnswChoicesOf(choices, elements[i]);
-			bool		is_new = true;
-
-			for (int j = 0; j < choices->overlap; j++)
-				is_new = is_new && choice[j] != leaf;
-			if (is_new)
+			if (elements[i] != NO_ELEMENT)
 				elements[hubs->counts[leaf]++] = elements[i];
 		}
 	}
@@ -128,9 +169,9 @@ VhnswHubsJob(VhnswCrew *crew, const void *arg)
 {
 	HubsJob		job = *(const HubsJob *) arg;
 	VhnswHubs  *hubs = &job.hubs;
-	int			leaves = Min(LEAVES_AT_ONCE, (int) job.k);
-	Meeting    *meetings = palloc_array(Meeting, LEAVES_AT_ONCE);
-	float	   *limits = palloc_array(float, LEAVES_AT_ONCE);
+	int			leaves = LeavesAtOnce(job.k);
+	Meeting    *meetings = palloc_array(Meeting, leaves);
+	float	   *limits = palloc_array(float, leaves);
 	VhnswKey   *keys = palloc_array(VhnswKey,
 									(Size) leaves * 2 * hubs->places);
 	VhnswBlock	centroids;
@@ -142,17 +183,15 @@ VhnswHubsJob(VhnswCrew *crew, const void *arg)
 	centroids.count = job.k;
 	while (VhnswCrewNext(crew, &chunk))
 	{
-		uint32		first = chunk * LEAVES_AT_ONCE;
-		uint32		count = Min(LEAVES_AT_ONCE, job.k - first);
+		uint32		first = chunk * leaves;
+		uint32		count = Min(leaves, job.k - first);
 
-		for (int i = 0; i < LEAVES_AT_ONCE; i++)
+		for (int i = 0; i < leaves; i++)
 		{
 			limits[i] = i < count ? FLT_MAX : -get_float4_infinity();
 			meetings[i] = (Meeting)
 			{
-				hubs->places, 0,
-					keys + (Size) Min(i, leaves - 1) * 2 * hubs->places,
-					&limits[i]
+				hubs->places, 0, keys + (Size) i * 2 * hubs->places, &limits[i]
 			};
 		}
 		meet(&job, crew->graph, &centroids, first, count, meetings, limits);
@@ -165,6 +204,7 @@ VhnswHubsJob(VhnswCrew *crew, const void *arg)
 				VhnswSelectKeys(meetings[i].keys, meetings[i].count, found);
 			for (int j = 0; j < found; j++)
 				elements[j] = VhnswKeyId(meetings[i].keys[j]);
+			VhnswSortIds(elements, found);
 			hubs->counts[first + i] = found;
 		}
 	}

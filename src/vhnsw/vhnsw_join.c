@@ -167,13 +167,6 @@ static int	add_keys(const WorkList *list, bool once, const VhnswKey *keys,
 static void compare_residents(Side *side);
 static void compare_guests(Side *residents, Side *guests);
 
-#define ST_SORT sort_ids
-#define ST_ELEMENT_TYPE uint32
-#define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
 /* Memory that comparing a leaf takes, in a graph of 'count' elements. */
 Size
 VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count)
@@ -340,21 +333,6 @@ static bool
 is_far_candidate(uint32 id)
 {
 	return murmurhash32(id) % FAR_SHARE == 0;
-}
-
-/*
- * VhnswJoinOrder
- *		Put residents and guests of a leaf in the order of their numbers, before
- *		it is joined with guests.
- *
- * Most are in order already, but guests if choices were in a file, or if there
- * are hubs.
- */
-void
-VhnswJoinOrder(const VhnswLeaf *leaf)
-{
-	sort_ids(leaf->members, leaf->nresidents);
-	sort_ids(leaf->members + leaf->nresidents, leaf->n - leaf->nresidents);
 }
 
 /* Copy numbers, far candidates first; returns how many are such. */

@@ -94,7 +94,6 @@ extern void VhnswJoinPlan(VhnswJoin *join);
 extern void VhnswJoinShare(VhnswJoin *join);
 extern void VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join);
 extern void VhnswJoinBegin(VhnswJoin *join);
-extern void VhnswJoinOrder(const VhnswLeaf *leaf);
 extern void VhnswJoinLeaf(const VhnswLeaf *leaf, void *join);
 extern void VhnswJoinEnd(VhnswJoin *join);
 

@@ -19,6 +19,13 @@
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
+#define ST_SORT sort_ids
+#define ST_ELEMENT_TYPE uint32
+#define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 static inline void
 sort_2(VhnswKey *a, VhnswKey *b)
 {
@@ -147,4 +154,14 @@ VhnswSelectKeys(VhnswKey *keys, int n, int k)
 		else
 			low = end;
 	}
+}
+
+/*
+ * VhnswSortIds
+ *		Sort numbers of elements.
+ */
+void
+VhnswSortIds(uint32 *ids, uint32 n)
+{
+	sort_ids(ids, n);
 }

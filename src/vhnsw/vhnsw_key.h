@@ -51,5 +51,6 @@ VhnswLargestKey(const VhnswKey *keys, int n)
 
 extern void VhnswSelectKeys(VhnswKey *keys, int n, int k);
 extern int	VhnswSortKeys(VhnswKey *keys, int n);
+extern void VhnswSortIds(uint32 *ids, uint32 n);
 
 #endif							/* VHNSW_KEY_H */

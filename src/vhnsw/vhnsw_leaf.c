@@ -24,6 +24,7 @@
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_block.h"
 #include "vhnsw/vhnsw_hub.h"
+#include "vhnsw/vhnsw_key.h"
 #include "vhnsw/vhnsw_leaf.h"
 #include "vhnsw/vhnsw_nibbles.h"
 
@@ -40,12 +41,29 @@
 /* Elements packed at a time to be assigned; a multiple of DISTANCE_PANEL. */
 #define ROWS_AT_ONCE 64
 
+/* If members are in a file, so many of each part are written at a time, */
+#define PLACES_AT_ONCE 64
+
+/* unless that would take more than this. */
+#define PLACES_BYTES (VHNSW_MIN_CACHE / 2)
+
 /* The nearest centroids of DISTANCE_ROWS elements, nearest first. */
 typedef struct Nearest
 {
 	float		distances[DISTANCE_ROWS][MAX_OVERLAP];
 	uint32		centroids[DISTANCE_ROWS][MAX_OVERLAP];
 } Nearest;
+
+/* Puts elements into parts; see begin_filling(). */
+typedef struct Filling
+{
+	VhnswPartition *partition;
+	uint32	   *next;			/* of each part: where the next one goes */
+	uint32		places;			/* if members are in a file: for so many of
+								 * each part */
+	uint32	   *waiting;		/* there is room */
+	uint32	   *nwaiting;		/* in which so many are */
+} Filling;
 
 /* Elements that centroids are learned from. */
 typedef struct Sample
@@ -96,11 +114,14 @@ static VhnswMemory find_centroids(VhnswCrew *crew, const uint32 *members,
 static uint32 number_of_parts(uint32 nresidents);
 static void check_members(const VhnswCrew *crew, uint32 n, uint32 k,
 						  int overlap);
-static bool choices_in_file(const VhnswLayout *layout, bool in_file);
 static void fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 					   const VhnswHubs *hubs, const VhnswLeaf *whole);
 static void add_guests_in_order(VhnswPartition *partition,
 								const VhnswChoices *choices);
+static Filling begin_filling(VhnswPartition *partition, uint32 *next);
+static inline void put(Filling *filling, uint32 part, uint32 member);
+static void write_waiting(Filling *filling, uint32 part);
+static void end_filling(Filling *filling);
 static void divide_anyhow(const VhnswLeaf *leaf, VhnswLeafCallback callback,
 						  void *arg);
 static const VhnswCode *sample_code(const VhnswGraph *graph,
@@ -124,17 +145,19 @@ static void find_nearest(const VhnswBlock *rows, uint32 row,
  *
  * Residents of the whole become residents of one part each, and centroids are
  * those of residents; its guests are guests everywhere.  Its members may be
- * NULL for elements 0 to n - 1, and must be if there are workers.  If 'nearest'
- * is not NULL, it gets the number of each element's nearest part.
+ * NULL for elements 0 to n - 1, and must be if there are workers; members of
+ * parts are in a file then, if codes are.  If 'nearest' is not NULL, it gets the
+ * number of each element's nearest part.
  */
 VhnswPartition *
 VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 				   uint64 seed, uint32 *nearest)
 {
-	VhnswPartition *partition = palloc_object(VhnswPartition);
+	VhnswPartition *partition = palloc0_object(VhnswPartition);
 	uint32		n = whole->n;
 	AssignJob	job = {.n = n,.members = whole->members};
 	VhnswHubs  *hubs = NULL;
+	bool		in_file = whole->members == NULL && crew->graph->codes;
 	VhnswSpill *spilled = NULL;
 	VhnswChoices choices;
 
@@ -143,8 +166,7 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 	check_members(crew, n, job.k, job.overlap);
 	job.centroids = find_centroids(crew, whole->members, whole->nresidents,
 								   job.k, seed);
-	if (whole->members == NULL &&
-		choices_in_file(&crew->graph->layout, crew->graph->codes != NULL))
+	if (in_file)
 	{
 		spilled = VhnswCrewCreateFile(crew, job.overlap * sizeof(uint32), n, 0);
 		job.spilled = VhnswSpillDescribe(spilled);
@@ -153,6 +175,10 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 		job.chosen = VhnswCrewAlloc(crew, (Size) n * job.overlap * sizeof(uint32));
 	VhnswCrewRun(crew, VHNSW_JOB_ASSIGN, &job, sizeof(job),
 				 (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
+
+	/* Pages of choices, and members that wait, take their place. */
+	if (in_file)
+		VhnswSpillForget(crew->graph->codes);
 	choices = (VhnswChoices)
 	{
 		job.overlap, job.chosen.address, spilled
@@ -176,8 +202,14 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 	for (uint32 i = 0; hubs && i < job.k; i++)
 		partition->nmembers += hubs->counts[i];
 	partition->memory =
-		VhnswCrewAlloc(crew, (partition->nmembers + 2 * (Size) job.k + 2) *
-					   sizeof(uint32));
+		VhnswCrewAlloc(crew, ((in_file ? 0 : partition->nmembers) +
+							  2 * (Size) job.k + 2) * sizeof(uint32));
+	if (in_file)
+	{
+		partition->spilled = VhnswCrewCreateFile(crew, sizeof(uint32),
+												 (uint32) partition->nmembers, 0);
+		partition->shape = VhnswSpillDescribe(partition->spilled);
+	}
 	VhnswAttachPartition(crew, partition);
 	fill_parts(partition, &choices, hubs, whole);
 	if (spilled)
@@ -226,16 +258,6 @@ check_members(const VhnswCrew *crew, uint32 n, uint32 k, int overlap)
 				errhint("Partition the table, or set vhnsw.build_method to \"search\"."));
 }
 
-/*
- * If codes are in a file, so are choices, which are written and read in order;
- * but those of hubs are not.
- */
-static bool
-choices_in_file(const VhnswLayout *layout, bool in_file)
-{
-	return in_file && layout->metric != VHNSW_INNER_PRODUCT;
-}
-
 /* Products are compared among vectors of similar direction. */
 static VhnswBlockKind
 centroid_kind(const VhnswGraph *graph)
@@ -248,21 +270,75 @@ centroid_kind(const VhnswGraph *graph)
 void
 VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition)
 {
-	partition->members = VhnswCrewAddress(crew, &partition->memory);
-	partition->starts = partition->members + partition->nmembers;
+	partition->starts = VhnswCrewAddress(crew, &partition->memory);
 	partition->nresidents = partition->starts + partition->nparts + 2;
+	partition->members = partition->nresidents + partition->nparts;
+	partition->spilled = VhnswCrewFile(crew, &partition->shape);
+	partition->members = VhnswPartitionRoom(partition);
+}
+
+/* The members or, if they are in a file, room for those of a part. */
+uint32 *
+VhnswPartitionRoom(const VhnswPartition *partition)
+{
+	return partition->spilled ?
+		palloc_extended(partition->largest * sizeof(uint32), MCXT_ALLOC_HUGE) :
+		partition->members;
+}
+
+/*
+ * VhnswRenumberPartition
+ *		Give elements new numbers: that of element i is numbers[i].
+ *
+ * In a file, residents and guests of a part are in the order of these then.
+ */
+void
+VhnswRenumberPartition(VhnswPartition *partition, const uint32 *numbers)
+{
+	VhnswPartition view = *partition;
+
+	view.members = VhnswPartitionRoom(partition);
+	for (uint32 part = 0; part < view.nparts; part++)
+	{
+		VhnswLeaf	leaf = VhnswPartitionLeaf(&view, part);
+
+		CHECK_FOR_INTERRUPTS();
+		for (uint32 i = 0; i < leaf.n; i++)
+			leaf.members[i] = numbers[leaf.members[i]];
+		if (view.spilled)
+		{
+			VhnswOrderLeaf(&leaf);
+			VhnswSpillWrite(view.spilled, view.starts[part], leaf.n,
+							leaf.members);
+		}
+	}
+	if (view.spilled)
+		pfree(view.members);
+}
+
+/*
+ * VhnswOrderLeaf
+ *		Put residents and guests of a leaf in the order of their numbers.
+ */
+void
+VhnswOrderLeaf(const VhnswLeaf *leaf)
+{
+	VhnswSortIds(leaf->members, leaf->nresidents);
+	VhnswSortIds(leaf->members + leaf->nresidents, leaf->n - leaf->nresidents);
 }
 
 void
 VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition)
 {
+	if (partition->spilled)
+		VhnswSpillFree(partition->spilled);
 	VhnswCrewFree(crew, &partition->memory);
 	pfree(partition);
 }
 
 /*
- * Memory for one element, besides that of a leaf, and besides its code if this
- * is in a file.
+ * Memory for one element, besides that of a leaf; and besides its code and its
+ * leaves, if these are in files.
  */
 Size
 VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap,
@@ -271,22 +347,28 @@ VhnswPartitionElementBytes(const VhnswLayout *layout, int overlap,
 	int			dims = layout->dims;
 	Size		of_sample = 3 * sizeof(uint32) +
 	(in_file ? 0 : VhnswBlockRowsBytes(dims, DISTANCE_PANEL) / DISTANCE_PANEL);
-	Size		of_choice = choices_in_file(layout, in_file) ? 0 : sizeof(uint32);
+	Size		of_leaves = in_file ? 0 : 2 * overlap * sizeof(uint32);
 	Size		of_centroid = VhnswBlockBytes(dims, DISTANCE_PANEL) /
 	DISTANCE_PANEL + 2 * sizeof(uint32);
 
 	if (layout->metric == VHNSW_INNER_PRODUCT)
-		of_centroid += 2 * VhnswHubsBytes();
-	return overlap * (sizeof(uint32) + of_choice) +
-		(of_sample * SAMPLE_PER_CENTROID + of_centroid) / VHNSW_LEAF_SIZE + 1;
+		of_centroid += VhnswHubsBytes();
+	return of_leaves + (of_sample * SAMPLE_PER_CENTROID + of_centroid) /
+		VHNSW_LEAF_SIZE + 1;
 }
 
-/* Of that, what stays: its places in leaves, and a share of their hubs. */
+/*
+ * Of that, what stays, a byte for all that leaves have: besides its places in
+ * leaves, and a share of their hubs, if these are not in a file.
+ */
 Size
-VhnswMemberBytes(const VhnswLayout *layout, int overlap)
+VhnswMemberBytes(const VhnswLayout *layout, int overlap, bool in_file)
 {
-	Size		bytes = overlap * sizeof(uint32) + 1;
+	Size		bytes = 1;
 
+	if (in_file)
+		return bytes;
+	bytes += overlap * sizeof(uint32);
 	if (layout->metric == VHNSW_INNER_PRODUCT)
 		bytes += VHNSW_HUBS_OF_LEAF * sizeof(uint32) / VHNSW_LEAF_SIZE;
 	return bytes;
@@ -294,8 +376,9 @@ VhnswMemberBytes(const VhnswLayout *layout, int overlap)
 
 /*
  * VhnswDivideBytes
- *		Memory that a process takes to divide a part again, if any is so large:
- *		the leaves that its members choose, and their places there.
+ *		Memory that a process takes, in files, for the members of a part and, if
+ *		any is so large, to divide it again: the leaves that its members choose,
+ *		and their places there.
  *
  * A part of it that is divided once more has three quarters at most.
  */
@@ -306,17 +389,15 @@ VhnswDivideBytes(const VhnswLayout *layout, const VhnswPartition *partition)
 
 	for (uint32 i = 0; i < partition->nparts; i++)
 	{
-		VhnswLeaf	part = VhnswPartitionLeaf(partition, i);
-
-		if (VhnswIsDivided(part.nresidents))
-			most = Max(most, part.n);
+		if (VhnswIsDivided(partition->nresidents[i]))
+			most = Max(most, partition->starts[i + 1] - partition->starts[i]);
 	}
-	if (most == 0)
-		return 0;
-	return most * (VhnswPartitionElementBytes(layout, INNER_OVERLAP, true) +
-				   INNER_OVERLAP * sizeof(uint32)) +
-		VhnswBlockRowsBytes(layout->dims, ROWS_AT_ONCE) +
-		VhnswHubsWorkBytes(layout, most);
+	if (most > 0)
+		most = most * (VhnswPartitionElementBytes(layout, INNER_OVERLAP, true) +
+					   2 * INNER_OVERLAP * sizeof(uint32)) +
+			VhnswBlockRowsBytes(layout->dims, ROWS_AT_ONCE) +
+			VhnswHubsWorkBytes(layout, most);
+	return most + 2 * partition->largest * sizeof(uint32);
 }
 
 /* Job: find the nearest centroids of elements. */
@@ -379,6 +460,7 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 	uint32	   *nresidents = partition->nresidents;
 	const uint32 *members = whole->members;
 	uint32		n = whole->n;
+	Filling		filling;
 
 	memset(partition->starts, 0, (partition->nparts + 2) * sizeof(uint32));
 	memset(nresidents, 0, partition->nparts * sizeof(uint32));
@@ -393,14 +475,18 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 	for (uint32 i = 0; hubs && i < partition->nparts; i++)
 		next[i + 1] += hubs->counts[i];
 	for (uint32 i = 1; i <= partition->nparts; i++)
+	{
+		partition->largest = Max(partition->largest, next[i]);
 		next[i] += next[i - 1];
+	}
+	filling = begin_filling(partition, next);
 	for (uint32 i = 0; i < whole->nresidents; i++)
 	{
 		uint32		part = VhnswChoicesOf(choices, i)[0];
 
 		CHECK_FOR_INTERRUPTS();
 		nresidents[part]++;
-		partition->members[next[part]++] = members ? members[i] : i;
+		put(&filling, part, members ? members[i] : i);
 	}
 	if (members == NULL && choices->spilled == NULL)
 		add_guests_in_order(partition, choices);
@@ -412,7 +498,7 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 
 			CHECK_FOR_INTERRUPTS();
 			for (int j = i < whole->nresidents; j < choices->overlap; j++)
-				partition->members[next[parts[j]]++] = members ? members[i] : i;
+				put(&filling, parts[j], members ? members[i] : i);
 		}
 	}
 	for (uint32 i = 0; hubs && i < partition->nparts; i++)
@@ -420,9 +506,9 @@ fill_parts(VhnswPartition *partition, const VhnswChoices *choices,
 		const uint32 *elements = VhnswHubsOf(hubs, i);
 
 		for (int j = 0; j < hubs->counts[i]; j++)
-			partition->members[next[i]++] = members ? members[elements[j]] :
-				elements[j];
+			put(&filling, i, members ? members[elements[j]] : elements[j]);
 	}
+	end_filling(&filling);
 }
 
 /*
@@ -453,16 +539,81 @@ add_guests_in_order(VhnswPartition *partition, const VhnswChoices *choices)
 	pfree(residents);
 }
 
+/*
+ * Put elements into parts, of which 'next' has the starts: behind each other, in
+ * memory or in a file.
+ */
+static Filling
+begin_filling(VhnswPartition *partition, uint32 *next)
+{
+	Filling		filling = {.partition = partition,.next = next};
+	Size		k = partition->nparts;
+
+	if (partition->spilled)
+	{
+		filling.places = (uint32) Max(Min(PLACES_BYTES / (k * sizeof(uint32)),
+										  PLACES_AT_ONCE), 1);
+		filling.waiting = palloc_extended(k * filling.places * sizeof(uint32),
+										  MCXT_ALLOC_HUGE);
+		filling.nwaiting = palloc0_array(uint32, k);
+	}
+	return filling;
+}
+
+static inline void
+put(Filling *filling, uint32 part, uint32 member)
+{
+	if (filling->waiting == NULL)
+	{
+		filling->partition->members[filling->next[part]++] = member;
+		return;
+	}
+	filling->waiting[(Size) part * filling->places +
+					 filling->nwaiting[part]++] = member;
+	if (filling->nwaiting[part] == filling->places)
+		write_waiting(filling, part);
+}
+
+static void
+write_waiting(Filling *filling, uint32 part)
+{
+	uint32		n = filling->nwaiting[part];
+
+	if (n > 0)
+		VhnswSpillWrite(filling->partition->spilled, filling->next[part], n,
+						filling->waiting + (Size) part * filling->places);
+	filling->next[part] += n;
+	filling->nwaiting[part] = 0;
+}
+
+static void
+end_filling(Filling *filling)
+{
+	VhnswPartition *partition = filling->partition;
+
+	if (filling->waiting == NULL)
+		return;
+	for (uint32 i = 0; i < partition->nparts; i++)
+		write_waiting(filling, i);
+	pfree(filling->waiting);
+	pfree(filling->nwaiting);
+}
+
+/* A part.  If it is in a file, it stays in memory until the next call. */
 VhnswLeaf
 VhnswPartitionLeaf(const VhnswPartition *partition, uint32 part)
 {
 	uint32		start = partition->starts[part];
-
-	return (VhnswLeaf)
-	{
-		partition->members + start, partition->nresidents[part],
-			partition->starts[part + 1] - start
+	VhnswLeaf	leaf = {
+		partition->members, partition->nresidents[part],
+		partition->starts[part + 1] - start
 	};
+
+	if (partition->spilled)
+		VhnswSpillRead(partition->spilled, start, leaf.n, leaf.members);
+	else
+		leaf.members += start;
+	return leaf;
 }
 
 /*

@@ -23,9 +23,13 @@ typedef struct VhnswPartition
 	uint32		nparts;
 	uint32	   *starts;			/* nparts + 1 places in members */
 	uint32	   *nresidents;		/* of each part */
-	uint32	   *members;
+	uint32	   *members;		/* of all parts or, if they are in a file,
+								 * room for those of one */
 	uint64		nmembers;
-	VhnswMemory memory;			/* members, then starts, then nresidents */
+	uint32		largest;		/* how many the largest part has */
+	VhnswMemory memory;			/* starts, then nresidents, then members */
+	VhnswSpill *spilled;		/* in place of members, if not NULL */
+	VhnswSpillShape shape;		/* of that */
 } VhnswPartition;
 
 /* Members of a leaf: residents first. */
@@ -40,7 +44,8 @@ typedef void (*VhnswLeafCallback) (const VhnswLeaf *leaf, void *arg);
 
 extern Size VhnswPartitionElementBytes(const VhnswLayout *layout,
 									   int overlap, bool in_file);
-extern Size VhnswMemberBytes(const VhnswLayout *layout, int overlap);
+extern Size VhnswMemberBytes(const VhnswLayout *layout, int overlap,
+							 bool in_file);
 extern Size VhnswDivideBytes(const VhnswLayout *layout,
 							 const VhnswPartition *partition);
 extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
@@ -48,6 +53,10 @@ extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
 										  int overlap, uint64 seed,
 										  uint32 *nearest);
 extern void VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition);
+extern uint32 *VhnswPartitionRoom(const VhnswPartition *partition);
+extern void VhnswOrderLeaf(const VhnswLeaf *leaf);
+extern void VhnswRenumberPartition(VhnswPartition *partition,
+								   const uint32 *numbers);
 extern void VhnswFreePartition(VhnswCrew *crew, VhnswPartition *partition);
 extern void VhnswCentroidsJob(VhnswCrew *crew, const void *arg);
 extern void VhnswMeansJob(VhnswCrew *crew, const void *arg);

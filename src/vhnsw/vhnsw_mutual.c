@@ -20,7 +20,9 @@
 
 struct VhnswMutual
 {
-	const VhnswPartition *partition;
+	VhnswPartition partition;	/* with room of its own, if it is in a file */
+	uint32		home;			/* the part that was looked at last: */
+	VhnswLeaf	leaf;
 	uint32	   *firsts;			/* the first resident of each part, and the
 								 * end */
 	uint32		part;			/* in work */
@@ -36,7 +38,9 @@ VhnswMutualCreate(const VhnswPartition *partition)
 {
 	VhnswMutual *mutual = palloc_object(VhnswMutual);
 
-	mutual->partition = partition;
+	mutual->partition = *partition;
+	mutual->partition.members = VhnswPartitionRoom(partition);
+	mutual->home = PG_UINT32_MAX;
 	mutual->firsts = palloc_array(uint32, partition->nparts + 1);
 	mutual->firsts[0] = 0;
 	for (uint32 i = 0; i < partition->nparts; i++)
@@ -47,6 +51,8 @@ VhnswMutualCreate(const VhnswPartition *partition)
 void
 VhnswMutualFree(VhnswMutual *mutual)
 {
+	if (mutual->partition.spilled)
+		pfree(mutual->partition.members);
 	pfree(mutual->firsts);
 	pfree(mutual);
 }
@@ -55,7 +61,7 @@ VhnswMutualFree(VhnswMutual *mutual)
 void
 VhnswMutualBegin(VhnswMutual *mutual, uint32 part)
 {
-	Assert(!VhnswIsDivided(mutual->partition->nresidents[part]));
+	Assert(!VhnswIsDivided(mutual->partition.nresidents[part]));
 	mutual->part = part;
 }
 
@@ -79,7 +85,7 @@ VhnswMutualFirst(const VhnswMutual *mutual)
 const uint16 *
 VhnswMutualElsewhere(VhnswMutual *mutual, const uint32 *guests, int n)
 {
-	const VhnswPartition *partition = mutual->partition;
+	const VhnswPartition *partition = &mutual->partition;
 	uint32		first = VhnswMutualFirst(mutual);
 	uint32		last = mutual->firsts[mutual->part + 1] - 1;
 	int			end;
@@ -89,19 +95,23 @@ VhnswMutualElsewhere(VhnswMutual *mutual, const uint32 *guests, int n)
 	for (int i = 0; i < n; i = end)
 	{
 		uint32		home = part_of(mutual, guests[i]);
-		VhnswLeaf	leaf = VhnswPartitionLeaf(partition, home);
 		const uint32 *visitor;
+		const uint32 *end_visitor;
 		uint16		bits;
 
 		for (end = i + 1; end < n && guests[end] < mutual->firsts[home + 1] &&
 			 guests[end] > guests[i]; end++)
 			;
-		if (home > mutual->part || VhnswIsDivided(leaf.nresidents))
+		if (home > mutual->part || VhnswIsDivided(partition->nresidents[home]))
 			continue;
+		if (home != mutual->home)
+			mutual->leaf = VhnswPartitionLeaf(partition, home);
+		mutual->home = home;
 		bits = (uint16) ((1 << end) - (1 << i));
-		for (visitor = first_from(leaf.members + leaf.nresidents,
-								  leaf.members + leaf.n, first);
-			 visitor < leaf.members + leaf.n && *visitor <= last; visitor++)
+		end_visitor = mutual->leaf.members + mutual->leaf.n;
+		for (visitor = first_from(mutual->leaf.members + mutual->leaf.nresidents,
+								  end_visitor, first);
+			 visitor < end_visitor && *visitor <= last; visitor++)
 			mutual->elsewhere[*visitor - first] |= bits;
 	}
 	return mutual->elsewhere;
@@ -112,7 +122,7 @@ static uint32
 part_of(const VhnswMutual *mutual, uint32 id)
 {
 	uint32		low = 0;
-	uint32		high = mutual->partition->nparts;
+	uint32		high = mutual->partition.nparts;
 
 	while (high - low > 1)
 	{

@@ -15,8 +15,9 @@
 /* How many records asked for last stay where they are. */
 #define VHNSW_SPILL_RECENT 8
 
-/* Records lie so far apart. */
-#define VhnswSpillStride(record_bytes) MAXALIGN(record_bytes)
+/* Records lie so far apart: numbers of 32 bits behind each other. */
+#define VhnswSpillStride(record_bytes) \
+	((record_bytes) == sizeof(uint32) ? sizeof(uint32) : MAXALIGN(record_bytes))
 
 typedef struct VhnswSpill VhnswSpill;
 

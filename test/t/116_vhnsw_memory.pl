@@ -196,27 +196,27 @@ foreach my $create (
 foreach my $create ($l2, $l2 =~ s/l2/ip/r)
 {
 	my ($name) = $create =~ /(\w+)_ops/;
-	my $most = (build('4700kB', $create))[2];
+	my $most = (build('3200kB', $create))[2];
 
-	is($server->safe_psql('postgres', $record), 'blocked in files|0|4700|0', "$name: in little memory");
-	cmp_ok($most, '<', 4700 + 4000, "$name: in little memory, all in all $most kB");
-	cmp_ok($_, '<', 4700 + $besides, "$name: in little memory it grew by $_ kB") foreach growth('4700kB', $create);
+	is($server->safe_psql('postgres', $record), 'blocked in files|0|3200|0', "$name: in little memory");
+	cmp_ok($most, '<', 3200 + 4300, "$name: in little memory, all in all $most kB");
+	cmp_ok($_, '<', 3200 + $besides, "$name: in little memory it grew by $_ kB") foreach growth('3200kB', $create);
 }
 
-# Seventy bytes for each row beside what a build takes anyway, some 3,300 kB, are
+# Forty bytes for each row beside what a build takes anyway, some 2,200 kB, are
 # enough for files.
 load_clusters($server, 'small', 40000, 8, clusters => 90, width => 64, workers => 4);
 my $small = 'CREATE INDEX items_v ON small USING vhnsw (v vector_l2_ops)';
 my $in_memory = (build('200MB', $small))[1];
-my ($said, $in_files) = build('6000kB', $small);
+my ($said, $in_files) = build('3800kB', $small);
 like($said, qr/planned for 4\d{4} rows.*, in temporary files/, 'short rows: the plan');
 unlike($said, qr/ERROR|exceeds/, 'short rows: there is memory enough');
-is($server->safe_psql('postgres', $record), 'blocked in files|0|6000|0', 'short rows: vhnsw_info');
+is($server->safe_psql('postgres', $record), 'blocked in files|0|3800|0', 'short rows: vhnsw_info');
 is($in_files, $in_memory, 'short rows: the same index');
-cmp_ok($_, '<', 6000 + $besides, "short rows: memory grew by $_ kB") foreach growth('6000kB', $small);
+cmp_ok($_, '<', 3800 + $besides, "short rows: memory grew by $_ kB") foreach growth('3800kB', $small);
 
 # With workers, of whom each has a process's own 3 to 4 MB
-foreach my $case ([ 6000, 4, 0 ], [ 7400, 2, 1 ], [ 9600, 2, 2 ])
+foreach my $case ([ 4600, 4, 0 ], [ 6200, 2, 1 ], [ 8600, 2, 2 ])
 {
 	my ($memory, $planned, $workers) = @$case;
 
