@@ -48,6 +48,15 @@ static Size learning_element_bytes(const VhnswLayout *layout);
 uint64
 VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 {
+	return graph->codes ?
+		memory_with_files(graph, count, graph->crew->workers) :
+		VhnswGraphMemoryWithoutFiles(graph, count);
+}
+
+/* Likewise without files, whether there are some or not. */
+uint64
+VhnswGraphMemoryWithoutFiles(const VhnswGraph *graph, uint64 count)
+{
 	const VhnswLayout *layout = &graph->layout;
 	int			workers = graph->crew->workers;
 	uint64		fixed = VhnswGraphBundlesBytes(graph, count) +
@@ -55,8 +64,6 @@ VhnswGraphMemory(const VhnswGraph *graph, uint64 count)
 	uint64		loading = VhnswGraphHashBytes(count);
 	uint64		linking = count * VhnswLinkerElementBytes(layout);
 
-	if (graph->codes)
-		return memory_with_files(graph, count, workers);
 	if (workers > 0)
 		loading += VHNSW_BATCHES * VhnswBatchBytes(layout);
 	if (VhnswMayHaveBlocks(layout))

@@ -96,6 +96,7 @@ static void begin_build(BuildState *state, Relation heap, Relation index,
 						IndexInfo *info);
 static void check_column(VhnswValueType type, int dims,
 						 const VhnswCoder *coder, int m, int code_bits);
+static uint64 wanted_memory_mb(const BuildState *state);
 static void learn(BuildState *state);
 static void learn_code_length(BuildState *state);
 static void begin_load(BuildState *state);
@@ -468,6 +469,7 @@ make_room(BuildState *state)
 {
 	uint32		waiting = 0;
 	uint32		wanted = 1;
+	uint64		wanted_mb;
 
 	if (state->batch)
 	{
@@ -502,11 +504,15 @@ make_room(BuildState *state)
 	}
 	if (state->room > 0)
 		return;
+	wanted_mb = wanted_memory_mb(state);
 	ereport(NOTICE,
 			errmsg("graph of index \"%s\" exceeds maintenance_work_mem after %lld rows",
 				   RelationGetRelationName(state->index),
 				   (long long) state->rows),
 			errdetail("The remaining rows are inserted page by page, which takes longer."),
+			wanted_mb > maintenance_work_mem / 1024 ?
+			errhint("Set maintenance_work_mem to %llu MB or more.",
+					(unsigned long long) wanted_mb) :
 			errhint("Increase maintenance_work_mem."));
 	write_out(state, false);
 	VhnswCrewPhase(VHNSW_PHASE_LOAD, 0);
@@ -621,6 +627,16 @@ estimate_rows(const BuildState *state)
 			RelationGetNumberOfBlocks(state->heap);
 	estimate_rel_size(state->heap, NULL, &pages, &tuples, &all_visible);
 	return tuples;
+}
+
+/* What maintenance_work_mem would have room for all rows, in MB */
+static uint64
+wanted_memory_mb(const BuildState *state)
+{
+	double		rows = estimate_rows(state);
+	uint64		count = (uint64) Min(Max(rows, state->rows), PG_UINT32_MAX);
+
+	return VhnswGraphMemoryWithoutFiles(state->graph, count) / (1024 * 1024) + 1;
 }
 
 /* For files; batches are empty. */

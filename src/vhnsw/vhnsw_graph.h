@@ -244,6 +244,8 @@ extern void VhnswGraphAttach(VhnswCrew *crew, const void *arg);
 
 /* vhnsw_budget.c */
 extern uint64 VhnswGraphMemory(const VhnswGraph *graph, uint64 count);
+extern uint64 VhnswGraphMemoryWithoutFiles(const VhnswGraph *graph,
+										   uint64 count);
 extern uint32 VhnswGraphRoom(const VhnswGraph *graph, uint32 wanted);
 extern bool VhnswGraphFitsWithFiles(const VhnswGraph *graph, uint64 count,
 									int workers);

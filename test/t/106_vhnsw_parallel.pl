@@ -289,6 +289,11 @@ is($server->safe_psql('postgres', <<'SQL'), "search|2|$planned|$fitting|t", 'lit
 SELECT build_method, build_workers, build_memory_kb, rows - build_inserted, build_seconds > 0 FROM vhnsw_info('items_v')
 SQL
 check_index('little memory');
+my ($enough) = $said =~ /HINT:  Set maintenance_work_mem to (\d+) MB or more/;
+cmp_ok($enough, '>', 2, 'little memory: what would be enough');
+cmp_ok($enough, '<', 20, 'little memory: and not much more');
+($said) = build(2, 'vector_l2_ops', settings => qq{SET maintenance_work_mem = '${enough}MB'; SET vhnsw.build_method = search;});
+unlike($said, qr/exceeds maintenance_work_mem/, 'as much memory as the hint says');
 
 # ----------------------------------------------------------------------
 # Cancel, error, crash
