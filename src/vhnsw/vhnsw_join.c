@@ -158,12 +158,14 @@ static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
 static void prefetch_lists(const VhnswJoin *join, uint32 id);
 static bool merge_list(WorkList *list, const SharedList *shared);
+static bool put_keys(const WorkList *list, const SharedList *shared);
+static inline int place_of_largest(const VhnswKey *keys, int count);
 static int	merge_keys(const WorkList *list, bool once,
 					   const VhnswKey *keys, int count, VhnswKey *all);
 static int	append_new_keys(const WorkList *list, const VhnswKey *keys,
 							int count, VhnswKey *all);
-static int	add_keys(const WorkList *list, bool once, const VhnswKey *keys,
-					 int count, VhnswKey *all);
+static int	add_keys(const WorkList *list, const VhnswKey *keys, int count,
+					 VhnswKey *all);
 static void compare_residents(Side *side);
 static void compare_guests(Side *residents, Side *guests);
 
@@ -907,6 +909,8 @@ merge_list(WorkList *list, const SharedList *shared)
 	int			old_count;
 	int			count;
 
+	if (shared->once && list->count <= FEW_KEYS)
+		return put_keys(list, shared);
 	cut_list(list);
 	do
 	{
@@ -914,6 +918,66 @@ merge_list(WorkList *list, const SharedList *shared)
 		count = merge_keys(list, shared->once, old, old_count, all);
 	} while (!replace_list(shared, old, old_count, all, count));
 	return count != old_count || memcmp(all, old, count * sizeof(VhnswKey)) != 0;
+}
+
+/*
+ * Likewise, if the list is short and has no key that is there already: each is
+ * put in the place of the largest.
+ */
+static bool
+put_keys(const WorkList *list, const SharedList *shared)
+{
+	VhnswKey   *keys = shared->keys;
+	int			count;
+	int			last;
+	bool		changed = false;
+
+	if (shared->lock)
+		SpinLockAcquire(shared->lock);
+	count = *shared->count;
+	last = place_of_largest(keys, count);
+	for (int i = 0; i < list->count; i++)
+	{
+		VhnswKey	key = list->keys[i];
+
+		if (count < shared->places)
+			keys[count++] = key;
+		else if (key < keys[last])
+			keys[last] = key;
+		else
+			continue;
+		last = place_of_largest(keys, count);
+		changed = true;
+	}
+	*shared->count = count;
+	if (count == shared->places)
+		*shared->limit = VhnswKeyDistance(keys[last]);
+	if (shared->lock)
+		SpinLockRelease(shared->lock);
+	return changed;
+}
+
+/* Two at a time, as each step waits for the one before. */
+static inline int
+place_of_largest(const VhnswKey *keys, int count)
+{
+	VhnswKey	largest[2] = {0, 0};
+	int			place[2] = {0, 0};
+	int			i;
+
+	for (i = 0; i + 2 <= count; i += 2)
+	{
+		place[0] = keys[i] > largest[0] ? i : place[0];
+		largest[0] = Max(keys[i], largest[0]);
+		place[1] = keys[i + 1] > largest[1] ? i + 1 : place[1];
+		largest[1] = Max(keys[i + 1], largest[1]);
+	}
+	if (i < count && keys[i] > largest[0])
+	{
+		place[0] = i;
+		largest[0] = keys[i];
+	}
+	return largest[0] > largest[1] ? place[0] : place[1];
 }
 
 /*
@@ -927,8 +991,8 @@ merge_keys(const WorkList *list, bool once, const VhnswKey *keys, int count,
 {
 	int			n = count + list->count;
 
-	if (list->count <= FEW_KEYS)
-		return add_keys(list, once, keys, count, all);
+	if (list->count <= FEW_KEYS && !once)
+		return add_keys(list, keys, count, all);
 	copy_keys(all, keys, count);
 	if (once)
 		copy_keys(all + count, list->keys, list->count);
@@ -975,8 +1039,7 @@ append_new_keys(const WorkList *list, const VhnswKey *keys, int count,
 
 /* As merge_keys(), if the list is short: one key after the other. */
 static int
-add_keys(const WorkList *list, bool once, const VhnswKey *keys, int count,
-		 VhnswKey *all)
+add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
 {
 	copy_keys(all, keys, count);
 	for (int i = 0; i < list->count; i++)
@@ -987,7 +1050,7 @@ add_keys(const WorkList *list, bool once, const VhnswKey *keys, int count,
 		int			last = 0;
 
 		/* A pair has the same distance wherever it is compared. */
-		for (int j = 0; j < count && !once; j++)
+		for (int j = 0; j < count; j++)
 			is_known |= all[j] == key;
 		if (is_known)
 			continue;
