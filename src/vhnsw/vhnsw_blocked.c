@@ -182,6 +182,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	VhnswCrewPhase(VHNSW_PHASE_LINK, 2 * (int64) graph->count);
 	VhnswGraphResizeCodes(graph, sizeof(uint32) + sizeof(uint8) +
 						  VhnswJoinRestBytes);
+	join->lists.lasts = true;
 	VhnswChooseLinks(crew, join);
 
 	/* Zero would say that it is not known. */

@@ -72,7 +72,6 @@ typedef struct CrewShared
 	pg_atomic_uint64 cpu_time;	/* of workers in jobs, microseconds */
 } CrewShared;
 
-static List *attach_graph(VhnswCrew *crew);
 static uint64 cpu_time(void);
 static double take_time(VhnswCrew *crew);
 static bool close_job(CrewShared *shared);
@@ -81,7 +80,7 @@ static bool join_job(CrewShared *shared, uint32 *number);
 static void leave_job(CrewShared *shared);
 static void do_job(VhnswCrew *crew, VhnswJob job, const void *arg);
 static void close_files(VhnswCrew *crew);
-static void detach_segments(VhnswCrew *crew);
+static void detach_segments(List **segments);
 
 /* ----------------------------------------------------------------------
  * The leader
@@ -447,7 +446,7 @@ VhnswCrewDismiss(VhnswCrew *crew)
 		VhnswCrewSetWorkers(crew, 0);
 		ConditionVariableBroadcast(&crew->shared->opened);
 	}
-	detach_segments(crew);
+	detach_segments(&crew->segments);
 	if (context == NULL)
 		return;
 	if (crew->shared)
@@ -505,7 +504,6 @@ VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
 	LOCKMODE	lock = shared->concurrent ?
 	RowExclusiveLock : AccessExclusiveLock;
 	VhnswCrew	crew = {.duties = duties,.is_worker = true,.shared = shared};
-	List	   *graph_segments = NIL;
 	uint32		number = 0;
 
 	debug_query_string = query;
@@ -527,13 +525,14 @@ VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
 		if (shared->graph.handle != DSM_HANDLE_INVALID)
 		{
 			if (crew.graph == NULL)
-				graph_segments = attach_graph(&crew);
+				duties->attach_graph(&crew,
+									 VhnswCrewAddress(&crew, &shared->graph));
 			VD_DEBUG_POINT("vhnsw-build-worker");
 		}
 		else
 			VD_DEBUG_POINT("vhnsw-build-worker-load");
 		do_job(&crew, shared->job, shared->argument);
-		detach_segments(&crew);
+		detach_segments(&crew.segments);
 		pg_atomic_fetch_add_u64(&shared->cpu_time, cpu_time() - before);
 		leave_job(shared);
 	}
@@ -543,8 +542,7 @@ VhnswCrewServe(dsm_segment *segment, shm_toc *toc,
 							  &wal[ParallelWorkerNumber]);
 		index_close(crew.index, lock);
 	}
-	crew.segments = graph_segments;
-	detach_segments(&crew);
+	detach_segments(&crew.lasting);
 }
 
 /*
@@ -600,22 +598,6 @@ leave_job(CrewShared *shared)
 	ConditionVariableSignal(&shared->left);
 }
 
-/*
- * Attach the graph.  Its segments stay attached, unlike what jobs share: they
- * are returned.
- */
-static List *
-attach_graph(VhnswCrew *crew)
-{
-	List	   *segments;
-
-	crew->duties->attach_graph(crew,
-							   VhnswCrewAddress(crew, &crew->shared->graph));
-	segments = crew->segments;
-	crew->segments = NIL;
-	return segments;
-}
-
 /* ----------------------------------------------------------------------
  * Memory
  * ----------------------------------------------------------------------
@@ -631,7 +613,7 @@ attach_graph(VhnswCrew *crew)
 VhnswMemory
 VhnswCrewAlloc(VhnswCrew *crew, Size size)
 {
-	VhnswMemory memory = {NULL, DSM_HANDLE_INVALID};
+	VhnswMemory memory = {NULL, DSM_HANDLE_INVALID, false};
 	dsm_segment *segment;
 
 	size = Max(size, 1);
@@ -672,7 +654,8 @@ VhnswCrewFree(VhnswCrew *crew, VhnswMemory *memory)
  * VhnswCrewAddress
  *		Where the memory is in this process.
  *
- * In workers it is, but for the graph, there until the end of the job.
+ * In workers it is there until the end of the job or, if it lasts, of the build:
+ * what is attached again has to be mapped again, page by page.
  */
 void *
 VhnswCrewAddress(VhnswCrew *crew, const VhnswMemory *memory)
@@ -691,21 +674,24 @@ VhnswCrewAddress(VhnswCrew *crew, const VhnswMemory *memory)
 		segment = dsm_attach(memory->handle);
 		if (segment == NULL)
 			elog(ERROR, "shared memory of an index build is gone");
-		crew->segments = lappend(crew->segments, segment);
+		if (memory->lasts)
+			crew->lasting = lappend(crew->lasting, segment);
+		else
+			crew->segments = lappend(crew->segments, segment);
 		MemoryContextSwitchTo(old_context);
 	}
 	return dsm_segment_address(segment);
 }
 
 static void
-detach_segments(VhnswCrew *crew)
+detach_segments(List **segments)
 {
 	ListCell   *lc;
 
-	foreach(lc, crew->segments)
+	foreach(lc, *segments)
 		dsm_detach(lfirst(lc));
-	list_free(crew->segments);
-	crew->segments = NIL;
+	list_free(*segments);
+	*segments = NIL;
 }
 
 /* ----------------------------------------------------------------------

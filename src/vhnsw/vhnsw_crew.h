@@ -71,6 +71,7 @@ typedef struct VhnswMemory
 {
 	void	   *address;		/* in the leader */
 	dsm_handle	handle;			/* DSM_HANDLE_INVALID if not shared */
+	bool		lasts;			/* nobody frees it before the build ends */
 } VhnswMemory;
 
 /* The crew, as one of its processes sees it. */
@@ -90,6 +91,7 @@ typedef struct VhnswCrew
 	uint32		next;			/* chunks taken, while there are none */
 	uint32		nchunks;
 	List	   *segments;		/* shared memory attached and not freed */
+	List	   *lasting;		/* a worker's, attached until it goes home */
 	uint32		nfiles;			/* made so far */
 	List	   *files;			/* a worker's, open for the job */
 	ParallelContext *context;	/* the leader's */

@@ -392,6 +392,8 @@ VhnswGraphShare(VhnswGraph *graph)
 	shape->own_bits = graph->layout.coder->own_bits;
 	shape->count = graph->count;
 	shape->nsegments = graph->nsegments;
+	for (int i = 0; i < graph->nsegments; i++)
+		graph->segments[i].memory.lasts = true;
 	memcpy(shape->segments, graph->segments,
 		   graph->nsegments * sizeof(VhnswSegment));
 }

@@ -121,6 +121,7 @@ VhnswLinkBySearch(VhnswGraph *graph)
 	VhnswCrewPhase(VHNSW_PHASE_LINK, graph->count);
 	job.lists = VhnswCrewAlloc(crew, VhnswGraphListBytes(graph->count,
 														 capacity));
+	job.lists.lasts = true;
 	VhnswGraphSetLists(graph, crew, &job.lists, capacity);
 	memset(graph->list_counts, 0, graph->count);
 	job.distances = VhnswCrewAlloc(crew, (Size) graph->count * capacity *
