@@ -58,7 +58,7 @@ static void report_recall(const char *index_name, double first, double last,
 						  int rounds);
 static void renumber(VhnswGraph *graph, VhnswPartition *partition,
 					 uint32 *nearest);
-static void permute(VhnswGraph *graph, const uint32 *numbers);
+static void permute(VhnswGraph *graph, const uint32 *sources);
 static void invert(uint32 *numbers, uint32 n);
 static void plan_dividing(VhnswGraph *graph, const VhnswPartition *partition);
 static void join_parts(VhnswCrew *crew, VhnswJoin *join,
@@ -260,51 +260,43 @@ renumber(VhnswGraph *graph, VhnswPartition *partition, uint32 *nearest)
 		graph->duplicates[i].element = numbers[graph->duplicates[i].element];
 	}
 	VhnswRenumberPartition(partition, numbers);
+	invert(numbers, graph->count);
 	if (graph->codes)
-	{
-		invert(numbers, graph->count);
 		VhnswGraphReorderFile(graph, numbers);
-	}
 	else
 		permute(graph, numbers);
 }
 
-/* Give each element the place of its new number. */
+/* Give each place the element that has that number now: 'sources'. */
 static void
-permute(VhnswGraph *graph, const uint32 *numbers)
+permute(VhnswGraph *graph, const uint32 *sources)
 {
 	VhnswCode  *code = palloc(graph->code_size);
-	VhnswCode  *other = palloc(graph->code_size);
 	bool	   *moved = palloc_extended(graph->count,
 										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
-	/* Follow each cycle of the permutation once. */
+	/* Follow each cycle of the permutation once, against its direction. */
 	for (uint32 start = 0; start < graph->count; start++)
 	{
-		uint32		i = start;
 		ItemPointerData tid;
+		uint32		to = start;
 
 		if (moved[start])
 			continue;
-		memcpy(code, VhnswGraphGetCode(graph, i), graph->code_size);
-		tid = *VhnswGraphGetTid(graph, i);
-		do
+		memcpy(code, VhnswGraphGetCode(graph, start), graph->code_size);
+		tid = *VhnswGraphGetTid(graph, start);
+		for (uint32 from; (from = sources[to]) != start; to = from)
 		{
-			uint32		to = numbers[i];
-			ItemPointerData other_tid = *VhnswGraphGetTid(graph, to);
-
 			CHECK_FOR_INTERRUPTS();
-			memcpy(other, VhnswGraphGetCode(graph, to), graph->code_size);
-			VhnswGraphPut(graph, to, code, tid);
-			memcpy(code, other, graph->code_size);
-			tid = other_tid;
+			VhnswGraphPut(graph, to, VhnswGraphGetCode(graph, from),
+						  *VhnswGraphGetTid(graph, from));
 			moved[to] = true;
-			i = to;
-		} while (i != start);
+		}
+		VhnswGraphPut(graph, to, code, tid);
+		moved[to] = true;
 	}
 	pfree(moved);
 	pfree(code);
-	pfree(other);
 }
 
 /* Turn a permutation into that which undoes it. */
