@@ -170,7 +170,16 @@ finish_row(VhnswBlock *block, int32 sum, float scale, float norm)
 	memset(row + block->dims, DISTANCE_ROW_OFFSET,
 		   block->row_bytes - block->dims);
 	if (block->panels)
+	{
+		Size		panel = (Size) (number / DISTANCE_PANEL) * DISTANCE_PANEL *
+		block->row_bytes;
+
+		/* Others may be filling other panels of the same memory. */
 		block->sums[number] = sum;
+		if (block->count % DISTANCE_PANEL == 0)
+			DistanceBlockPanel(block->rows + panel, block->row_bytes,
+							   block->panels + panel);
+	}
 
 	switch (block->kind)
 	{
@@ -195,7 +204,6 @@ void
 VhnswBlockFinish(VhnswBlock *block)
 {
 	uint32		count = block->count;
-	Size		panel_bytes = (Size) DISTANCE_PANEL * block->row_bytes;
 
 	while (block->count < VhnswBlockPlaces(count))
 	{
@@ -203,8 +211,5 @@ VhnswBlockFinish(VhnswBlock *block)
 		finish_row(block, 0, 0, 0);
 		block->addends[block->count - 1] = get_float4_infinity();
 	}
-	for (uint32 i = 0; block->panels && i < block->count / DISTANCE_PANEL; i++)
-		DistanceBlockPanel(block->rows + i * panel_bytes, block->row_bytes,
-						   block->panels + i * panel_bytes);
 	block->count = count;
 }
