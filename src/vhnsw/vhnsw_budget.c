@@ -79,7 +79,7 @@ VhnswGraphMemoryWithoutFiles(const VhnswGraph *graph, uint64 count)
 	}
 	linking = Max(linking,
 				  count * (VhnswJoinElementBytes(layout->degree) +
-						   VhnswOrderBytes) + VhnswLearningBytes(layout));
+						   VhnswOrderBytes) + graph->learning_bytes);
 	return fixed + Max(linking, loading);
 }
 
@@ -117,7 +117,7 @@ memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
 	processes * (VHNSW_MIN_CACHE + work_bytes(graph, count));
 	uint64		learning = count * learning_element_bytes(layout) +
-	VHNSW_MIN_CACHE + VhnswLearningBytes(layout);
+	VHNSW_MIN_CACHE + graph->learning_bytes;
 
 	if (workers > 0)
 		loading += VHNSW_BATCHES * VhnswBatchBytes(layout);

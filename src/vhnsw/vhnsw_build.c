@@ -379,6 +379,9 @@ begin_load(BuildState *state)
 	state->graph = VhnswGraphCreate(&state->layout, state->crew,
 									(uint64) maintenance_work_mem * 1024,
 									state->graph_context);
+
+	/* Memory is asked for with each row: pages are not laid out each time. */
+	state->graph->learning_bytes = VhnswLearningBytes(&state->layout);
 	plan(state);
 	VhnswCrewLaunch(state->crew, state->info->ii_Concurrent);
 	if (state->crew->workers > 0)

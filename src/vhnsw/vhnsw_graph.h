@@ -44,6 +44,7 @@ typedef struct VhnswGraph
 	struct VhnswSegment *segments;
 	struct codes_hash *hash;	/* finds equal codes, while loading */
 	uint64		memory_limit;	/* bytes */
+	Size		learning_bytes; /* of these, for sketches, at least */
 	Size		dividing_bytes; /* of large leaves, for each process */
 	VhnswSpill *codes;			/* in place of bundles, if not NULL */
 
