@@ -153,7 +153,7 @@ def recall(server, operator, ef, limits):
 
 def load(server, table, rows):
     server.sql("postgres", "DROP TABLE IF EXISTS " + table)
-    bench_data.load(server, "postgres", table, rows)
+    bench_data.load_table(server, "postgres", table, rows)
     server.sql("postgres", "VACUUM (ANALYZE) " + table)
 
 

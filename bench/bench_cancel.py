@@ -50,7 +50,7 @@ KINDS = (
 
 
 def load(server, table, base):
-    bench_data.load(server, "cancel", "loaded", base)
+    bench_data.load_table(server, "cancel", "loaded", base)
     server.sql(
         "cancel", "CREATE TABLE %s AS SELECT id, id %% 2 AS half, v FROM loaded" % table,
         "DROP TABLE loaded", "CREATE INDEX ON %s (half)" % table,

@@ -237,7 +237,7 @@ def write_fbin(path, vectors):
         numpy.ascontiguousarray(vectors, "<f4").tofile(file)
 
 
-def load(server, database, table, vectors, options=""):
+def load_table(server, database, table, vectors, options=""):
     """Make a table (id integer, v vector) of them in a Server's database."""
     file = os.path.join(server.scratch, table + ".copy")
     write_copy(file, vectors)

@@ -173,7 +173,7 @@ def watch(server, statements, session, log):
 
 
 def load(server, table, vectors):
-    bench_data.load(server, "interrupts", table, vectors, "WITH (parallel_workers = 2)")
+    bench_data.load_table(server, "interrupts", table, vectors, "WITH (parallel_workers = 2)")
 
 
 def main():
