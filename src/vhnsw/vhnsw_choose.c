@@ -39,7 +39,8 @@
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
 
 /* Of these, links to the farthest candidates, if the nearest leave no places. */
-#define FarLinks(layout) (FirstLinks(layout) / 8)
+#define FarLinks(layout) \
+	(FirstLinks(layout) / ((layout)->metric == VHNSW_INNER_PRODUCT ? 8 : 4))
 
 /* Incoming links that are chosen among; see nearest_incoming(). */
 #define MAX_INCOMING 256

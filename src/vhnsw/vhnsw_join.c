@@ -4,10 +4,12 @@
  *	  The nearest elements of every element, found by comparing all pairs in
  *	  leaves.
  *
- * Each element keeps the nearest it met in any leaf, and the nearest among an
- * eighth of all elements, the "far candidates": the longer links that these
- * become keep the graph navigable.  What an element keeps are the smallest
- * keys of all pairs, whatever the order of leaves and pairs.
+ * Each element keeps the nearest it met in any leaf, and the nearest of its
+ * class, one of 16 that all elements are divided into at random: its "far
+ * candidates".  Under inner product these are one eighth, the same for all.
+ * The longer links that they become keep the graph navigable.
+ * What an element keeps are the smallest keys of all pairs, whatever the order
+ * of leaves and pairs.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +38,10 @@
 /* Members of a leaf on their way from memory while one is packed */
 #define PREFETCHED 4
 
-/* One element of so many is a far candidate. */
+/* Elements of the same of so many classes are far candidates of each other. */
+#define FAR_CLASSES 16
+
+/* Under inner product one element of so many is a far candidate, of all. */
 #define FAR_SHARE 8
 
 /* Fibonacci hashing of element numbers, and a number that none has. */
@@ -80,7 +85,6 @@ typedef struct WorkList
 	int			count;
 	int			places;			/* how many are wanted */
 	float	   *limit;			/* farther ones are not */
-	const float *least_limit;	/* the limit stays above this, if not NULL */
 } WorkList;
 
 /* What a guest has met in a leaf: keys for its lists, to be merged later */
@@ -104,9 +108,8 @@ typedef struct SharedList
 } SharedList;
 
 /*
- * Elements that are compared, and what they meet.  Where far lists are not
- * wanted there are no far candidates; where near ones are not, their limits are
- * below all distances.
+ * Elements that are compared, and what they meet.  Where lists of one sort are
+ * not wanted, their limits are below all distances.
  */
 typedef struct Side
 {
@@ -115,9 +118,8 @@ typedef struct Side
 	bool		wants_far;
 	VhnswBlock *block;
 	const uint32 *members;
-	uint32		num_far;		/* how many of them, the first, are far
-								 * candidates */
-	WorkList   *near;			/* of each */
+	uint8	   *classes;		/* of each: class_of() */
+	WorkList   *near;			/* likewise */
 	WorkList   *far;
 	float	   *near_limits;
 	float	   *far_limits;
@@ -132,8 +134,7 @@ static void join_lists(const VhnswJoin *join, const VhnswLeaf *leaf,
 static void begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind,
 					   bool near, bool far, uint32 capacity, bool rows_only);
 static void end_side(Side *side);
-static void fill_side(Side *side, const uint32 *members, uint32 n,
-					  uint32 num_far);
+static void fill_side(Side *side, const uint32 *members, uint32 n);
 static void prefetch_vector(const VhnswJoin *join, uint32 id);
 static void merge_side(Side *side);
 static void merge_side_in_file(Side *side);
@@ -143,9 +144,7 @@ static void merge_later(const VhnswJoin *join);
 static void merge_bucket(const VhnswJoin *join, uint32 bucket, VhnswKey *room);
 static void merge_entry(const VhnswJoin *join, Later *entry, VhnswKey *keys);
 static bool merge_element(Side *side, uint32 i, VhnswKey *keys);
-static bool is_far_candidate(uint32 id);
-static uint32 far_candidates_first(const uint32 *ids, uint32 n,
-								   uint32 *copies);
+static uint32 *copy_by_class(const Side *side, const uint32 *ids, uint32 n);
 static void join_guests(Side *residents, const uint32 *ids, uint32 n);
 static SharedList near_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
 static SharedList far_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
@@ -153,7 +152,6 @@ static int	copy_list(const SharedList *shared, VhnswKey *keys);
 static bool replace_list(const SharedList *shared,
 						 const VhnswKey *old, int old_count,
 						 const VhnswKey *keys, int count);
-static void lower_limit(WorkList *list, float limit);
 static inline void offer(WorkList *list, float distance, uint32 id);
 static void cut_list(WorkList *list);
 static void prefetch_lists(const VhnswJoin *join, uint32 id);
@@ -331,31 +329,32 @@ VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join)
 	pfree(join);
 }
 
-static bool
-is_far_candidate(uint32 id)
+/* Those who want far lists only do so under inner product. */
+#define FarForAll(side) (!(side)->wants_near)
+
+/* The class of an element; or whether it is a far candidate of all others. */
+static inline int
+class_of(const Side *side, uint32 id)
 {
-	return murmurhash32(id) % FAR_SHARE == 0;
+	uint32		hash = murmurhash32(id);
+
+	return FarForAll(side) ? hash % FAR_SHARE == 0 : hash % FAR_CLASSES;
 }
 
-/* Copy numbers, far candidates first; returns how many are such. */
-static uint32
-far_candidates_first(const uint32 *ids, uint32 n, uint32 *copies)
+/* Copy numbers in the order of their classes. */
+static uint32 *
+copy_by_class(const Side *side, const uint32 *ids, uint32 n)
 {
-	uint32		num_far = 0;
-	uint32		count;
+	uint32	   *copies = palloc_array(uint32, n);
+	uint32		next[FAR_CLASSES + 1] = {0};
 
 	for (uint32 i = 0; i < n; i++)
-	{
-		copies[num_far] = ids[i];
-		num_far += is_far_candidate(ids[i]);
-	}
-	count = num_far;
+		next[class_of(side, ids[i]) + 1]++;
+	for (int i = 1; i < FAR_CLASSES; i++)
+		next[i] += next[i - 1];
 	for (uint32 i = 0; i < n; i++)
-	{
-		if (!is_far_candidate(ids[i]))
-			copies[count++] = ids[i];
-	}
-	return num_far;
+		copies[next[class_of(side, ids[i])]++] = ids[i];
+	return copies;
 }
 
 /*
@@ -386,60 +385,48 @@ join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
 		   bool near, bool far)
 {
 	uint32		num_guests = leaf->n - leaf->nresidents;
-	uint32	   *ids;
-	uint32		num_far;
 	Side		residents;
 
 	if (join->with_guests && num_guests == 0)
 		return;
-	ids = palloc_array(uint32, leaf->nresidents);
-	num_far = far_candidates_first(leaf->members, leaf->nresidents, ids);
 	begin_side(&residents, join, kind, near, far, leaf->nresidents,
 			   join->with_guests);
-	fill_side(&residents, ids, leaf->nresidents, num_far);
+	fill_side(&residents, leaf->members, leaf->nresidents);
 	if (join->with_guests)
 		join_guests(&residents, leaf->members + leaf->nresidents, num_guests);
 	else
 		compare_residents(&residents);
 	merge_side(&residents);
 	end_side(&residents);
-	pfree(ids);
 }
 
-/* Compare residents with n guests: first with all that are far candidates. */
+/*
+ * Compare residents with n guests: by classes if only far candidates matter, so
+ * that most of the others need not be compared.
+ */
 static void
 join_guests(Side *residents, const uint32 *ids, uint32 n)
 {
 	const VhnswJoin *join = residents->join;
-	uint32		some[GUESTS_AT_ONCE];
-	uint32		num_far = 0;
-	uint32		count = 0;
+	uint32	   *copies = FarForAll(residents) ?
+	copy_by_class(residents, ids, n) : NULL;
 	Side		guests;
 
 	begin_side(&guests, join, residents->block->kind, residents->wants_near,
 			   residents->wants_far, GUESTS_AT_ONCE, false);
-	for (uint32 i = 0; i < 2 * n; i++)
+	for (uint32 first = 0; first < n; first += GUESTS_AT_ONCE)
 	{
-		bool		is_far = i < n;
-		uint32		id = ids[is_far ? i : i - n];
-
-		if (is_far_candidate(id) == is_far)
-		{
-			some[count++] = id;
-			num_far += is_far;
-		}
-		if (count == GUESTS_AT_ONCE || (count > 0 && i == 2 * n - 1))
-		{
-			fill_side(&guests, some, count, num_far);
-			compare_guests(residents, &guests);
-			if (join->later)
-				put_later(&guests);
-			else
-				merge_side(&guests);
-			count = num_far = 0;
-		}
+		fill_side(&guests, (copies ? copies : ids) + first,
+				  Min(n - first, GUESTS_AT_ONCE));
+		compare_guests(residents, &guests);
+		if (join->later)
+			put_later(&guests);
+		else
+			merge_side(&guests);
 	}
 	end_side(&guests);
+	if (copies)
+		pfree(copies);
 }
 
 /* Prepare for at most 'capacity' elements at a time. */
@@ -459,6 +446,7 @@ begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind, bool near,
 	side->block = rows_only ?
 		VhnswBlockCreateRows(kind, dims, capacity) :
 		VhnswBlockCreate(kind, dims, capacity);
+	side->classes = palloc0_array(uint8, places);
 	side->near = palloc_array(WorkList, capacity);
 	side->far = palloc_array(WorkList, capacity);
 	side->near_limits = palloc_array(float, places);
@@ -470,13 +458,12 @@ begin_side(Side *side, const VhnswJoin *join, VhnswBlockKind kind, bool near,
 	{
 		side->near[i] = (WorkList)
 		{
-			room, 0, join->near_places, &side->near_limits[i],
+			room, 0, join->near_places, &side->near_limits[i]
 		};
 		room += 2 * join->near_places;
 		side->far[i] = (WorkList)
 		{
-			room, 0, join->far_places, &side->far_limits[i],
-				near ? &side->near_limits[i] : NULL
+			room, 0, join->far_places, &side->far_limits[i]
 		};
 		room += 2 * join->far_places;
 	}
@@ -488,6 +475,7 @@ end_side(Side *side)
 	pfree(side->room);
 	if (side->file_room)
 		pfree(side->file_room);
+	pfree(side->classes);
 	pfree(side->near);
 	pfree(side->far);
 	pfree(side->near_limits);
@@ -495,15 +483,14 @@ end_side(Side *side)
 	VhnswBlockFree(side->block);
 }
 
-/* Take these elements, of which the first are far candidates. */
+/* Take these elements. */
 static void
-fill_side(Side *side, const uint32 *members, uint32 n, uint32 num_far)
+fill_side(Side *side, const uint32 *members, uint32 n)
 {
 	const VhnswJoin *join = side->join;
 	uint32		places = VhnswBlockPlaces(n);
 
 	side->members = members;
-	side->num_far = side->wants_far ? Min(num_far, n) : 0;
 	VhnswBlockReset(side->block);
 	for (uint32 i = 0; i < n; i++)
 	{
@@ -520,12 +507,12 @@ fill_side(Side *side, const uint32 *members, uint32 n, uint32 num_far)
 		else
 			VhnswBlockAdd(side->block, &join->graph->layout,
 						  VhnswGraphGetCode(join->graph, members[i]));
+		side->classes[i] = class_of(side, members[i]);
 		side->near[i].count = side->far[i].count = 0;
-		side->near_limits[i] = side->far_limits[i] = -get_float4_infinity();
-		if (side->wants_near)
-			lower_limit(&side->near[i], limits[0]);
-		if (side->wants_far)
-			lower_limit(&side->far[i], limits[1]);
+		side->near_limits[i] = side->wants_near ? limits[0] :
+			-get_float4_infinity();
+		side->far_limits[i] = side->wants_far ? limits[1] :
+			-get_float4_infinity();
 	}
 	VhnswBlockFinish(side->block);
 	for (uint32 i = n; i < places; i++)
@@ -854,19 +841,6 @@ replace_list(const SharedList *shared, const VhnswKey *old, int old_count,
 	return unchanged;
 }
 
-/*
- * The limit of a far list stays above that of the near list: a leaf is compared
- * by one limit for both, and what is lost must not depend on the order of
- * leaves.
- */
-static void
-lower_limit(WorkList *list, float limit)
-{
-	if (list->least_limit)
-		limit = Max(limit, *list->least_limit);
-	*list->limit = limit;
-}
-
 /* Whether it is wanted cannot be predicted, so there is no branch for it. */
 static inline void
 offer(WorkList *list, float distance, uint32 id)
@@ -885,8 +859,7 @@ cut_list(WorkList *list)
 		return;
 	VhnswSelectKeys(list->keys, list->count, list->places);
 	list->count = list->places;
-	lower_limit(list, VhnswKeyDistance(VhnswLargestKey(list->keys,
-													   list->count)));
+	*list->limit = VhnswKeyDistance(VhnswLargestKey(list->keys, list->count));
 }
 
 /* Most lists of a leaf lie apart, and are not in the processor's cache. */
@@ -1070,40 +1043,75 @@ add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
 }
 
 /*
- * Compare four rows of a side with a panel of another, or of the same.  'wanted'
- * has bits of the pairs that matter, as DistanceBlockNear(): what one element of
- * such a pair learns, the other learns too.
+ * For each class: bits of those vectors of a panel that are far candidates of
+ * its elements, or these theirs
+ */
+static void
+panel_classes(const Side *side, uint32 column, uint16 *classes)
+{
+	uint32		n = Min(side->block->count - column, DISTANCE_PANEL);
+
+	memset(classes, 0, FAR_CLASSES * sizeof(uint16));
+	for (uint32 i = 0; side->wants_far && i < n; i++)
+	{
+		if (!FarForAll(side))
+			classes[side->classes[column + i]] |= 1 << i;
+		else
+		{
+			classes[0] |= side->classes[column + i] << i;
+			classes[1] |= 1 << i;
+		}
+	}
+}
+
+/*
+ * Compare four rows of a side with a panel of another, or of the same, with
+ * these classes.  'wanted' has bits of the pairs that matter, as
+ * DistanceBlockNear(): what one element of such a pair learns, the other learns
+ * too.
  */
 static inline void
 compare_some(Side *rows, const uint32 *numbers, Side *columns, uint32 column,
-			 uint64 wanted)
+			 const uint16 *classes, uint64 wanted)
 {
 	float		distances[DISTANCE_ROWS * DISTANCE_PANEL];
-	const float *row_limits = column < columns->num_far ? rows->far_limits :
-	rows->near_limits;
-	const float *column_limits = numbers[0] < rows->num_far ?
-	columns->far_limits : columns->near_limits;
-
-	/* Limits of far lists are wider; they hold only where needed. */
-	uint64		bits = VhnswBlockCompareSome(rows->block, numbers, row_limits,
+	uint64		near = VhnswBlockCompareSome(rows->block, numbers,
+											 rows->near_limits,
 											 columns->block, column,
-											 column_limits + column,
+											 columns->near_limits + column,
 											 distances) & wanted;
+	uint64		far = 0;
 
-	while (bits != 0)
+	while (near != 0)
 	{
-		int			bit = pg_rightmost_one_pos64(bits);
+		int			bit = pg_rightmost_one_pos64(near);
 		uint32		a = numbers[bit / DISTANCE_PANEL];
 		uint32		b = column + bit % DISTANCE_PANEL;
-		float		distance = distances[bit];
 
-		bits &= bits - 1;
-		offer(&rows->near[a], distance, columns->members[b]);
-		offer(&columns->near[b], distance, rows->members[a]);
-		if (b < columns->num_far)
-			offer(&rows->far[a], distance, columns->members[b]);
-		if (a < rows->num_far)
-			offer(&columns->far[b], distance, rows->members[a]);
+		near &= near - 1;
+		offer(&rows->near[a], distances[bit], columns->members[b]);
+		offer(&columns->near[b], distances[bit], rows->members[a]);
+	}
+
+	/* Limits of far lists are wider, but they concern few pairs. */
+	for (int i = 0; i < DISTANCE_ROWS; i++)
+		far |= (uint64) classes[rows->classes[numbers[i]]] <<
+			(DISTANCE_PANEL * i);
+	far &= wanted;
+	while (far != 0)
+	{
+		int			bit = pg_rightmost_one_pos64(far);
+		uint32		a = numbers[bit / DISTANCE_PANEL];
+		uint32		b = column + bit % DISTANCE_PANEL;
+
+		far &= far - 1;
+		if (distances[bit] > rows->far_limits[a] &&
+			distances[bit] > columns->far_limits[b])
+			continue;
+		if (!FarForAll(columns) || columns->classes[b] == 1)
+			offer(&rows->far[a], distances[bit], columns->members[b]);
+		if (!FarForAll(rows) || rows->classes[a] == 1)
+			offer(&columns->far[b], distances[bit], rows->members[a]);
 	}
 }
 
@@ -1123,10 +1131,10 @@ compare_residents(Side *side)
 	for (uint32 column = 0; column < count; column += DISTANCE_PANEL)
 	{
 		uint32		end = Min(count, column + DISTANCE_PANEL);
+		uint16		classes[FAR_CLASSES];
 
 		CHECK_FOR_INTERRUPTS();
-		if (column >= side->num_far && !side->wants_near)
-			end = Min(end, side->num_far);
+		panel_classes(side, column, classes);
 		for (uint32 row = 0; row < end; row += DISTANCE_ROWS)
 		{
 			uint32		numbers[DISTANCE_ROWS];
@@ -1142,7 +1150,7 @@ compare_residents(Side *side)
 					wanted |= (panel_bits(count - column) &
 							   ~panel_bits(before)) << (DISTANCE_PANEL * i);
 			}
-			compare_some(side, numbers, side, column, wanted);
+			compare_some(side, numbers, side, column, classes, wanted);
 		}
 	}
 }
@@ -1164,15 +1172,17 @@ compare_guests(Side *residents, Side *guests)
 	uint32		numbers[VHNSW_LEAF_LIMIT + DISTANCE_ROWS];
 	uint16		wanted[VHNSW_LEAF_LIMIT + DISTANCE_ROWS];
 	uint32		n = 0;
+	uint16		classes[FAR_CLASSES];
 
 	CHECK_FOR_INTERRUPTS();
-	if (guests->num_far == 0 && !residents->wants_near)
-		count = residents->num_far;
+	panel_classes(guests, 0, classes);
 	for (uint32 i = 0; i < count; i++)
 	{
 		numbers[n] = i;
 		wanted[n] = elsewhere ?
 			all & ~elsewhere[residents->members[i] - first] : all;
+		if (!residents->wants_near)
+			wanted[n] &= classes[residents->classes[i]];
 		n += wanted[n] != 0;
 	}
 	for (int i = 0; i < DISTANCE_ROWS; i++)
@@ -1186,6 +1196,6 @@ compare_guests(Side *residents, Side *guests)
 
 		for (int j = 0; j < DISTANCE_ROWS; j++)
 			bits |= (uint64) wanted[i + j] << (DISTANCE_PANEL * j);
-		compare_some(residents, numbers + i, guests, 0, bits);
+		compare_some(residents, numbers + i, guests, 0, classes, bits);
 	}
 }

@@ -213,13 +213,33 @@ SET vhnsw.build_method = blocked;
 CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
 CHECKPOINT;
 SQL
-is(join(' ', listed_by_id(0)), join(' ', reverse 969 .. 1000),
+is(join(' ', @{ lists_by_id()->{0} }), join(' ', reverse 969 .. 1000),
 	'hub: its nearest are listed');
 
-# The ids of the elements that the element of a row lists, by what is on disk.
-sub listed_by_id
+# Clusters of more elements than lists have places for, and far candidates from
+# among them: links lead out of them all the same.
+$server->safe_psql('postgres', <<'SQL');
+DROP TABLE items;
+CREATE TABLE items (id integer, v vector(64));
+INSERT INTO items SELECT n, (SELECT array_agg((normal(-1 - n % 20, i) + normal(n, i))::float4 ORDER BY i)::vector
+                             FROM generate_series(1, 64) i)
+    FROM generate_series(1, 6000) n;
+SET vhnsw.build_method = blocked;
+CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops);
+CHECKPOINT;
+SQL
+my $lists = lists_by_id();
+my $out   = 0;
+foreach my $id (keys %$lists)
 {
-	my ($id) = @_;
+	$out += grep { $_ % 20 != $id % 20 } @{ $lists->{$id} };
+}
+my $links_out = $out / scalar keys %$lists;
+cmp_ok($links_out, '>=', 1.5, "large clusters that touch: $links_out links of an element lead to others");
+
+# The ids of the elements that each row's element lists, by what is on disk.
+sub lists_by_id
+{
 	my ($hex, $size, $degree) = split /\|/, $server->safe_psql('postgres', <<'SQL');
 SELECT encode(pg_read_binary_file(pg_relation_filepath('items_v')), 'hex'), bytes_per_element, degree
 FROM vhnsw_info('items_v')
@@ -228,7 +248,7 @@ SQL
 	  $server->safe_psql('postgres', q{SELECT ctid, id FROM items});
 	my $pages    = pack 'H*', $hex;
 	my $per_page = int((8192 - 24 - 16) / $size);
-	my (%slots, @list);
+	my (%slots, %lists);
 
 	for my $element ($per_page .. length($pages) / 8192 * $per_page - 1)
 	{
@@ -238,9 +258,10 @@ SQL
 
 		next if $flags == 0 || !defined $row;
 		$slots{$element} = $row;
-		@list = unpack "x32 V$count", $slot if $row == $id;
+		$lists{$row} = [ unpack "x32 V$count", $slot ];
 	}
-	return map { $slots{$_} } @list;
+	@$_ = map { $slots{$_} } @$_ foreach values %lists;
+	return \%lists;
 }
 
 done_testing();
