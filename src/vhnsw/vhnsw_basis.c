@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 
 #include "distance/distance.h"
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_basis.h"
 #include "vhnsw/vhnsw_nibbles.h"
 #include "vhnsw/vhnsw_pca.h"
@@ -143,6 +144,7 @@ VhnswSampleJob(VhnswCrew *crew, const void *arg)
 		int			count = Min(DISTANCE_PANEL, dims - first);
 
 		CHECK_FOR_INTERRUPTS();
+		VD_DEBUG_POINT("vhnsw-build-sample");
 		for (int i = 0; i < n; i++)
 		{
 			const VhnswCode *code = job->copies ? job->copies[i] :

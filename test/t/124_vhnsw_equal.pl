@@ -8,6 +8,8 @@
 # another one in files; over all classes each storage meets each number in both.
 # (Of other rows: 106_vhnsw_parallel.pl, 116_vhnsw_memory.pl; of more
 # dimensions, 120_vhnsw_principal.pl.)
+#
+# And likewise where processes make parts of one block, in another order.
 
 use strict;
 use warnings;
@@ -77,5 +79,41 @@ foreach my $i (0 .. $#classes)
 		}
 	}
 }
+
+# Nor does the basis of sketches depend on who makes which dimensions of the
+# sample, and when.  The leader stops before it makes some; a worker makes all of
+# the others, the last ones too, before the leader goes on.
+my $create = 'CREATE INDEX items_v ON wide USING vhnsw (v vector_l2_ops)';
+my $gate   = $server->background_psql('postgres');
+my $points = 'leader/vhnsw-build-sample=wait, worker/vhnsw-build-sample=hold';
+
+# In so few dimensions that half as many are worth a basis
+$server->safe_psql('postgres', <<'SQL');
+CREATE TABLE wide (v vector(128)) WITH (parallel_workers = 1);
+INSERT INTO wide SELECT (SELECT array_agg(CASE WHEN i % 4 = 0 THEN hashint8extended(i, n) & 255 ELSE 0 END::float4)::vector FROM generate_series(1, 128) i)
+FROM generate_series(1, 2000) n;
+SQL
+my ($alone) = build($create, 0, '200MB');
+is($server->safe_psql('postgres', q{SELECT sketch_dimensions FROM vhnsw_info('items_v')}), 64, 'sample: there is a basis');
+
+$gate->query_safe('SELECT pg_advisory_lock(29795, 0), pg_advisory_lock(29795, 1)');
+$server->safe_psql('postgres', 'DROP INDEX items_v');
+my $session = $server->background_psql('postgres');
+
+$session->query_safe("SET vecdist.debug_points = '$points'; SET max_parallel_maintenance_workers = 1");
+$session->query_until(qr/begins/, "\\echo begins\n$create;\n");
+ok( $server->poll_query_until('postgres', <<'SQL'), 'sample: leader and worker have some dimensions each');
+SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND classid = 29795 AND NOT granted
+SQL
+$gate->query_safe('SELECT pg_advisory_unlock(29795, 1)');
+ok( $server->poll_query_until('postgres', <<'SQL'), 'sample: the worker has all the others');
+SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event = 'ParallelCreateIndexScan'
+SQL
+$gate->query_safe('SELECT pg_advisory_unlock(29795, 0)');
+$session->query_safe('SELECT 1');
+is($server->safe_psql('postgres', q{SELECT build_workers FROM vhnsw_info('items_v')}), 1, 'sample: built with a worker');
+is(index_pages($server, 'items_v'), $alone, 'sample: the same index');
+$session->quit;
+$gate->quit;
 
 done_testing();
