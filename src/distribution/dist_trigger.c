@@ -7,9 +7,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
@@ -67,23 +70,21 @@ DistHasSequenceDefault(Relation rel)
 
 /*
  * DistIsFromSequence
- *		Does this column?
+ *		Does this column, by its own default or that of its domain?
  */
 bool
 DistIsFromSequence(Relation rel, AttrNumber attnum)
 {
 	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 
-	if (attr->attisdropped)
-		return false;
-	return attr->attidentity ||
-		(attr->atthasdef && !attr->attgenerated &&
-		 DistUsesSequence(build_column_default(rel, attnum)));
+	return !attr->attisdropped && !attr->attgenerated &&
+		DistUsesSequence(build_column_default(rel, attnum));
 }
 
 /*
  * DistUsesSequence
- *		Does evaluating this take a value from a sequence, or ask for the last?
+ *		Does evaluating this take a value from a sequence, ask for the last, or
+ *		hand a sequence to some other function?
  */
 bool
 DistUsesSequence(Node *node)
@@ -98,6 +99,14 @@ uses_sequence_walker(Node *node, void *context)
 		return false;
 	if (IsA(node, NextValueExpr))
 		return true;
+	if (IsA(node, Const))
+	{
+		Const	   *constant = (Const *) node;
+
+		return constant->consttype == REGCLASSOID && !constant->constisnull &&
+			get_rel_relkind(DatumGetObjectId(constant->constvalue)) ==
+			RELKIND_SEQUENCE;
+	}
 	if (IsA(node, FuncExpr))
 	{
 		switch (((FuncExpr *) node)->funcid)

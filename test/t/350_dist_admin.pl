@@ -191,7 +191,11 @@ distribute_fails("(id int, n bigint DEFAULT $_) $hash",
 	"nextval('counter') + 1",
 	"nextval('counter'::text::regclass)",
 	"currval('counter')",
-	'lastval()');
+	'lastval()',
+	"setval('counter', 7)",
+	"abs(hashoid('counter'::regclass))");
+$coordinator->safe_psql('postgres', "CREATE DOMAIN counted AS bigint DEFAULT nextval('counter')");
+distribute_fails("(id int, n counted) $hash", '', '0A000', '"n" takes values from a sequence', 'domain');
 distribute_fails("(id int PRIMARY KEY) $hash", '', '0A000', 'wrong_pkey',
 	'primary key');
 distribute_fails("(id int UNIQUE) $hash", '', '0A000', 'unique', 'unique key');
