@@ -379,11 +379,10 @@ choose_first(Chooser *chooser, uint32 id)
 	VhnswKey   *keys = chunk_keys(chooser, id);
 	VhnswLink  *links = chooser->links;
 	uint32		ids[VHNSW_MAX_KEY_PLACES];
-	int			n = 0;
+	int			n = join->near_counts[id];
 	int			chosen;
 
-	memcpy(chooser->keys, keys, join->near_counts[id] * sizeof(VhnswKey));
-	n = join->near_counts[id];
+	memcpy(chooser->keys, keys, n * sizeof(VhnswKey));
 	memcpy(chooser->keys + n, keys + join->near_places,
 		   join->far_counts[id] * sizeof(VhnswKey));
 	n += join->far_counts[id];
@@ -640,7 +639,7 @@ choose_again(Chooser *chooser, uint32 id)
 	int			n = join->near_counts[id];
 	int			rest = join->far_counts[id];
 	int			chosen;
-	int			count = 0;
+	int			count;
 	uint32		selected[VHNSW_MAX_KEY_PLACES];
 	float		distances[VHNSW_MAX_KEY_PLACES];
 
@@ -650,7 +649,7 @@ choose_again(Chooser *chooser, uint32 id)
 	chosen = chooser->by_product ?
 		choose(chooser, code, n, degree * 3 / 4, 0, SECOND_PRODUCT_SLACK) :
 		choose(chooser, code, n, degree, 0, SECOND_SLACK);
-	count = Min(chosen, degree);
+	count = chosen;
 	for (int i = 0; i < count; i++)
 	{
 		selected[i] = links[i].id;
