@@ -62,9 +62,13 @@
 
 /*
  * The share of an edge's squared length that its sketch shows, at least.  A
- * projection keeps 0.3 and more of it, and a code shows 0.64 of that.
+ * learned projection keeps 0.3 and more of it, another its share of the
+ * dimensions, and a code shows 0.64 of that; the second is a quarter of that
+ * share.
  */
 #define LEAST_SHOWN (1.0f / 32)
+#define LeastShownBy(space) \
+	Min(LEAST_SHOWN, 0.25f * (space)->dims / (space)->source_dims)
 
 static Half *slot_a(const VhnswLayout *layout, const VhnswSlotData *slot);
 static Half *slot_s(const VhnswLayout *layout, const VhnswSlotData *slot);
@@ -207,7 +211,7 @@ VhnswEdgeEncode(const VhnswEdgeSpace *space, const VhnswEdgeEnd *from,
 	 */
 	edge->s = 0;
 	if (length_squared > 0 && sums.code_difference > 0 &&
-		shown >= LEAST_SHOWN * length_squared)
+		shown >= LeastShownBy(space) * length_squared)
 		edge->s = -2 * length_squared / sums.code_difference;
 	if (space->metric == VHNSW_INNER_PRODUCT)
 		edge->s /= 2;
