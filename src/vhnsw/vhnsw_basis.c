@@ -3,10 +3,10 @@
  * vhnsw_basis.c
  *	  The dimensions in which the elements of a build vary most.
  *
- * A sample is turned into a block that has a vector for each dimension, of
- * which the covariance follows by the products of all pairs (vhnsw_pca.c).
- * Codes of 7 bits are enough for that: what they lose is noise, the same in all
- * directions.
+ * A sample is turned, piece by piece, into a block that has a vector for each
+ * dimension, of which the covariance follows by the products of all pairs
+ * (vhnsw_pca.c).  Codes of 7 bits are enough for that: what they lose is noise,
+ * the same in all directions.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,9 +22,16 @@
 #include "vhnsw/vhnsw_nibbles.h"
 #include "vhnsw/vhnsw_pca.h"
 
-/* The sample has as many elements as memory allows, but not more. */
+/* The sample has so many elements, or fewer of very many dimensions. */
 #define SAMPLE_ELEMENTS 6000
 #define SAMPLE_BYTES (256 * 1024 * 1024)
+
+/*
+ * So many of them are in memory at a time.  The room that they take is enough
+ * for what computing a basis takes later: two matrices of up to half as many
+ * rows.
+ */
+#define PIECE_ELEMENTS 512
 
 /*
  * Values beyond so many standard deviations count as that: else the codes of a
@@ -33,89 +40,103 @@
 #define MAX_DEVIATIONS 8
 
 /*
- * Job: make vectors of a sample's dimensions, DISTANCE_PANEL in each chunk.
+ * Job: make vectors of the dimensions of a piece of a sample, DISTANCE_PANEL in
+ * each chunk.
  */
 typedef struct SampleJob
 {
-	int			n;
-	const VhnswCode **copies;	/* of the elements; NULL in a whole crew */
-	float		unit;			/* the largest scale of their codes */
-	VhnswMemory columns;		/* a block, with n values of each dimension */
+	int			n;				/* elements of the sample */
+	int			first;			/* those of the piece: from here */
+	int			end;			/* to before this */
+	const VhnswCode **copies;	/* of these; NULL in a whole crew */
+	float		unit;			/* the largest scale of the sample's codes */
+	VhnswMemory ranges;			/* of the values of each dimension */
+	VhnswMemory columns;		/* a block, with values of each dimension */
 } SampleJob;
 
-static Size full_sample(const VhnswLayout *layout);
-static const VhnswCode **copy_sample(const VhnswGraph *graph, int n);
-static const VhnswCode *sample_code(const VhnswGraph *graph, int n, int i);
-static void center(float *values, int n);
-
-/* How many elements make a sample, if memory allows that. */
-static Size
-full_sample(const VhnswLayout *layout)
+/* What values of a dimension, in units of a sample, are in it. */
+typedef struct Range
 {
-	return Min(SAMPLE_ELEMENTS, SAMPLE_BYTES / (sizeof(float) * layout->dims));
+	float		mean;
+	float		limit;			/* of what deviates from it */
+} Range;
+
+static int	sample_size(const VhnswGraph *graph);
+static const VhnswCode **copy_piece(const VhnswGraph *graph,
+									const SampleJob *job);
+static const VhnswCode *sample_code(const VhnswGraph *graph, int n, int i);
+static void find_ranges(const VhnswGraph *graph, SampleJob *job);
+static void add_values(double *restrict sums, double *restrict squares,
+					   const int8 *restrict u, float scale, int dims);
+
+static int
+sample_size(const VhnswGraph *graph)
+{
+	Size		most = SAMPLE_BYTES / (sizeof(float) * graph->layout.dims);
+
+	return (int) Min(Min(SAMPLE_ELEMENTS, most), graph->count);
 }
 
-/* Memory for a full sample and the covariance. */
+/*
+ * VhnswCovarianceBytes
+ *		Memory for the covariance, and a piece of a sample.
+ *
+ * A value of the piece takes no more than a float would: two bytes in the
+ * block, and one in the copy of a code that is in a file.
+ */
 Size
 VhnswCovarianceBytes(const VhnswLayout *layout)
 {
-	return (full_sample(layout) + layout->dims) * layout->dims * sizeof(float);
+	return ((Size) PIECE_ELEMENTS + layout->dims) * layout->dims * sizeof(float);
 }
 
 /*
  * VhnswLearnCovariance
- *		How the vectors vary, by elements spread evenly: as many as 'room' has
- *		place for beside the covariance.
- *
- * A value of the sample takes no more than a float would: two bytes in the
- * block, and one in the copy of a code that is in a file.
+ *		How the vectors vary, up to a factor, by elements spread evenly.
  */
 VhnswMemory
-VhnswLearnCovariance(const VhnswGraph *graph, Size room)
+VhnswLearnCovariance(const VhnswGraph *graph)
 {
 	VhnswCrew  *crew = graph->crew;
 	VhnswCrew	alone = VhnswCrewOfOne(crew);
 	int			dims = graph->layout.dims;
-	Size		squares = (Size) dims * dims * sizeof(float);
-	Size		n = (room > squares ? room - squares : 0) / (sizeof(float) * dims);
-	SampleJob	job = {0};
+	SampleJob	job = {.n = sample_size(graph)};
 	VhnswMemory covariance;
 
-	/* So many are in the plan of every build that has sketches to learn. */
-	n = Max(n, VHNSW_MIN_BASIS_SAMPLE);
-	n = Min(Min(n, full_sample(&graph->layout)), graph->count);
-
-	job.n = (int) n;
-	if (graph->codes)
-		job.copies = copy_sample(graph, job.n);
-	for (int i = 0; i < job.n; i++)
-		job.unit = Max(job.unit, job.copies ? job.copies[i]->scale :
-					   sample_code(graph, job.n, i)->scale);
-	job.columns = VhnswCrewAlloc(crew, VhnswBlockBytes(job.n, dims));
-	VhnswCrewRun(job.copies ? &alone : crew, VHNSW_JOB_SAMPLE, &job, sizeof(job),
-				 (dims + DISTANCE_PANEL - 1) / DISTANCE_PANEL);
-	if (job.copies)
+	covariance = VhnswBeginCovariance(crew, dims);
+	job.ranges = VhnswCrewAlloc(crew, dims * sizeof(Range));
+	job.columns = VhnswCrewAlloc(crew, VhnswBlockBytes(PIECE_ELEMENTS, dims));
+	find_ranges(graph, &job);
+	for (job.first = 0; job.first < job.n; job.first = job.end)
 	{
-		pfree(unconstify(VhnswCode *, job.copies[0]));
-		pfree(job.copies);
+		job.end = Min(job.first + PIECE_ELEMENTS, job.n);
+		if (graph->codes)
+			job.copies = copy_piece(graph, &job);
+		VhnswCrewRun(job.copies ? &alone : crew, VHNSW_JOB_SAMPLE, &job,
+					 sizeof(job), (dims + DISTANCE_PANEL - 1) / DISTANCE_PANEL);
+		if (job.copies)
+		{
+			pfree(unconstify(VhnswCode *, job.copies[0]));
+			pfree(job.copies);
+		}
+		VhnswAddCovariance(crew, &covariance, &job.columns,
+						   job.end - job.first, dims);
 	}
-	covariance = VhnswCovariance(crew, &job.columns, job.n, dims);
 	VhnswCrewFree(crew, &job.columns);
+	VhnswCrewFree(crew, &job.ranges);
+	VhnswEndCovariance(&covariance, dims);
 	return covariance;
 }
 
-/* What is in a file is read once. */
+/* What is in a file is read once for all chunks of a job. */
 static const VhnswCode **
-copy_sample(const VhnswGraph *graph, int n)
+copy_piece(const VhnswGraph *graph, const SampleJob *job)
 {
-	uint32	   *ids = palloc_array(uint32, n);
-	const VhnswCode **copies;
+	uint32		ids[PIECE_ELEMENTS];
 
-	for (int i = 0; i < n; i++)
-		ids[i] = VhnswGraphSpread(graph, n, i);
-	copies = VhnswGraphSample(graph, ids, n);
-	pfree(ids);
-	return copies;
+	for (int i = job->first; i < job->end; i++)
+		ids[i - job->first] = VhnswGraphSpread(graph, job->n, i);
+	return VhnswGraphSample(graph, ids, job->end - job->first);
 }
 
 /* The code of element i of a sample of n. */
@@ -125,13 +146,64 @@ sample_code(const VhnswGraph *graph, int n, int i)
 	return VhnswGraphGetCode(graph, VhnswGraphSpread(graph, n, i));
 }
 
+/* Find the unit of a sample, and the ranges of its values. */
+static void
+find_ranges(const VhnswGraph *graph, SampleJob *job)
+{
+	int			dims = graph->layout.dims;
+	Range	   *ranges = job->ranges.address;
+	double	   *sums = palloc0_array(double, dims);
+	double	   *squares = palloc0_array(double, dims);
+	VhnswUnpacked room;
+
+	for (int i = 0; i < job->n; i++)
+		job->unit = Max(job->unit, sample_code(graph, job->n, i)->scale);
+	for (int i = 0; i < job->n && job->unit > 0; i++)
+	{
+		const VhnswCode *code = sample_code(graph, job->n, i);
+
+		CHECK_FOR_INTERRUPTS();
+		add_values(sums, squares,
+				   VhnswRotatedNumbers(code, graph->layout.is_direct, dims,
+									   &room),
+				   code->scale / job->unit, dims);
+	}
+	for (int i = 0; i < dims; i++)
+	{
+		double		mean = sums[i] / Max(job->n, 1);
+		double		variance = squares[i] / Max(job->n, 1) - mean * mean;
+
+		ranges[i] = (Range)
+		{
+			(float) mean, MAX_DEVIATIONS * (float) sqrt(Max(variance, 0))
+		};
+	}
+	pfree(sums);
+	pfree(squares);
+}
+
+/* Add the values of a code, and their squares. */
+static void
+add_values(double *restrict sums, double *restrict squares,
+		   const int8 *restrict u, float scale, int dims)
+{
+	for (int i = 0; i < dims; i++)
+	{
+		double		value = scale * u[i];
+
+		sums[i] += value;
+		squares[i] += value * value;
+	}
+}
+
 void
 VhnswSampleJob(VhnswCrew *crew, const void *arg)
 {
 	const SampleJob *job = arg;
 	const VhnswGraph *graph = crew->graph;
+	const Range *ranges = VhnswCrewAddress(crew, &job->ranges);
 	int			dims = graph->layout.dims;
-	int			n = job->n;
+	int			n = job->end - job->first;
 	float	   *values = palloc_array(float, (Size) DISTANCE_PANEL * n);
 	VhnswBlock	columns;
 	uint32		chunk;
@@ -148,42 +220,28 @@ VhnswSampleJob(VhnswCrew *crew, const void *arg)
 		for (int i = 0; i < n; i++)
 		{
 			const VhnswCode *code = job->copies ? job->copies[i] :
-			sample_code(graph, n, i);
+			sample_code(graph, job->n, job->first + i);
 			float		scale = job->unit > 0 ? code->scale / job->unit : 0;
 
 			for (int j = 0; j < count; j++)
-				values[(Size) j * n + i] = scale *
-					(graph->layout.is_direct ? code->code[first + j] :
-					 VhnswUnpackNibble(code->code, vhnsw_rotated_levels, dims,
-									   first + j));
+			{
+				const Range *range = &ranges[first + j];
+				float		value = scale *
+				(graph->layout.is_direct ? code->code[first + j] :
+				 VhnswUnpackNibble(code->code, vhnsw_rotated_levels, dims,
+								   first + j)) - range->mean;
+
+				values[(Size) j * n + i] =
+					Max(Min(value, range->limit), -range->limit);
+			}
 		}
 		columns.count = first;
 		for (int j = 0; j < count; j++)
-		{
-			center(values + (Size) j * n, n);
 			VhnswBlockAddFloats(&columns, values + (Size) j * n);
-		}
 		if (first + count == dims)
 			VhnswBlockFinish(&columns);
 	}
 	pfree(values);
-}
-
-/* Subtract the mean from n values, and limit what remains. */
-static void
-center(float *values, int n)
-{
-	double		mean = 0;
-	float		limit;
-
-	for (int i = 0; i < n; i++)
-		mean += values[i];
-	mean /= n;
-	for (int i = 0; i < n; i++)
-		values[i] -= (float) mean;
-	limit = MAX_DEVIATIONS * (float) sqrt(DistanceNormSquared(values, n) / n);
-	for (int i = 0; i < n; i++)
-		values[i] = Max(Min(values[i], limit), -limit);
 }
 
 /*

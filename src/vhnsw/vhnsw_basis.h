@@ -14,13 +14,6 @@
 #include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_graph.h"
 
-/*
- * So many elements are enough to learn a basis of the usual sizes from.  The
- * room that they take is enough for what computing it takes besides: two
- * matrices of up to half as many rows.
- */
-#define VHNSW_MIN_BASIS_SAMPLE 512
-
 /* A projection that keeps so much of the squares can do for what it loses. */
 #define VHNSW_GOOD_ENERGY 0.65
 
@@ -35,7 +28,7 @@ typedef struct VhnswProjector
 } VhnswProjector;
 
 extern Size VhnswCovarianceBytes(const VhnswLayout *layout);
-extern VhnswMemory VhnswLearnCovariance(const VhnswGraph *graph, Size room);
+extern VhnswMemory VhnswLearnCovariance(const VhnswGraph *graph);
 extern void VhnswSampleJob(VhnswCrew *crew, const void *arg);
 extern VhnswMemory VhnswTrainBasis(const VhnswGraph *graph,
 								   const VhnswMemory *covariance,

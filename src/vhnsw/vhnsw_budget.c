@@ -36,8 +36,6 @@ static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
 								int workers);
 static uint64 duplicates_bytes(const VhnswGraph *graph);
 static uint64 work_bytes(const VhnswGraph *graph, uint64 count);
-static uint64 taken_bytes(const VhnswGraph *graph, uint64 count,
-						  bool in_files);
 static Size learning_element_bytes(const VhnswLayout *layout);
 
 /*
@@ -71,10 +69,8 @@ VhnswGraphMemoryWithoutFiles(const VhnswGraph *graph, uint64 count)
 		uint64		blocked = count * VhnswBlockedElementBytes(layout) +
 		VhnswJoinLeafBytes(layout, count) * (workers + 1);
 
-		if (VhnswMayWantPrincipal(graph, count))
-			blocked = Max(blocked + VhnswPrincipalLearnedBytes(layout),
-						  count * VhnswBlockedJoinBytes(layout) +
-						  VhnswCovarianceBytes(layout));
+		if (VhnswWantsPrincipal(layout, count))
+			blocked += VhnswPrincipalLearnedBytes(layout);
 		linking = Max(linking, blocked);
 	}
 	linking = Max(linking,
@@ -203,40 +199,6 @@ VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes)
 	if (graph->codes)
 		VhnswSpillResize(graph->codes,
 						 VhnswGraphCacheBytes(graph, element_bytes));
-}
-
-/* Memory to learn sketches with. */
-Size
-VhnswGraphLearningRoom(const VhnswGraph *graph)
-{
-	uint64		taken = taken_bytes(graph, graph->count, graph->codes != NULL);
-
-	return graph->memory_limit > taken ? graph->memory_limit - taken : 0;
-}
-
-/*
- * Likewise if so many elements were in files, wherever these are: for principal
- * dimensions and for sketches.
- */
-Size
-VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count)
-{
-	uint64		taken = taken_bytes(graph, count, true);
-
-	return graph->memory_limit > taken ? graph->memory_limit - taken : 0;
-}
-
-/* What is there when sketches are learned, with any number of workers. */
-static uint64
-taken_bytes(const VhnswGraph *graph, uint64 count, bool in_files)
-{
-	uint64		taken = duplicates_bytes(graph);
-
-	if (in_files)
-		return taken + count * learning_element_bytes(&graph->layout) +
-			VHNSW_MIN_CACHE;
-	return taken + count * VhnswOrderBytes + graph->nbundles * (uint64) graph->bundle_bytes +
-		count * VhnswJoinElementBytes(graph->layout.degree);
 }
 
 /* With codes in a file: a basis may be learned before pairs are compared. */

@@ -256,8 +256,7 @@ VhnswLearningBytes(const VhnswLayout *layout)
 
 		choose_dims(size, &other);
 		if (other.edge_dims > 0 && other.edge_dims < other.dims)
-			return (Size) layout->dims * sizeof(float) *
-				(layout->dims + VHNSW_MIN_BASIS_SAMPLE);
+			return VhnswCovarianceBytes(layout);
 	}
 	return 0;
 }
@@ -393,8 +392,7 @@ VhnswMakeSketches(VhnswGraph *graph, const char *index_name)
 		if (sketches->trained)
 		{
 			if (covariance.address == NULL)
-				covariance = VhnswLearnCovariance(graph,
-												  VhnswGraphLearningRoom(graph));
+				covariance = VhnswLearnCovariance(graph);
 			sketches->matrix = find_basis(graph, &covariance, layout->edge_dims);
 		}
 		VhnswAttachSketches(graph->crew, sketches);

@@ -254,7 +254,5 @@ extern void VhnswGraphDropWorkers(VhnswGraph *graph, uint64 count);
 extern bool VhnswGraphMaySpill(const VhnswGraph *graph);
 extern Size VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes);
 extern void VhnswGraphResizeCodes(VhnswGraph *graph, Size element_bytes);
-extern Size VhnswGraphLearningRoom(const VhnswGraph *graph);
-extern Size VhnswGraphRoomInFiles(const VhnswGraph *graph, uint64 count);
 
 #endif							/* VHNSW_GRAPH_H */

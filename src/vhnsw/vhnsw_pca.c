@@ -72,31 +72,52 @@ static void add_multiple(float *restrict row, float factor,
 						 const float *restrict other, int dims);
 
 /*
- * VhnswCovariance
- *		The covariance matrix of a sample, up to a factor: dims^2 values.
+ * VhnswBeginCovariance
+ *		The covariance matrix of a sample of which nothing is known yet: dims^2
+ *		values, for VhnswAddCovariance() and at last VhnswEndCovariance().
+ */
+VhnswMemory
+VhnswBeginCovariance(VhnswCrew *crew, int dims)
+{
+	Size		size = mul_size(mul_size(dims, dims), sizeof(float));
+	VhnswMemory covariance = VhnswCrewAlloc(crew, size);
+
+	memset(covariance.address, 0, size);
+	return covariance;
+}
+
+/*
+ * VhnswAddCovariance
+ *		Add what some elements of the sample have to say.
  *
  * 'columns' is a finished block for products, with a vector of n values for
  * each dimension, which are centered, and whose squares have sums in the range
- * of float4.
+ * of float4 for the whole sample.
  */
-VhnswMemory
-VhnswCovariance(VhnswCrew *crew, const VhnswMemory *columns, int n, int dims)
+void
+VhnswAddCovariance(VhnswCrew *crew, const VhnswMemory *covariance,
+				   const VhnswMemory *columns, int n, int dims)
 {
-	CovarianceJob job = {.n = n,.dims = dims,.columns = *columns};
-	float	   *square;
+	CovarianceJob job = {
+		.n = n,.dims = dims,.columns = *columns,.result = *covariance
+	};
 
-	job.result = VhnswCrewAlloc(crew, mul_size(mul_size(dims, dims),
-											   sizeof(float)));
 	VhnswCrewRun(crew, VHNSW_JOB_COVARIANCE, &job, sizeof(job),
 				 (dims + DISTANCE_PANEL - 1) / DISTANCE_PANEL);
-	square = job.result.address;
+}
+
+/* Fill the other half of the matrix: it is one, up to a factor. */
+void
+VhnswEndCovariance(const VhnswMemory *covariance, int dims)
+{
+	float	   *square = covariance->address;
+
 	for (int i = 0; i < dims; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < i; j++)
 			square[(Size) j * dims + i] = square[(Size) i * dims + j];
 	}
-	return job.result;
 }
 
 void
@@ -124,7 +145,7 @@ VhnswCovarianceJob(VhnswCrew *crew, const void *arg)
 							  columns.row_bytes, &dots[0][0]);
 			for (int i = row; i < Min(row + DISTANCE_ROWS, dims); i++)
 				for (int j = first; j < end; j++)
-					result[(Size) i * dims + j] =
+					result[(Size) i * dims + j] +=
 						columns.factors[i] * columns.factors[j] *
 						(float) (dots[i - row][j - first] -
 								 DISTANCE_ROW_OFFSET * columns.sums[j]);

@@ -12,8 +12,10 @@
 
 #include "vhnsw/vhnsw_crew.h"
 
-extern VhnswMemory VhnswCovariance(VhnswCrew *crew, const VhnswMemory *columns,
-								   int n, int dims);
+extern VhnswMemory VhnswBeginCovariance(VhnswCrew *crew, int dims);
+extern void VhnswAddCovariance(VhnswCrew *crew, const VhnswMemory *covariance,
+							   const VhnswMemory *columns, int n, int dims);
+extern void VhnswEndCovariance(const VhnswMemory *covariance, int dims);
 extern void VhnswPca(VhnswCrew *crew, const VhnswMemory *covariance, int dims,
 					 int ncomponents, const VhnswMemory *matrix);
 extern void VhnswCovarianceJob(VhnswCrew *crew, const void *arg);

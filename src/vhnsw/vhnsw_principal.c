@@ -104,29 +104,13 @@ VhnswPrincipalLearnedBytes(const VhnswLayout *layout)
  * VhnswWantsPrincipal
  *		Will so many elements have principal dimensions, if these keep enough?
  *
- * They are learned from a full sample or not at all, and only where there would
- * be room for that with codes in a file, wherever these are.  So it depends on
- * the memory that the build may take, but not on where its workers make it put
- * the codes.
+ * To learn them takes no more memory than to learn sketches, which every build
+ * has room for.
  */
 bool
-VhnswWantsPrincipal(const VhnswGraph *graph, uint64 count)
+VhnswWantsPrincipal(const VhnswLayout *layout, uint64 count)
 {
-	const VhnswLayout *layout = &graph->layout;
-
-	return may_have_principal(layout) && count >= min_elements(layout) &&
-		VhnswCovarianceBytes(layout) <= VhnswGraphRoomInFiles(graph, count);
-}
-
-/*
- * VhnswMayWantPrincipal
- *		Likewise, for so many or fewer: what is true once stays true.
- */
-bool
-VhnswMayWantPrincipal(const VhnswGraph *graph, uint64 count)
-{
-	return VhnswWantsPrincipal(graph,
-							   Min(count, min_elements(&graph->layout)));
+	return may_have_principal(layout) && count >= min_elements(layout);
 }
 
 /*
@@ -152,13 +136,12 @@ VhnswMakePrincipal(VhnswGraph *graph, VhnswPrincipal *principal,
 	PrincipalJob job;
 
 	memset(principal, 0, sizeof(*principal));
-	if (!VhnswWantsPrincipal(graph, graph->count))
+	if (!VhnswWantsPrincipal(&graph->layout, graph->count))
 		return;
 	dims = Min(VhnswFirstSketchDims(&graph->layout), MAX_DIMS);
 	if (graph->codes)
 		VhnswSpillResize(graph->codes, VHNSW_MIN_CACHE / 2);
-	covariance = VhnswLearnCovariance(graph,
-									  VhnswCovarianceBytes(&graph->layout));
+	covariance = VhnswLearnCovariance(graph);
 	matrix = VhnswTrainBasis(graph, &covariance, dims);
 	if (graph->codes)
 		VhnswCrewFree(crew, &covariance);

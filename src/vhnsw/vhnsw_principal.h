@@ -43,8 +43,7 @@ VhnswPrincipalPrefetch(const VhnswPrincipal *principal, uint32 id)
 
 extern Size VhnswPrincipalElementBytes(const VhnswLayout *layout);
 extern Size VhnswPrincipalLearnedBytes(const VhnswLayout *layout);
-extern bool VhnswWantsPrincipal(const VhnswGraph *graph, uint64 count);
-extern bool VhnswMayWantPrincipal(const VhnswGraph *graph, uint64 count);
+extern bool VhnswWantsPrincipal(const VhnswLayout *layout, uint64 count);
 extern void VhnswMakePrincipal(VhnswGraph *graph,
 							   VhnswPrincipal *principal,
 							   Size element_bytes);
