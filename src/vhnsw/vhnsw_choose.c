@@ -100,7 +100,8 @@ static void lists_to_places(VhnswJoin *join);
 static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
 									uint32 first, uint32 *end,
 									uint32 max_links);
-static int	rare_ones_first(Chooser *chooser, int n);
+static int	same_directions_first(Chooser *chooser, const VhnswLink *links,
+								  int n);
 static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
 
@@ -365,9 +366,9 @@ leave_elsewhere(Chooser *chooser, const VhnswCode *base, int place,
  * Choose links from the near and the far list.  They take their places, the
  * rest of the candidates follow, by distance.
  *
- * Under L2 and cosine the nearest of the rest take the places that are left:
- * the first choice is also what others learn who is near them, and where the
- * factor drops much, many elements would be in no list but a few.
+ * The nearest of the rest take the places that are left: the first choice is
+ * also what others learn who is near them, and where the factor drops much,
+ * many elements would be in no list but a few.
  */
 static void
 choose_first(Chooser *chooser, uint32 id)
@@ -392,10 +393,9 @@ choose_first(Chooser *chooser, uint32 id)
 		ids[i] = VhnswKeyId(chooser->keys[i]);
 	make_keys(graph, code, ids, n, chooser->keys);
 	n = links_of_keys(chooser, n);
-	chosen = choose(chooser, code, n, FirstLinks(layout), FarLinks(layout),
-					chooser->by_product ? FIRST_PRODUCT_SLACK : FIRST_SLACK);
-	if (!chooser->by_product)
-		chosen = Min(n, FirstLinks(layout));
+	(void) choose(chooser, code, n, FirstLinks(layout), FarLinks(layout),
+				  chooser->by_product ? FIRST_PRODUCT_SLACK : FIRST_SLACK);
+	chosen = Min(n, FirstLinks(layout));
 	for (int i = 0; i < n; i++)
 		keys[i] = VhnswMakeKey(links[i].distance, links[i].id);
 
@@ -545,22 +545,23 @@ collect_incoming(VhnswCrew *crew, const VhnswJoin *join, uint32 first,
 }
 
 /*
- * Put those of the chooser's n keys first that few elements have chosen, and
- * return n.
+ * Make keys of n links, in the order of the angles between them and the base,
+ * and return n.
  *
- * Under inner product the longest elements are in most lists, so that without
- * this the shortest would be in none.
+ * Under inner product a long element has chosen others as long, and is chosen
+ * by hundreds.  Of these, the longest are in the lists of all; the way to the
+ * others is what points where they do.
  */
 static int
-rare_ones_first(Chooser *chooser, int n)
+same_directions_first(Chooser *chooser, const VhnswLink *links, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		uint32		id = VhnswKeyId(chooser->keys[i]);
+		float		length = links[i].code->norm;
 
 		chooser->keys[i] =
-			VhnswMakeKey((float) (chooser->starts[id + 1] - chooser->starts[id]),
-						 id);
+			VhnswMakeKey(length > 0 ? links[i].distance / length : 0,
+						 links[i].id);
 	}
 	return VhnswSortKeys(chooser->keys, n);
 }
@@ -658,7 +659,8 @@ choose_again(Chooser *chooser, uint32 id)
 
 	/*
 	 * Fill with the nearest of those left over: of this choice and the first,
-	 * which both are in order.
+	 * which both are in order.  Under inner product, first with those that
+	 * point where this one does.
 	 */
 	if (count < degree)
 	{
@@ -667,11 +669,14 @@ choose_again(Chooser *chooser, uint32 id)
 		int			i = 0;
 		int			j = 0;
 
-		for (int k = 0; k < left; k++)
-			chooser->keys[k] = VhnswMakeKey(links[chosen + k].distance,
-											links[chosen + k].id);
 		if (chooser->by_product)
-			left = rare_ones_first(chooser, left);
+			left = same_directions_first(chooser, links + chosen, left);
+		else
+		{
+			for (int k = 0; k < left; k++)
+				chooser->keys[k] = VhnswMakeKey(links[chosen + k].distance,
+												links[chosen + k].id);
+		}
 		while (count < degree && (i < left || j < rest))
 		{
 			bool		is_first = j == rest ||
@@ -684,7 +689,7 @@ choose_again(Chooser *chooser, uint32 id)
 				continue;
 			selected[count] = other;
 
-			/* Keys of rare ones are not distances. */
+			/* Keys of directions are not distances. */
 			distances[count++] = is_first && chooser->by_product ?
 				distance_of(links + chosen, n - chosen, other) :
 				VhnswKeyDistance(key);
