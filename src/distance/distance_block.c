@@ -120,6 +120,19 @@ DistanceBlockRowScalar(const int8_t *code, int dim, uint8_t *row)
 	return sums;
 }
 
+/* Make the part of a panel that begins with this dimension of its rows. */
+static void
+end_panel(const uint8_t *rows, int row_bytes, int first, int8_t *panel)
+{
+	for (int j = 0; j < DISTANCE_PANEL; j++)
+	{
+		const uint8_t *row = rows + (uint64_t) j * (uint64_t) row_bytes;
+
+		for (int d = first; d < row_bytes; d++)
+			panel[DistancePanelByte(j, d)] = (int8_t) (row[d] - DISTANCE_ROW_OFFSET);
+	}
+}
+
 /*
  * DistanceBlockPanelScalar
  *		Make a panel of DISTANCE_PANEL rows, which lie one after the other.
@@ -127,13 +140,7 @@ DistanceBlockRowScalar(const int8_t *code, int dim, uint8_t *row)
 void
 DistanceBlockPanelScalar(const uint8_t *rows, int row_bytes, int8_t *panel)
 {
-	for (int j = 0; j < DISTANCE_PANEL; j++)
-	{
-		const uint8_t *row = rows + (uint64_t) j * (uint64_t) row_bytes;
-
-		for (int d = 0; d < row_bytes; d++)
-			panel[DistancePanelByte(j, d)] = (int8_t) (row[d] - DISTANCE_ROW_OFFSET);
-	}
+	end_panel(rows, row_bytes, 0, panel);
 }
 
 /*
@@ -303,16 +310,7 @@ DistanceBlockPanelAvx2(const uint8_t *rows, int row_bytes, int8_t *panel)
 		put_8_chunks(rows + 8 * (uint64_t) row_bytes + d, row_bytes,
 					 panel + d * DISTANCE_PANEL + 32);
 	}
-	for (; d < row_bytes; d += 4)
-	{
-		for (int j = 0; j < DISTANCE_PANEL; j++)
-		{
-			const uint8_t *row = rows + (uint64_t) j * (uint64_t) row_bytes;
-
-			for (int i = d; i < d + 4; i++)
-				panel[DistancePanelByte(j, i)] = (int8_t) (row[i] - DISTANCE_ROW_OFFSET);
-		}
-	}
+	end_panel(rows, row_bytes, d, panel);
 }
 
 AVX2_INLINE __m256i
