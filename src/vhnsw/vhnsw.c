@@ -14,6 +14,7 @@
 #include "access/reloptions.h"
 #include "commands/progress.h"
 #include "commands/vacuum.h"
+#include "miscadmin.h"
 
 #include "vecdist_compat.h"
 #include "vhnsw/vhnsw.h"
@@ -129,7 +130,7 @@ vhnswhandler(PG_FUNCTION_ARGS)
 /*
  * What two options say together is looked at here, too: when an index, or the
  * parent of some, is created or altered, and not when one of before is built
- * anew.
+ * anew, nor when pg_upgrade defines it again.
  */
 static bytea *
 vhnswoptions(Datum reloptions, bool validate)
@@ -145,7 +146,8 @@ vhnswoptions(Datum reloptions, bool validate)
 
 	options = build_reloptions(reloptions, validate, option_kind,
 							   sizeof(VhnswOptions), table, lengthof(table));
-	if (validate && options && options->ef_construction < 2 * options->m)
+	if (validate && !IsBinaryUpgrade && options &&
+		options->ef_construction < 2 * options->m)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("ef_construction must be greater than or equal to 2 * m"),
