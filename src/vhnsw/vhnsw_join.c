@@ -144,8 +144,9 @@ static void merge_later(const VhnswJoin *join);
 static void merge_bucket(const VhnswJoin *join, uint32 bucket, VhnswKey *room);
 static void merge_entry(const VhnswJoin *join, Later *entry, VhnswKey *keys);
 static bool merge_element(Side *side, uint32 i, VhnswKey *keys);
-static uint32 *copy_by_class(const Side *side, const uint32 *ids, uint32 n);
 static void join_guests(Side *residents, const uint32 *ids, uint32 n);
+static void join_some(Side *residents, Side *guests, const uint32 *ids,
+					  uint32 n);
 static SharedList near_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
 static SharedList far_list(const VhnswJoin *join, uint32 id, VhnswKey *keys);
 static int	copy_list(const SharedList *shared, VhnswKey *keys);
@@ -341,22 +342,6 @@ class_of(const Side *side, uint32 id)
 	return FarForAll(side) ? hash % FAR_SHARE == 0 : hash % FAR_CLASSES;
 }
 
-/* Copy numbers in the order of their classes. */
-static uint32 *
-copy_by_class(const Side *side, const uint32 *ids, uint32 n)
-{
-	uint32	   *copies = palloc_array(uint32, n);
-	uint32		next[FAR_CLASSES + 1] = {0};
-
-	for (uint32 i = 0; i < n; i++)
-		next[class_of(side, ids[i]) + 1]++;
-	for (int i = 1; i < FAR_CLASSES; i++)
-		next[i] += next[i - 1];
-	for (uint32 i = 0; i < n; i++)
-		copies[next[class_of(side, ids[i])]++] = ids[i];
-	return copies;
-}
-
 /*
  * VhnswJoinLeaf
  *		Compare the residents of a leaf, with each other or with its guests, and
@@ -401,32 +386,48 @@ join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
 }
 
 /*
- * Compare residents with n guests: by classes if only far candidates matter, so
- * that most of the others need not be compared.
+ * Compare residents with n guests.  If only far candidates matter, those of one
+ * class are compared together, so that most of the others need not be.
  */
 static void
 join_guests(Side *residents, const uint32 *ids, uint32 n)
 {
-	const VhnswJoin *join = residents->join;
-	uint32	   *copies = FarForAll(residents) ?
-	copy_by_class(residents, ids, n) : NULL;
+	int			nclasses = FarForAll(residents) ? 2 : 1;
+	uint32		some[GUESTS_AT_ONCE];
+	uint32		count = 0;
 	Side		guests;
 
-	begin_side(&guests, join, residents->block->kind, residents->wants_near,
-			   residents->wants_far, GUESTS_AT_ONCE, false);
-	for (uint32 first = 0; first < n; first += GUESTS_AT_ONCE)
+	begin_side(&guests, residents->join, residents->block->kind,
+			   residents->wants_near, residents->wants_far, GUESTS_AT_ONCE,
+			   false);
+	for (int class = 0; class < nclasses; class++)
 	{
-		fill_side(&guests, (copies ? copies : ids) + first,
-				  Min(n - first, GUESTS_AT_ONCE));
-		compare_guests(residents, &guests);
-		if (join->later)
-			put_later(&guests);
-		else
-			merge_side(&guests);
+		for (uint32 i = 0; i < n; i++)
+		{
+			if (nclasses > 1 && class_of(residents, ids[i]) != class)
+				continue;
+			some[count++] = ids[i];
+			if (count < GUESTS_AT_ONCE)
+				continue;
+			join_some(residents, &guests, some, count);
+			count = 0;
+		}
 	}
+	if (count > 0)
+		join_some(residents, &guests, some, count);
 	end_side(&guests);
-	if (copies)
-		pfree(copies);
+}
+
+/* Do so with a few. */
+static void
+join_some(Side *residents, Side *guests, const uint32 *ids, uint32 n)
+{
+	fill_side(guests, ids, n);
+	compare_guests(residents, guests);
+	if (residents->join->later)
+		put_later(guests);
+	else
+		merge_side(guests);
 }
 
 /* Prepare for at most 'capacity' elements at a time. */
