@@ -173,10 +173,12 @@ Size
 VhnswJoinLeafBytes(const VhnswLayout *layout, uint64 count)
 {
 	Size		n = Min(count, VHNSW_LEAF_LIMIT) + GUESTS_AT_ONCE;
+	Size		list_bytes = VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey);
 
 	return VhnswBlockBytes(layout->dims, n) +
-		n * (2 * VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey) +
-			 2 * sizeof(WorkList) + 2 * sizeof(float));
+		n * (2 * list_bytes + 2 * sizeof(WorkList) + 2 * sizeof(float) +
+			 sizeof(uint8)) +
+		2 * LISTS_AT_ONCE * list_bytes + VhnswMutualBytes(count);
 }
 
 /*

@@ -32,6 +32,14 @@ struct VhnswMutual
 static uint32 part_of(const VhnswMutual *mutual, uint32 id);
 static const uint32 *first_from(const uint32 *ids, const uint32 *end, uint32 id);
 
+/* Memory of a process for that, besides the members of a part */
+Size
+VhnswMutualBytes(uint64 count)
+{
+	return sizeof(VhnswMutual) +
+		(count / VHNSW_LEAF_SIZE + 2) * sizeof(uint32);
+}
+
 /* For parts by which elements are numbered, in the current memory context */
 VhnswMutual *
 VhnswMutualCreate(const VhnswPartition *partition)

@@ -17,6 +17,7 @@
 
 typedef struct VhnswMutual VhnswMutual;
 
+extern Size VhnswMutualBytes(uint64 count);
 extern VhnswMutual *VhnswMutualCreate(const VhnswPartition *partition);
 extern void VhnswMutualFree(VhnswMutual *mutual);
 extern void VhnswMutualBegin(VhnswMutual *mutual, uint32 part);
