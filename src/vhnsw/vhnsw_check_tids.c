@@ -32,6 +32,15 @@ static void check_orphan_cells(VhnswCheck *check);
 static void check_free_cells(VhnswCheck *check);
 static const char *walk_free_cells(VhnswCheck *check, uint8 *on_list,
 								   BlockNumber *blkno);
+static int	compare_owned_tids(const VhnswOwnedTid *a, const VhnswOwnedTid *b);
+
+#define ST_SORT sort_owned_tids
+#define ST_ELEMENT_TYPE VhnswOwnedTid
+#define ST_COMPARE(a, b) compare_owned_tids(a, b)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* ----------------------------------------------------------------
  * Cells
@@ -392,16 +401,14 @@ VhnswCheckAddTid(VhnswCheck *check, const ItemPointerData *tid, uint32 owner)
 }
 
 static int
-compare_owned_tids(const void *a, const void *b)
+compare_owned_tids(const VhnswOwnedTid *a, const VhnswOwnedTid *b)
 {
-	const VhnswOwnedTid *ta = a;
-	const VhnswOwnedTid *tb = b;
-	int			order = ItemPointerCompare((ItemPointer) &ta->tid,
-										   (ItemPointer) &tb->tid);
+	int			order = ItemPointerCompare((ItemPointer) &a->tid,
+										   (ItemPointer) &b->tid);
 
 	if (order != 0)
 		return order;
-	return ta->owner < tb->owner ? -1 : ta->owner > tb->owner;
+	return a->owner < b->owner ? -1 : a->owner > b->owner;
 }
 
 /* How often does this owner have that TID now? */
@@ -451,14 +458,15 @@ VhnswCheckDuplicateTids(VhnswCheck *check)
 {
 	if (check->ntids == 0)
 		return;
-	qsort(check->tids, check->ntids, sizeof(VhnswOwnedTid),
-		  compare_owned_tids);
+	sort_owned_tids(check->tids, check->ntids);
 	for (uint64 i = 1; i < check->ntids; i++)
 	{
 		VhnswOwnedTid *a = &check->tids[i - 1];
 		VhnswOwnedTid *b = &check->tids[i];
 		int			times = a->owner == b->owner ? 2 : 1;
 
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (!ItemPointerEquals(&a->tid, &b->tid))
 			continue;
 
