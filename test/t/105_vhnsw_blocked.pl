@@ -146,6 +146,8 @@ try_set('one dimension, sorted', dims => 1, rows => 4000, value => 'n', query =>
 try_set('two dimensions', dims => 2, rows => 4000, value => 'n % 60 + i * (n / 60 - n % 60)', query => '40 * uniform(n, i)', floor => 0.9);
 try_set('three dimensions, a spiral', dims => 3, rows => 4000,
 	value => '(ARRAY[cos(n * 0.01), sin(n * 0.01), n * 0.002])[i] + 0.01 * normal(n, i)', query => '(ARRAY[cos(n * 0.7), sin(n * 0.7), n * 0.001])[i]', floor => 0.95);
+try_set('many dimensions, sorted', dims => 24, rows => 4000, value => 'n * 0.01 + normal(n, i)', query => '40 * uniform(n, 0) + normal(n, i)', floor => 0.95);
+try_set('all zero', dims => 16, rows => 2000, value => '0', query => 'normal(n, i)', floor => 0.99);
 try_set('small and large', dims => 8, rows => 3000, value => 'normal(n, i) * 10.0 ^ (n % 7 * 4 - 12)', floor => 0.9);
 try_set('zeros and a few others', dims => 16, rows => 2000,
 	value => 'CASE WHEN n % 10 = 0 THEN normal(n, i) ELSE 0 END', query => 'normal(n, i)', floor => 0.95);
