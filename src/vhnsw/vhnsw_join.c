@@ -5,7 +5,7 @@
  *	  leaves.
  *
  * Each element keeps the nearest it met in any leaf, and the nearest of its
- * class, one of 16 that all elements are divided into at random: its "far
+ * class, one of 24 that all elements are divided into at random: its "far
  * candidates".  Under inner product these are one eighth, the same for all.
  * The longer links that they become keep the graph navigable.
  * What an element keeps are the smallest keys of all pairs, whatever the order
@@ -39,7 +39,7 @@
 #define PREFETCHED 4
 
 /* Elements of the same of so many classes are far candidates of each other. */
-#define FAR_CLASSES 16
+#define FAR_CLASSES 24
 
 /* Under inner product one element of so many is a far candidate, of all. */
 #define FAR_SHARE 8

@@ -237,7 +237,7 @@ foreach my $id (keys %$lists)
 	$out += grep { $_ % 20 != $id % 20 } @{ $lists->{$id} };
 }
 my $links_out = $out / scalar keys %$lists;
-cmp_ok($links_out, '>=', 1.5, "large clusters that touch: $links_out links of an element lead to others");
+cmp_ok($links_out, '>=', 2.2, "large clusters that touch: $links_out links of an element lead to others");
 
 # The ids of the elements that each row's element lists, by what is on disk.
 sub lists_by_id
