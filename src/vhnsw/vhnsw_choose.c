@@ -15,6 +15,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "miscadmin.h"
 #include "utils/float.h"
 
@@ -100,8 +102,8 @@ static void lists_to_places(VhnswJoin *join);
 static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
 									uint32 first, uint32 *end,
 									uint32 max_links);
-static int	same_directions_first(Chooser *chooser, const VhnswLink *links,
-								  int n);
+static VhnswKey make_way_key(float distance, float length, uint32 id);
+static int	sort_ways(Chooser *chooser, const VhnswLink *links, int n);
 static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
 
@@ -545,58 +547,71 @@ collect_incoming(VhnswCrew *crew, const VhnswJoin *join, uint32 first,
 }
 
 /*
- * Make keys of n links, in the order of the angles between them and the base,
- * and return n.
+ * A key that orders the elements which lead to others, under inner product: by
+ * the product with the base, divided by the square root of their length.
  *
- * Under inner product a long element has chosen others as long, and is chosen
- * by hundreds.  Of these, the longest are in the lists of all; the way to the
- * others is what points where they do.
+ * A long element has chosen others as long, and is chosen by hundreds.  Of
+ * these, the longest are in the lists of all; the way to the others is what
+ * points where they do.  But by angle alone the places would go to the shortest
+ * where lengths differ much, and these answer nothing.
  */
+static VhnswKey
+make_way_key(float distance, float length, uint32 id)
+{
+	return VhnswMakeKey(length > 0 ? distance / sqrtf(length) : 0, id);
+}
+
+/* Make such keys of n links, in order, and return n. */
 static int
-same_directions_first(Chooser *chooser, const VhnswLink *links, int n)
+sort_ways(Chooser *chooser, const VhnswLink *links, int n)
 {
 	for (int i = 0; i < n; i++)
-	{
-		float		length = links[i].code->norm;
-
-		chooser->keys[i] =
-			VhnswMakeKey(length > 0 ? links[i].distance / length : 0,
-						 links[i].id);
-	}
+		chooser->keys[i] = make_way_key(links[i].distance,
+										links[i].code->norm, links[i].id);
 	return VhnswSortKeys(chooser->keys, n);
 }
 
 /*
  * Keys of the elements that have chosen this one, at most MAX_INCOMING, in no
- * order.  There is room for twice as many.
- *
- * Under inner product those with the smallest numbers do: the nearest are the
- * longest, which many list, and the others lose links that they need.
+ * order: the nearest or, under inner product, the first by make_way_key().
+ * There is room for twice as many.
  */
 static int
 nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 {
+	const VhnswGraph *graph = chooser->graph;
 	const VhnswCode *code = keep_code(chooser, lengthof(chooser->links), id);
 	const uint32 *incoming = chooser->incoming +
 	(uint32) (chooser->starts[id] - chooser->base);
 	uint32		left = chooser->starts[id + 1] - chooser->starts[id];
+	bool		by_ways = chooser->by_product && left > MAX_INCOMING;
 	int			n = 0;
 
 	while (left > 0)
 	{
 		uint32		count = Min(left, MAX_INCOMING);
 
-		make_keys(chooser->graph, code, incoming, count, keys + n);
+		make_keys(graph, code, incoming, count, keys + n);
+		for (uint32 i = 0; by_ways && i < count; i++)
+			keys[n + i] = make_way_key(VhnswKeyDistance(keys[n + i]),
+									   VhnswGraphGetCode(graph, incoming[i])->norm,
+									   incoming[i]);
 		incoming += count;
 		left -= count;
 		n += count;
-		if (n == MAX_INCOMING && chooser->by_product)
-			break;
 		if (n > MAX_INCOMING)
 		{
 			VhnswSelectKeys(keys, n, MAX_INCOMING);
 			n = MAX_INCOMING;
 		}
+	}
+	if (by_ways)
+	{
+		uint32		ids[MAX_INCOMING];
+
+		for (int i = 0; i < n; i++)
+			ids[i] = VhnswKeyId(keys[i]);
+		make_keys(graph, code, ids, n, keys);
 	}
 	return n;
 }
@@ -659,8 +674,8 @@ choose_again(Chooser *chooser, uint32 id)
 
 	/*
 	 * Fill with the nearest of those left over: of this choice and the first,
-	 * which both are in order.  Under inner product, first with those that
-	 * point where this one does.
+	 * which both are in order.  Under inner product, first with those of this
+	 * choice, by make_way_key().
 	 */
 	if (count < degree)
 	{
@@ -670,7 +685,7 @@ choose_again(Chooser *chooser, uint32 id)
 		int			j = 0;
 
 		if (chooser->by_product)
-			left = same_directions_first(chooser, links + chosen, left);
+			left = sort_ways(chooser, links + chosen, left);
 		else
 		{
 			for (int k = 0; k < left; k++)
@@ -689,7 +704,7 @@ choose_again(Chooser *chooser, uint32 id)
 				continue;
 			selected[count] = other;
 
-			/* Keys of directions are not distances. */
+			/* Keys of ways are not distances. */
 			distances[count++] = is_first && chooser->by_product ?
 				distance_of(links + chosen, n - chosen, other) :
 				VhnswKeyDistance(key);
