@@ -2,8 +2,9 @@
 # all the time: every row is in the index once, and is found.
 #
 # Two sessions insert, change and delete rows, each in transactions of its own,
-# before, during and after both builds; that they did is seen by what they
-# counted.  The builds link blocks, one of them with a worker.
+# before, during and after all builds.  Each build waits, before it writes pages,
+# until both have committed more, which its scan of the table did not see.  The
+# builds link blocks, in memory and in files, without and with a worker.
 
 use strict;
 use warnings;
@@ -19,10 +20,10 @@ my $server = make_server('concurrently', conf => "autovacuum = off\n");
 $server->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION vecdist;
 CREATE FUNCTION vec(n bigint) RETURNS vector LANGUAGE sql IMMUTABLE
-    RETURN (SELECT array_agg((hashint8extended(n * 16 + i, 1) & 1023)::float4)::vector
-            FROM generate_series(1, 12) i);
-CREATE TABLE items (id bigint PRIMARY KEY, v vector(12)) WITH (parallel_workers = 1);
-INSERT INTO items SELECT n, vec(n) FROM generate_series(1, 3000) n;
+    RETURN (SELECT array_agg((hashint8extended(n * 32 + i, 1) & 1023)::float4)::vector
+            FROM generate_series(1, 24) i);
+CREATE TABLE items (id bigint PRIMARY KEY, v vector(24)) WITH (parallel_workers = 1);
+INSERT INTO items SELECT n, vec(n) FROM generate_series(1, 6000) n;
 CREATE TABLE ending (now boolean);
 CREATE TABLE written (writer integer PRIMARY KEY, rounds bigint);
 INSERT INTO written VALUES (0, 0), (1, 0);
@@ -41,6 +42,9 @@ BEGIN
             UPDATE written SET rounds = rounds + 1 WHERE writer = w;
             COMMIT;
         END IF;
+
+        -- Without a finished index they would write much more than a build can add.
+        PERFORM pg_sleep(0.005);
     END LOOP;
 END $$;
 SQL
@@ -58,36 +62,82 @@ my @writers = map {
 $server->poll_query_until('postgres', 'SELECT min(rounds) > 0 FROM written')
   or die 'writers do not write';
 
-foreach my $build ('SET max_parallel_maintenance_workers = 0;
-		CREATE INDEX CONCURRENTLY items_v ON items USING vhnsw (v vector_l2_ops)',
-	'SET max_parallel_maintenance_workers = 1; REINDEX INDEX CONCURRENTLY items_v')
-{
-	my ($name) = $build =~ /(\w+ INDEX CONCURRENTLY)/;
-	my @before = rounds();
+# By an index scan to its end
+my $search = 'SELECT id FROM items ORDER BY v <-> vec(0) LIMIT 1000000';
 
-	$server->safe_psql('postgres', "SET vhnsw.build_method = blocked;\n$build");
-	my @after = rounds();
-	cmp_ok($after[$_], '>', $before[$_], "$name: writer $_ went on") foreach 0, 1;
+# The index has each row of the table once.
+sub is_whole
+{
+	my ($name) = @_;
+
+	is($server->safe_psql('postgres', q{SELECT indisvalid FROM pg_index WHERE indexrelid = 'items_v'::regclass}),
+		't', "$name: index is valid");
+	is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}),
+		'', "$name: vhnsw_check finds nothing");
+
+	# As many rows as the statement's snapshot sees, all different
+	is($server->safe_psql('postgres', <<"SQL"), '0|0|0', "$name: rows not found, found in vain, found twice");
+SET enable_seqscan = off;
+WITH found AS ($search)
+SELECT (SELECT count(*) FROM items WHERE id NOT IN (SELECT id FROM found)),
+    (SELECT count(*) FROM found WHERE id NOT IN (SELECT id FROM items)),
+    (SELECT count(*) - count(DISTINCT id) FROM found)
+SQL
+	return;
+}
+
+sub writers_commit
+{
+	my ($more) = @_;
+	my @now = rounds();
+
+	$server->poll_query_until('postgres',
+		"SELECT bool_and(rounds >= (ARRAY[$now[0], $now[1]])[writer + 1] + $more) FROM written")
+	  or die 'writers do not write';
+	return;
+}
+
+my $create  = 'CREATE INDEX CONCURRENTLY items_v ON items USING vhnsw (v vector_l2_ops)';
+my $reindex = 'REINDEX INDEX CONCURRENTLY items_v';
+my $gate    = $server->background_psql('postgres');
+
+foreach my $build (
+	[ $create,  '200MB', 0, 'blocked' ],
+	[ $reindex, '200MB', 1, 'blocked' ],
+	[ $reindex, '6MB', 1, 'blocked in files' ],
+	[ "DROP INDEX items_v; $create", '3500kB', 0, 'blocked in files' ])
+{
+	my ($command, $memory, $workers, $method) = @$build;
+	my ($statement) = $command =~ /(\w+ INDEX CONCURRENTLY)/;
+	my $name = "$statement, $method, workers $workers";
+	my @commands = map { ('-c', $_) } (
+		"SET maintenance_work_mem = '$memory'",
+		"SET max_parallel_maintenance_workers = $workers",
+		'SET vhnsw.build_method = blocked',
+		q{SET vecdist.debug_points = 'leader/vhnsw-build-write=wait'},
+		split /; /, $command);
+
+	$gate->query_safe('SELECT pg_advisory_lock(29795, 0)');
+	my $building = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $server->connstr('postgres'), @commands ],
+		'>', \my $said, '2>', \my $complaint);
+	$server->poll_query_until('postgres', <<'SQL') or die 'pages are not written';
+SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '% CONCURRENTLY %'
+SQL
+	writers_commit(30);
+	$gate->query_safe('SELECT pg_advisory_unlock(29795, 0)');
+	ok($building->finish, "$name: built") or diag($complaint);
+	is($server->safe_psql('postgres', q{SELECT build_method, build_workers FROM vhnsw_info('items_v')}),
+		"$method|$workers", "$name: how it was built");
 
 	# And insert into the finished index
-	$server->poll_query_until('postgres', 'SELECT min(rounds) > ' . ($after[0] > $after[1] ? $after[0] : $after[1]) .
-		' FROM written') or die 'writers do not write';
+	is_whole($name);
+	writers_commit(30);
 }
+$gate->quit;
 $server->safe_psql('postgres', 'INSERT INTO ending VALUES (true)');
 ok($_->finish, 'writer ended without an error') foreach @writers;
 
-is($server->safe_psql('postgres', q{SELECT indisvalid FROM pg_index WHERE indexrelid = 'items_v'::regclass}),
-	't', 'index is valid');
-is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}),
-	'', 'vhnsw_check finds nothing');
-
-# As many rows as there are, all different, by an index scan to its end
-is($server->safe_psql('postgres', <<'SQL'), 't', 'every row is found once');
-SET enable_seqscan = off;
-SELECT array_agg(id ORDER BY id) = (SELECT array_agg(id ORDER BY id) FROM items)
-FROM (SELECT id FROM items ORDER BY v <-> vec(0) LIMIT 1000000) found;
-SQL
-like($server->safe_psql('postgres', 'SET enable_seqscan = off; EXPLAIN SELECT id FROM items ORDER BY v <-> vec(0) LIMIT 1000000'),
-	qr/items_v/, 'by the index');
+is_whole('at the end');
+like($server->safe_psql('postgres', "SET enable_seqscan = off; EXPLAIN $search"), qr/items_v/, 'by the index');
 
 done_testing();
