@@ -44,7 +44,7 @@ use VecdistProxy;
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors rows_near_in_one
-  nearest_of_queries index_pages temporary_files run_in load_clusters load_wide);
+  nearest_of_queries index_pages temporary_files relation_files run_in load_clusters load_wide);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -394,6 +394,18 @@ SQL
 		usleep(20_000);
 	}
 	die 'parallel workers do not end';
+}
+
+# relation_files(SERVER): how many files of relations the database has.  Those of
+# dropped relations are truncated at once and go with a checkpoint, which is done.
+sub relation_files
+{
+	my ($server) = @_;
+
+	return $server->safe_psql('postgres', <<'SQL');
+CHECKPOINT;
+SELECT count(*) FROM pg_ls_dir('base/' || (SELECT oid FROM pg_database WHERE datname = current_database()))
+SQL
 }
 
 # nearest_of_queries(SERVER, OPERATOR, SETTINGS, COLUMN): the 10 nearest rows of
