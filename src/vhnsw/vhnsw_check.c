@@ -25,6 +25,7 @@
 #include "utils/rel.h"
 
 #include "vecdist_compat.h"
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_check.h"
 #include "vhnsw/vhnsw_meta.h"
 #include "vhnsw/vhnsw_walk.h"
@@ -162,6 +163,7 @@ check_pages(VhnswCheck *check)
 		Page		page = check->page.data;
 
 		CHECK_FOR_INTERRUPTS();
+		VD_DEBUG_POINT("vhnsw-check-page");
 		buffer = VhnswGetPageWithStrategy(check->index, blkno,
 										  BUFFER_LOCK_SHARE,
 										  check->walk->strategy);
@@ -318,6 +320,7 @@ check_list(VhnswCheck *check, VhnswElement element, VhnswSlot slot)
 {
 	int			n = VhnswSlotNeighborCount(&check->layout, slot);
 
+	VD_DEBUG_POINT("vhnsw-check-list");
 	for (int i = 0; i < n; i++)
 	{
 		VhnswElement neighbor = slot->neighbors[i];

@@ -16,6 +16,7 @@
 
 #include "miscadmin.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_check.h"
 #include "vhnsw/vhnsw_edge.h"
 #include "vhnsw/vhnsw_lists.h"
@@ -71,6 +72,7 @@ VhnswCheckEdges(VhnswCheck *check)
 		 element < check->walk->nplaces; element++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		VD_DEBUG_POINT("vhnsw-check-sketches");
 		if (VhnswGetBit(check->used, element))
 			check_element(&state, (VhnswElement) element);
 	}

@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_check.h"
 #include "vhnsw/vhnsw_meta.h"
 
@@ -145,6 +146,7 @@ check_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	MemoryContext old_context = MemoryContextSwitchTo(state->context);
 	uint32		owner = VhnswCheckFindTid(check, tid);
 
+	VD_DEBUG_POINT("vhnsw-check-row");
 	if (owner == 0)
 		report_row(check, "I11", tid, "is not in the index");
 	else if (isnull[0])

@@ -16,6 +16,7 @@
 #include "utils/rel.h"
 
 #include "vecdist_compat.h"
+#include "vecdist_debug.h"
 #include "vhnsw/vhnsw_check.h"
 #include "vhnsw/vhnsw_meta.h"
 
@@ -406,6 +407,7 @@ compare_owned_tids(const VhnswOwnedTid *a, const VhnswOwnedTid *b)
 	int			order = ItemPointerCompare((ItemPointer) &a->tid,
 										   (ItemPointer) &b->tid);
 
+	VD_DEBUG_POINT("vhnsw-check-tid");
 	if (order != 0)
 		return order;
 	return a->owner < b->owner ? -1 : a->owner > b->owner;

@@ -1,4 +1,5 @@
-# Searches can be canceled wherever they are, and leave no memory behind.
+# Searches and vhnsw_check() can be canceled wherever they are, and searches
+# leave no memory behind.
 #
 # A statement that cancels itself at step n of a loop, and would raise another
 # error at step n + 1, must end as canceled: so a step is all that a cancel
@@ -31,7 +32,7 @@ CREATE FUNCTION vec(n bigint) RETURNS vector LANGUAGE sql IMMUTABLE AS $$
 $$;
 CREATE TABLE t AS SELECT i AS id, i % 50 AS a, i % 50 AS b, vec(i)::vector(8) AS v FROM generate_series(1, 4000) i;
 CREATE INDEX ON t (a);
-CREATE INDEX ON t USING vhnsw (v vector_l2_ops);
+CREATE INDEX t_v ON t USING vhnsw (v vector_l2_ops);
 VACUUM ANALYZE t;
 CREATE TABLE q AS SELECT i AS id, vec(1000000 + i)::vector(8) AS v FROM generate_series(1, 1000) i;
 CREATE FUNCTION search(n bigint) RETURNS vector LANGUAGE sql STABLE AS 'SELECT v FROM q WHERE id = n % 1000 + 1';
@@ -45,6 +46,21 @@ my $common = 'SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmap
 # ----------------------------------------------------------------------
 # Cancel
 # ----------------------------------------------------------------------
+
+# A statement that cancels itself when it passes a debug point does not pass it
+# so many times more.
+sub canceled_at
+{
+	my ($at, $point, $more, $settings, $query, $name) = @_;
+	my $error_at = $at + $more;
+	my (undef, undef, $error) = $server->psql('postgres', <<"SQL");
+$settings
+SET vecdist.debug_points = '$point=cancel:$at, $point=error:$error_at';
+$query;
+SQL
+	like($error, qr/canceling statement due to user request/, "$name: canceled at $point $at");
+	return;
+}
 
 # [door, settings, condition, rows, debug point]
 my @loops = (
@@ -61,17 +77,16 @@ foreach my $loop (@loops)
 	my ($door, $settings, $condition, $rows, $point) = @$loop;
 	my $query = "SELECT count(*) FROM (SELECT id FROM t WHERE $condition ORDER BY v <-> search(7) LIMIT $rows) s";
 
-	foreach my $step (1, 150)
-	{
-		my $next = $step + 1;
-		my (undef, undef, $error) = $server->psql('postgres', <<"SQL");
-$common $door{$door} $settings
-SET vecdist.debug_points = '$point=cancel:$step, $point=error:$next';
-$query;
-SQL
-		like($error, qr/canceling statement due to user request/,
-			"$door, $settings $condition, $rows rows: canceled at $point $step");
-	}
+	canceled_at($_, $point, 1, "$common $door{$door} $settings", $query, "$door, $settings $condition, $rows rows") foreach 1, 150;
+}
+
+# Each loop of vhnsw_check(); lists are looked at page by page, and heap TIDs are
+# sorted, with several comparisons to a step.
+foreach my $loop ([ 'page', 1 ], [ 'list', 100 ], [ 'tid', 100 ], [ 'sketches', 1 ], [ 'row', 1 ])
+{
+	my ($point, $steps) = @$loop;
+
+	canceled_at($_, "vhnsw-check-$point", $steps, '', q{SELECT * FROM vhnsw_check('t_v', true)}, 'vhnsw_check') foreach 1, 50;
 }
 
 # Returns what a statement, which starts "name", says when it is canceled.
