@@ -591,6 +591,7 @@ nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 	{
 		uint32		count = Min(left, MAX_INCOMING);
 
+		CHECK_FOR_INTERRUPTS();
 		make_keys(graph, code, incoming, count, keys + n);
 		for (uint32 i = 0; by_ways && i < count; i++)
 			keys[n + i] = make_way_key(VhnswKeyDistance(keys[n + i]),
