@@ -3,7 +3,7 @@
 # Also one whose m and ef_construction do not go together: ALTER INDEX took them
 # once, and only a dump says them anew.  After the upgrade searches find what
 # they found, vhnsw_check() finds nothing, rows come and go, and REINDEX works;
-# options that do not go together are refused as before.
+# options that do not go together are refused as before, others are taken.
 
 use strict;
 use warnings;
@@ -65,7 +65,7 @@ DELETE FROM items WHERE id % 3 = 0;
 INSERT INTO items SELECT -id, v FROM parted LIMIT 100;
 VACUUM items;
 REINDEX INDEX parted_v;
-REINDEX INDEX items_v;
+REINDEX INDEX CONCURRENTLY items_v;
 SQL
 foreach my $index (@indexes)
 {
@@ -74,5 +74,11 @@ foreach my $index (@indexes)
 }
 my ($ret, $out, $err) = $new->psql('postgres', 'ALTER INDEX items_v SET (m = 41)');
 like($err, qr/ef_construction must be greater than or equal to 2 \* m/, 'still refused');
+
+# What goes together is taken, and the next build is by that.
+$new->safe_psql('postgres', 'ALTER INDEX items_v RESET (m); REINDEX INDEX items_v');
+is($new->safe_psql('postgres', q{SELECT m, ef_construction FROM vhnsw_info('items_v')}), '16|64', 'reset: built anew');
+$new->safe_psql('postgres', 'ALTER INDEX part_v_idx SET (m = 20, ef_construction = 40); REINDEX INDEX part_v_idx');
+is($new->safe_psql('postgres', q{SELECT m, ef_construction FROM vhnsw_info('part_v_idx')}), '20|40', 'set: built anew');
 
 done_testing();
