@@ -174,6 +174,11 @@ try_set('inner product, long and short', dims => 24, rows => 6000, metric => 'ip
 # Where lengths differ this much, places filled by angle would go to short ones, which are no answers.
 try_set('inner product, lengths of all sizes', dims => 24, rows => 6000, metric => 'ip', ef => 10,
 	value => 'exp(0.8 * normal(n, 999)) * normal(n, i)', query => 'normal(n, i)', floor => 0.97);
+# All list the few that are long; of more than 256 lists, which ones count is the same in files.
+try_set('inner product, a few are long and many zero', dims => 24, rows => 6000, metric => 'ip',
+	value => 'CASE WHEN n % 10 = 0 THEN 0 WHEN n < 45 THEN 1000 * (1 + 0.05 * normal(n, i)) WHEN n % 10 = 1 THEN -uniform(n, i) ELSE uniform(n, i) END',
+	query => 'normal(n, i)', floor => 0.9);
+same_in_files('inner product, a few are long and many zero', '3MB');
 # What is nearest to a query does not depend on its length.
 try_set('inner product, short queries', dims => 48, rows => 6000, metric => 'ip',
 	value => 'normal(n, i)', query => '0.001 * normal(n, i)', floor => 0.95);
