@@ -42,6 +42,7 @@ BEGIN
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_sort = off;
     SET LOCAL vhnsw.ef_search = 10;
+    SET LOCAL vhnsw.filter_strategy = search; -- for all rows, the table would be read
     EXECUTE 'SELECT array_agg(id), array_agg(d) FROM (SELECT id, embedding <-> \$1 AS d FROM t ORDER BY embedding <-> \$1 LIMIT 10) s'
         INTO near, distances USING query;
     EXECUTE 'SELECT array_agg(id) FROM (SELECT id FROM t ORDER BY embedding <-> \$1 LIMIT 100000) s'
