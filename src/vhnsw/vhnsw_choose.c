@@ -6,7 +6,7 @@
  *	1. Every element chooses links among its candidates, in different
  *	   directions, and keeps the rest behind them.
  *	2. It learns who chose it, and chooses again among those of both
- *	   directions; what is left of either fills its list.
+ *	   directions; what is left of these, then the rest, fills its list.
  *
  * Keys turn into lists in place: an element's keys, then its links and the
  * rest, then its list.  See README, section "Blocked build".
@@ -18,7 +18,6 @@
 #include <math.h>
 
 #include "miscadmin.h"
-#include "utils/float.h"
 
 #include "vecdist_debug.h"
 #include "vhnsw/vhnsw_choose.h"
@@ -103,7 +102,7 @@ static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
 									uint32 first, uint32 *end,
 									uint32 max_links);
 static VhnswKey make_way_key(float distance, float length, uint32 id);
-static int	sort_ways(Chooser *chooser, const VhnswLink *links, int n);
+static void sort_ways(Chooser *chooser, const VhnswLink *links, int n);
 static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
 
@@ -561,14 +560,14 @@ make_way_key(float distance, float length, uint32 id)
 	return VhnswMakeKey(length > 0 ? distance / sqrtf(length) : 0, id);
 }
 
-/* Make such keys of n links, in order, and return n. */
-static int
+/* Make such keys of the places of n links, in order. */
+static void
 sort_ways(Chooser *chooser, const VhnswLink *links, int n)
 {
 	for (int i = 0; i < n; i++)
 		chooser->keys[i] = make_way_key(links[i].distance,
-										links[i].code->norm, links[i].id);
-	return VhnswSortKeys(chooser->keys, n);
+										links[i].code->norm, i);
+	(void) VhnswSortKeys(chooser->keys, n);
 }
 
 /*
@@ -627,18 +626,6 @@ is_listed(const uint32 *ids, int n, uint32 id)
 	return found;
 }
 
-/* The distance of one of n links */
-static float
-distance_of(const VhnswLink *links, int n, uint32 id)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (links[i].id == id)
-			return links[i].distance;
-	}
-	return get_float4_nan();
-}
-
 /*
  * Choose among the chosen links of both directions, and fill the list, which
  * takes the place of the keys.
@@ -674,41 +661,30 @@ choose_again(Chooser *chooser, uint32 id)
 	}
 
 	/*
-	 * Fill with the nearest of those left over: of this choice and the first,
-	 * which both are in order.  Under inner product, first with those of this
-	 * choice, by make_way_key().
+	 * Fill with the nearest that this choice drops (under inner product, the
+	 * first by make_way_key()), then with those that nobody has chosen.
 	 */
 	if (count < degree)
 	{
 		const VhnswKey *rest_keys = keys + join->near_counts[id];
-		int			left = n - chosen;
-		int			i = 0;
-		int			j = 0;
 
 		if (chooser->by_product)
-			left = sort_ways(chooser, links + chosen, left);
-		else
+			sort_ways(chooser, links + chosen, n - chosen);
+		for (int i = 0; i < n - chosen && count < degree; i++)
 		{
-			for (int k = 0; k < left; k++)
-				chooser->keys[k] = VhnswMakeKey(links[chosen + k].distance,
-												links[chosen + k].id);
+			const VhnswLink *link = &links[chosen + i];
+
+			if (chooser->by_product)
+				link = &links[chosen + VhnswKeyId(chooser->keys[i])];
+			selected[count] = link->id;
+			distances[count++] = link->distance;
 		}
-		while (count < degree && (i < left || j < rest))
+		for (int i = 0; i < rest && count < degree; i++)
 		{
-			bool		is_first = j == rest ||
-			(i < left && (chooser->by_product ||
-						  chooser->keys[i] < rest_keys[j]));
-			VhnswKey	key = is_first ? chooser->keys[i++] : rest_keys[j++];
-			uint32		other = VhnswKeyId(key);
-
-			if (is_listed(selected, count, other))
+			if (is_listed(selected, count, VhnswKeyId(rest_keys[i])))
 				continue;
-			selected[count] = other;
-
-			/* Keys of ways are not distances. */
-			distances[count++] = is_first && chooser->by_product ?
-				distance_of(links + chosen, n - chosen, other) :
-				VhnswKeyDistance(key);
+			selected[count] = VhnswKeyId(rest_keys[i]);
+			distances[count++] = VhnswKeyDistance(rest_keys[i]);
 		}
 	}
 
