@@ -32,6 +32,7 @@
 #include "vhnsw/vhnsw_beam.h"
 #include "vhnsw/vhnsw_probe.h"
 #include "vhnsw/vhnsw_select.h"
+#include "vhnsw/vhnsw_span.h"
 
 /* One element of so many in the first round, and in the last */
 #define FIRST_STRIDE 2048
@@ -49,6 +50,12 @@
 
 /* Where fewer than one of so many probes fail, they end. */
 #define FAILURES 16
+
+/*
+ * If, before the last round of all areas, one of so many fails, there are
+ * clusters that the sample of vhnsw_span.c misses.
+ */
+#define APART 32
 
 /* The pool of a search. */
 #define PROBE_EF 32
@@ -151,6 +158,14 @@ VhnswProbeGraph(VhnswAdded *added)
 	};
 	for (uint32 stride = FIRST_STRIDE; stride >= LAST_STRIDE; stride /= 4)
 	{
+		if (stride == LAST_STRIDE &&
+			missed * APART >= total && missed > 0)
+		{
+			ereport(DEBUG1,
+					errmsg_internal("a larger sample is linked, since %u of %u searches for elements did not come near them",
+									missed, total));
+			VhnswSpanManyClusters(added);
+		}
 		total += probe_areas(added, &job, areas, nareas, stride, stride / 2,
 							 &missed);
 	}

@@ -24,6 +24,10 @@
 #define SAMPLE_STRIDE 32
 #define LARGEST_SAMPLE 3000
 
+/* Likewise, where searches fail in spite of that */
+#define LARGER_STRIDE 16
+#define LARGEST_LARGER_SAMPLE 12500
+
 /* Links of an element in each sample, and of how many they are chosen */
 #define SPANNING_LINKS 8
 #define CANDIDATES 64
@@ -46,6 +50,7 @@ typedef struct SpanJob
 	VhnswMemory spannings;
 } SpanJob;
 
+static void span_sample(VhnswAdded *added, uint32 count);
 static int	find_nearest(const VhnswGraph *graph, const uint32 *ids,
 						 const VhnswCode **codes, uint32 which, uint32 count,
 						 VhnswLink *nearest);
@@ -54,7 +59,7 @@ static int	find_nearest(const VhnswGraph *graph, const uint32 *ids,
 Size
 VhnswSpanBytes(const VhnswLayout *layout, uint64 count)
 {
-	return Min(count / SAMPLE_STRIDE, LARGEST_SAMPLE) *
+	return Min(count / LARGER_STRIDE, LARGEST_LARGER_SAMPLE) *
 		(VhnswCodeSize(layout) + sizeof(VhnswCode *));
 }
 
@@ -67,30 +72,46 @@ VhnswSpanBytes(const VhnswLayout *layout, uint64 count)
 void
 VhnswSpanClusters(VhnswAdded *added)
 {
+	uint32		count = Min(added->graph->count / SAMPLE_STRIDE,
+							LARGEST_SAMPLE);
+
+	for (; count > 4 * SPANNING_LINKS; count /= 4)
+		span_sample(added, count);
+}
+
+/*
+ * VhnswSpanManyClusters
+ *		After VhnswSpanClusters(), link a larger sample among itself.
+ */
+void
+VhnswSpanManyClusters(VhnswAdded *added)
+{
+	span_sample(added, Min(added->graph->count / LARGER_STRIDE,
+						   LARGEST_LARGER_SAMPLE));
+}
+
+/* Link so many elements, the first of graph->order, among themselves. */
+static void
+span_sample(VhnswAdded *added, uint32 count)
+{
 	const VhnswGraph *graph = added->graph;
 	VhnswCrew  *crew = graph->crew;
-	SpanJob		job = {
-		.order = graph->order_memory,
-		.count = Min(graph->count / SAMPLE_STRIDE, LARGEST_SAMPLE)
-	};
+	SpanJob		job = {.order = graph->order_memory,.count = count};
+	const Spanning *spannings;
 
-	job.spannings = VhnswCrewAlloc(crew, job.count * sizeof(Spanning));
-	for (; job.count > 4 * SPANNING_LINKS; job.count /= 4)
+	job.spannings = VhnswCrewAlloc(crew, count * sizeof(Spanning));
+	spannings = job.spannings.address;
+	VhnswCrewRun(crew, VHNSW_JOB_SPAN, &job, sizeof(job),
+				 (count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
+	for (uint32 i = 0; i < count; i++)
 	{
-		const Spanning *spannings = job.spannings.address;
+		uint32		id = graph->order[i];
 
-		VhnswCrewRun(crew, VHNSW_JOB_SPAN, &job, sizeof(job),
-					 (job.count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
-		for (uint32 i = 0; i < job.count; i++)
+		CHECK_FOR_INTERRUPTS();
+		for (int j = 0; j < spannings[i].count; j++)
 		{
-			uint32		id = graph->order[i];
-
-			CHECK_FOR_INTERRUPTS();
-			for (int j = 0; j < spannings[i].count; j++)
-			{
-				(void) VhnswAddLink(added, id, spannings[i].links[j]);
-				(void) VhnswAddLink(added, spannings[i].links[j], id);
-			}
+			(void) VhnswAddLink(added, id, spannings[i].links[j]);
+			(void) VhnswAddLink(added, spannings[i].links[j], id);
 		}
 	}
 	VhnswCrewFree(crew, &job.spannings);

@@ -12,6 +12,7 @@
 
 extern Size VhnswSpanBytes(const VhnswLayout *layout, uint64 count);
 extern void VhnswSpanClusters(VhnswAdded *added);
+extern void VhnswSpanManyClusters(VhnswAdded *added);
 extern void VhnswSpanJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_SPAN_H */

@@ -118,7 +118,7 @@ SQL
 my $clusters = '10 * normal(-1 - greatest(n % 80 - 40, 0), i) + normal(n, i)';
 
 unlike(try_set('clusters', dims => 24, rows => 6000, value => $clusters, floor => 0.95),
-	qr/clustered|searching|may miss rows/, 'clusters: no notice');
+	qr/clustered|searching|may miss rows|a larger sample/, 'clusters: no notice');
 is($server->safe_psql('postgres', q{SELECT searches_found > 0.97 AND coalesce(weak_searches_found, 1) BETWEEN 0.8 AND 1 FROM vhnsw_info('items_v')}),
 	't', 'clusters: searches find');
 # More than entries, and each fills the lists of its elements
@@ -202,6 +202,7 @@ try_set('inner product, small clusters beside large ones', dims => 64, rows => 1
 my $few = try_set('few links', dims => 48, rows => 6000, value => 'normal(n, i)', options => 'WITH (m = 4, ef_construction = 8)', floor => 0.1);
 like($few, qr/may miss rows.*DETAIL:  Of searches .* [1-9]\S* % fail/s, 'few links: notice of searches');
 like($few, qr/HINT:  Set vhnsw.ef_search higher\.  Building with vhnsw.build_method = search/, 'few links: hint');
+like($few, qr/a larger sample is linked, since [1-9]/, 'few links: a larger sample');
 my (undef, undef, $in_files) = $server->psql('postgres', "SET maintenance_work_mem = '3MB'; REINDEX INDEX items_v");
 is($server->safe_psql('postgres', q{SELECT build_method FROM vhnsw_info('items_v')}),
 	'blocked in files', 'few links: in files');
