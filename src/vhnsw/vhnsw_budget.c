@@ -35,7 +35,7 @@
 static uint64 memory_with_files(const VhnswGraph *graph, uint64 count,
 								int workers);
 static uint64 duplicates_bytes(const VhnswGraph *graph);
-static uint64 work_bytes(const VhnswGraph *graph, uint64 count);
+static uint64 work_bytes(const VhnswGraph *graph, uint64 count, int processes);
 static Size learning_element_bytes(const VhnswLayout *layout);
 
 /*
@@ -111,7 +111,7 @@ memory_with_files(const VhnswGraph *graph, uint64 count, int workers)
 	uint64		loading = VhnswGraphHashBytes(count) + VHNSW_MIN_CACHE +
 	GROWING_MAP * VhnswSpillMapBytes(VhnswGraphRecordBytes(graph), count);
 	uint64		linking = count * VhnswBlockedResidentBytes(layout) +
-	processes * (VHNSW_MIN_CACHE + work_bytes(graph, count));
+	processes * VHNSW_MIN_CACHE + work_bytes(graph, count, processes);
 	uint64		learning = count * learning_element_bytes(layout) +
 	VHNSW_MIN_CACHE + graph->learning_bytes;
 
@@ -129,23 +129,26 @@ duplicates_bytes(const VhnswGraph *graph)
 }
 
 /*
- * What a process has in work, if codes are in a file: hubs, a leaf, or later a
- * sample of the codes; and, always, where the pages are of codes, lists, and
- * projections (principal dimensions take less).
+ * What processes have in work, if codes are in a file: each of them hubs or a
+ * leaf, or later all together a sample of the codes; and each, always, where
+ * the pages are of codes, lists, and projections (principal dimensions take
+ * less).
  */
 static uint64
-work_bytes(const VhnswGraph *graph, uint64 count)
+work_bytes(const VhnswGraph *graph, uint64 count, int processes)
 {
 	const VhnswLayout *layout = &graph->layout;
+	uint64		leaf = Max(VhnswHubsWorkBytes(layout, count),
+						   VhnswJoinLeafBytes(layout, count) +
+						   graph->dividing_bytes);
+	uint64		maps = VhnswSpillMapBytes(VhnswGraphRecordBytes(graph), count) +
+	VhnswSpillMapBytes(VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey),
+					   count) +
+	VhnswSpillMapBytes(VhnswProjectionBytes(layout->dims) + sizeof(float),
+					   count);
 
-	return Max(Max(VhnswHubsWorkBytes(layout, count),
-				   VhnswJoinLeafBytes(layout, count) + graph->dividing_bytes),
-			   VhnswSpanBytes(layout, count)) +
-		VhnswSpillMapBytes(VhnswGraphRecordBytes(graph), count) +
-		VhnswSpillMapBytes(VhnswKeyPlaces(layout->degree) * sizeof(VhnswKey),
-						   count) +
-		VhnswSpillMapBytes(VhnswProjectionBytes(layout->dims) + sizeof(float),
-						   count);
+	return Max(processes * leaf, VhnswSpanBytes(layout, count, processes)) +
+		processes * maps;
 }
 
 /*
@@ -185,7 +188,7 @@ VhnswGraphCacheBytes(const VhnswGraph *graph, Size element_bytes)
 {
 	int			processes = graph->crew->workers + 1;
 	uint64		taken = duplicates_bytes(graph) +
-	processes * work_bytes(graph, graph->count) +
+	work_bytes(graph, graph->count, processes) +
 	(uint64) graph->count * element_bytes;
 
 	return graph->memory_limit > taken + processes * LEAST_CACHE ?

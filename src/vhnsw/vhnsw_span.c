@@ -47,20 +47,23 @@ typedef struct SpanJob
 {
 	VhnswMemory order;
 	uint32		count;			/* the sample: so many of the order */
+	VhnswMemory copies;			/* its codes, if they are in a file */
 	VhnswMemory spannings;
 } SpanJob;
 
 static void span_sample(VhnswAdded *added, uint32 count);
+static const VhnswCode **codes_of_sample(VhnswCrew *crew, const SpanJob *job);
 static int	find_nearest(const VhnswGraph *graph, const uint32 *ids,
 						 const VhnswCode **codes, uint32 which, uint32 count,
 						 VhnswLink *nearest);
 
-/* Memory of a process for that, if elements are in a file. */
+/* Memory of all processes for that, if elements are in a file. */
 Size
-VhnswSpanBytes(const VhnswLayout *layout, uint64 count)
+VhnswSpanBytes(const VhnswLayout *layout, uint64 count, int processes)
 {
 	return Min(count / LARGER_STRIDE, LARGEST_LARGER_SAMPLE) *
-		(VhnswCodeSize(layout) + sizeof(VhnswCode *));
+		(VhnswCodeSize(layout) + sizeof(Spanning) +
+		 processes * sizeof(VhnswCode *));
 }
 
 /*
@@ -101,6 +104,16 @@ span_sample(VhnswAdded *added, uint32 count)
 
 	job.spannings = VhnswCrewAlloc(crew, count * sizeof(Spanning));
 	spannings = job.spannings.address;
+	if (graph->codes)
+	{
+		job.copies = VhnswCrewAlloc(crew, (Size) count * graph->code_size);
+		for (uint32 i = 0; i < count; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			(void) VhnswGraphKeepCode(graph, graph->order[i],
+									  job.copies.address, i);
+		}
+	}
 	VhnswCrewRun(crew, VHNSW_JOB_SPAN, &job, sizeof(job),
 				 (count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
 	for (uint32 i = 0; i < count; i++)
@@ -114,6 +127,8 @@ span_sample(VhnswAdded *added, uint32 count)
 			(void) VhnswAddLink(added, spannings[i].links[j], id);
 		}
 	}
+	if (graph->codes)
+		VhnswCrewFree(crew, &job.copies);
 	VhnswCrewFree(crew, &job.spannings);
 }
 
@@ -124,7 +139,7 @@ VhnswSpanJob(VhnswCrew *crew, const void *arg)
 	const VhnswGraph *graph = crew->graph;
 	const uint32 *ids = VhnswCrewAddress(crew, &job->order);
 	Spanning   *spannings = VhnswCrewAddress(crew, &job->spannings);
-	const VhnswCode **codes = VhnswGraphSample(graph, ids, job->count);
+	const VhnswCode **codes = codes_of_sample(crew, job);
 	uint32		chunk;
 
 	while (VhnswCrewNext(crew, &chunk))
@@ -146,6 +161,23 @@ VhnswSpanJob(VhnswCrew *crew, const void *arg)
 				spannings[i].links[j] = links[j].id;
 		}
 	}
+}
+
+/* The codes of a sample, which stay where they are. */
+static const VhnswCode **
+codes_of_sample(VhnswCrew *crew, const SpanJob *job)
+{
+	const VhnswGraph *graph = crew->graph;
+	const uint32 *ids = VhnswCrewAddress(crew, &job->order);
+	const VhnswCode **codes = palloc_array(const VhnswCode *, job->count);
+	const char *copies = graph->codes ?
+	VhnswCrewAddress(crew, &job->copies) : NULL;
+
+	for (uint32 i = 0; i < job->count; i++)
+		codes[i] = copies ?
+			(const VhnswCode *) (copies + (Size) i * graph->code_size) :
+			VhnswGraphGetCode(graph, ids[i]);
+	return codes;
 }
 
 /* The nearest of a sample, sorted; returns how many. */

@@ -10,7 +10,8 @@
 
 #include "vhnsw/vhnsw_add.h"
 
-extern Size VhnswSpanBytes(const VhnswLayout *layout, uint64 count);
+extern Size VhnswSpanBytes(const VhnswLayout *layout, uint64 count,
+						   int processes);
 extern void VhnswSpanClusters(VhnswAdded *added);
 extern void VhnswSpanManyClusters(VhnswAdded *added);
 extern void VhnswSpanJob(VhnswCrew *crew, const void *arg);
