@@ -66,15 +66,17 @@ $server->poll_query_until('postgres', 'SELECT min(rounds) > 0 FROM written')
 my $by_index = 'SET vhnsw.enable_scan = off; SET enable_seqscan = off; SET enable_sort = off';
 my $search   = 'SELECT id FROM items ORDER BY v <-> vec(0) LIMIT 1000000';
 
-# The index has each row of the table once.
+# The index has each row of the table once.  Inserts at the same time may leave
+# an element that only the sweep finds, until vacuum links it (README, I9).
 sub is_whole
 {
-	my ($name) = @_;
+	my ($name, $severities) = @_;
+	$severities //= q{'damage'};
 
 	is($server->safe_psql('postgres', q{SELECT indisvalid FROM pg_index WHERE indexrelid = 'items_v'::regclass}),
 		't', "$name: index is valid");
-	is($server->safe_psql('postgres', q{SELECT * FROM vhnsw_check('items_v', true)}),
-		'', "$name: vhnsw_check finds nothing");
+	is($server->safe_psql('postgres', "SELECT * FROM vhnsw_check('items_v', true) WHERE severity IN ($severities)"),
+		'', "$name: vhnsw_check finds no $severities");
 
 	# As many rows as the statement's snapshot sees, all different
 	is($server->safe_psql('postgres', <<"SQL"), '0|0|0', "$name: rows not found, found in vain, found twice");
@@ -138,7 +140,8 @@ $gate->quit;
 $server->safe_psql('postgres', 'INSERT INTO ending VALUES (true)');
 ok($_->finish, 'writer ended without an error') foreach @writers;
 
-is_whole('at the end');
+$server->safe_psql('postgres', 'VACUUM (INDEX_CLEANUP on) items');
+is_whole('at the end', q{'damage', 'incomplete'});
 like($server->safe_psql('postgres', "$by_index; EXPLAIN $search"), qr/Index Scan using items_v/, 'by the index');
 
 done_testing();
