@@ -27,14 +27,10 @@
 /*
  * How much nearer to a chosen link than to the base a candidate must be to be
  * dropped, in squared distances, in both rounds of choosing: 1.1 and 1.05 in
- * distances.
+ * distances.  For inner products see leave_elsewhere().
  */
 #define FIRST_SLACK 1.21f
 #define SECOND_SLACK 1.1f
-
-/* Likewise for inner products: see leave_elsewhere(). */
-#define FIRST_PRODUCT_SLACK 1.21f
-#define SECOND_PRODUCT_SLACK 1.1f
 
 /* Of the 2 m places of a list, links chosen before those of the others come. */
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
@@ -395,7 +391,7 @@ choose_first(Chooser *chooser, uint32 id)
 	make_keys(graph, code, ids, n, chooser->keys);
 	n = links_of_keys(chooser, n);
 	(void) choose(chooser, code, n, FirstLinks(layout), FarLinks(layout),
-				  chooser->by_product ? FIRST_PRODUCT_SLACK : FIRST_SLACK);
+				  FIRST_SLACK);
 	chosen = Min(n, FirstLinks(layout));
 	for (int i = 0; i < n; i++)
 		keys[i] = VhnswMakeKey(links[i].distance, links[i].id);
@@ -650,9 +646,9 @@ choose_again(Chooser *chooser, uint32 id)
 	memcpy(chooser->keys, keys, n * sizeof(VhnswKey));
 	n += nearest_incoming(chooser, id, chooser->keys + n);
 	n = links_of_keys(chooser, n);
-	chosen = chooser->by_product ?
-		choose(chooser, code, n, degree * 3 / 4, 0, SECOND_PRODUCT_SLACK) :
-		choose(chooser, code, n, degree, 0, SECOND_SLACK);
+	chosen = choose(chooser, code, n,
+					chooser->by_product ? degree * 3 / 4 : degree, 0,
+					SECOND_SLACK);
 	count = chosen;
 	for (int i = 0; i < count; i++)
 	{
