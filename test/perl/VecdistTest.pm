@@ -44,7 +44,8 @@ use VecdistProxy;
 our @EXPORT = qw(make_cluster make_server make_standby wait_caught_up
   freeze thaw kill_server wait_recovered rows topk exact_topk same_rows same_topk
   recall_at_k random_vector random_vectors load_vectors rows_near_in_one
-  nearest_of_queries index_pages temporary_files relation_files run_in load_clusters load_wide);
+  nearest_of_queries index_pages temporary_files relation_files no_file_left run_in
+  load_clusters load_wide);
 
 # The settings every server of a test starts with; "conf" of make_cluster and
 # make_server comes after them.
@@ -406,6 +407,21 @@ sub relation_files
 CHECKPOINT;
 SELECT count(*) FROM pg_ls_dir('base/' || (SELECT oid FROM pg_database WHERE datname = current_database()))
 SQL
+}
+
+# no_file_left(SERVER, NAME, FILES, KILLED): tests that what has ended leaves no
+# temporary file, and no file of a relation beside those counted in $$FILES,
+# which gets the number of now.  PostgreSQL itself leaves the file of a relation
+# whose transaction was KILLED.
+sub no_file_left
+{
+	my ($server, $name, $files, $killed) = @_;
+	my $was = $$files;
+
+	is(temporary_files($server), '', "$name: no temporary file");
+	$$files = relation_files($server);
+	cmp_ok($$files - $was, '<=', $killed ? 1 : 0, "$name: no file");
+	return;
 }
 
 # nearest_of_queries(SERVER, OPERATOR, SETTINGS, COLUMN): the 10 nearest rows of

@@ -57,16 +57,10 @@ my $files = relation_files($server);
 sub nothing_left
 {
 	my ($name, $killed) = @_;
-	my $was = $files;
 
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_class WHERE relname = 'items_v'}),
 		0, "$name: no index");
-	is(temporary_files($server), '', "$name: no temporary file");
-
-	# PostgreSQL itself leaves the file of a relation whose transaction was killed.
-	$files = relation_files($server);
-	cmp_ok($files - $was, '<=', $killed ? 1 : 0, "$name: no file");
-	return;
+	return no_file_left($server, $name, \$files, $killed);
 }
 
 my @phases = (

@@ -35,7 +35,7 @@ my $record = q{SELECT build_method, build_workers, build_memory_kb, build_insert
 my $l2 = 'CREATE INDEX items_v ON items USING vhnsw (v vector_l2_ops)';
 
 # In which phase a build of files waits, or what it fails with
-my @phases = qw(load assign join choose choose-again project write);
+my @phases = qw(load assign hubs join choose choose-again project write);
 
 # Of the session's own process, in kB
 sub memory_of_process
@@ -139,16 +139,10 @@ my $files;
 sub nothing_left
 {
 	my ($name, $killed) = @_;
-	my $was = $files;
 
 	is($server->safe_psql('postgres', q{SELECT count(*) FROM pg_class WHERE relname = 'items_v'}),
 		0, "$name: no index");
-	is(temporary_files($server), '', "$name: no temporary file");
-
-	# PostgreSQL itself leaves the file of a relation whose transaction was killed.
-	$files = relation_files($server);
-	cmp_ok($files - $was, '<=', $killed ? 1 : 0, "$name: no file");
-	return;
+	return no_file_left($server, $name, \$files, $killed);
 }
 
 foreach my $create (
@@ -289,15 +283,17 @@ SQL
 like($err, qr/53400.*temporary file size exceeds temp_file_limit/, 'temp_file_limit');
 nothing_left('temp_file_limit');
 
+# Only inner product has hubs.
 sub build_with
 {
 	my ($point, $act) = @_;
+	my $create = $point =~ /hubs/ ? $l2 =~ s/l2/ip/r : $l2;
 	my ($said, $complaint) = ('', '');
 	my $build = IPC::Run::start(
 		[
 			'psql', '-XAtq', '-d', $server->connstr('postgres'),
 			'-c', "SET vecdist.debug_points = '$point'",
-			'-c', q{SET maintenance_work_mem = '10MB'}, '-c', $l2
+			'-c', q{SET maintenance_work_mem = '10MB'}, '-c', $create
 		],
 		'>', \$said, '2>', \$complaint);
 

@@ -66,15 +66,9 @@ my $files = relation_files($server);
 sub all_as_before
 {
 	my ($name, $crashed) = @_;
-	my $was = $files;
 
 	is($server->safe_psql('postgres', q{SELECT pg_relation_filepath('items_v')}), $old_file, "$name: the old index");
-	is(temporary_files($server), '', "$name: no temporary file");
-
-	# PostgreSQL itself leaves the file of a relation whose transaction was killed.
-	$files = relation_files($server);
-	cmp_ok($files - $was, '<=', $crashed ? 1 : 0, "$name: no file");
-	return;
+	return no_file_left($server, $name, \$files, $crashed);
 }
 
 # While rows are loaded, workers shall have come before the time is right;
