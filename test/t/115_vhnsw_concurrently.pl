@@ -66,17 +66,17 @@ $server->poll_query_until('postgres', 'SELECT min(rounds) > 0 FROM written')
 my $by_index = 'SET vhnsw.enable_scan = off; SET enable_seqscan = off; SET enable_sort = off';
 my $search   = 'SELECT id FROM items ORDER BY v <-> vec(0) LIMIT 1000000';
 
-# The index has each row of the table once.  Inserts at the same time may leave
-# an element that only the sweep finds, until vacuum links it (README, I9).
+# The index has each row of the table once, and vhnsw_check() finds nothing.
+# While rows are inserted, it may find an element that only the sweep finds,
+# until vacuum links it (README, I9): that is 'incomplete', but no damage.
 sub is_whole
 {
-	my ($name, $severities) = @_;
-	$severities //= q{'damage'};
+	my ($name, %options) = @_;
+	my $where = $options{may_be_incomplete} ? q{WHERE severity <> 'incomplete'} : '';
 
 	is($server->safe_psql('postgres', q{SELECT indisvalid FROM pg_index WHERE indexrelid = 'items_v'::regclass}),
 		't', "$name: index is valid");
-	is($server->safe_psql('postgres', "SELECT * FROM vhnsw_check('items_v', true) WHERE severity IN ($severities)"),
-		'', "$name: vhnsw_check finds no $severities");
+	is($server->safe_psql('postgres', "SELECT * FROM vhnsw_check('items_v', true) $where"), '', "$name: vhnsw_check");
 
 	# As many rows as the statement's snapshot sees, all different
 	is($server->safe_psql('postgres', <<"SQL"), '0|0|0', "$name: rows not found, found in vain, found twice");
@@ -133,7 +133,7 @@ SQL
 		"$method|$workers", "$name: how it was built");
 
 	# And insert into the finished index
-	is_whole($name);
+	is_whole($name, may_be_incomplete => 1);
 	writers_commit(30);
 }
 $gate->quit;
@@ -141,7 +141,7 @@ $server->safe_psql('postgres', 'INSERT INTO ending VALUES (true)');
 ok($_->finish, 'writer ended without an error') foreach @writers;
 
 $server->safe_psql('postgres', 'VACUUM (INDEX_CLEANUP on) items');
-is_whole('at the end', q{'damage', 'incomplete'});
+is_whole('at the end');
 like($server->safe_psql('postgres', "$by_index; EXPLAIN $search"), qr/Index Scan using items_v/, 'by the index');
 
 done_testing();
