@@ -373,6 +373,7 @@ VhnswJoinJob(VhnswCrew *crew, const void *arg)
 
 	VhnswAttachJoin(crew, &job.join);
 	VhnswAttachPartition(crew, &job.partition);
+	job.partition.members = VhnswPartitionRoom(&job.partition);
 	VhnswJoinBegin(&job.join);
 	mutual = VhnswMutualCreate(&job.partition);
 	while (VhnswCrewNext(crew, &part))

@@ -407,6 +407,7 @@ compare_owned_tids(const VhnswOwnedTid *a, const VhnswOwnedTid *b)
 	int			order = ItemPointerCompare((ItemPointer) &a->tid,
 										   (ItemPointer) &b->tid);
 
+	/* Sorting looks for interrupts as often, about once for a comparison. */
 	VD_DEBUG_POINT("vhnsw-check-tid");
 	if (order != 0)
 		return order;

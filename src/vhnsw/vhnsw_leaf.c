@@ -266,15 +266,18 @@ centroid_kind(const VhnswGraph *graph)
 		VHNSW_BLOCK_DIRECTION : VHNSW_BLOCK_SQUARED;
 }
 
-/* Let a process know where the members are. */
+/*
+ * Let a process know where the members are.  Those of a file have no room in
+ * memory yet; see VhnswPartitionRoom().
+ */
 void
 VhnswAttachPartition(VhnswCrew *crew, VhnswPartition *partition)
 {
 	partition->starts = VhnswCrewAddress(crew, &partition->memory);
 	partition->nresidents = partition->starts + partition->nparts + 2;
-	partition->members = partition->nresidents + partition->nparts;
 	partition->spilled = VhnswCrewFile(crew, &partition->shape);
-	partition->members = VhnswPartitionRoom(partition);
+	partition->members = partition->spilled ? NULL :
+		partition->nresidents + partition->nparts;
 }
 
 /* The members or, if they are in a file, room for those of a part. */
