@@ -178,6 +178,25 @@ SQL
 my (undef, $alone) = build(0, 'vector_l2_ops', @settings);
 is((build(3, 'vector_l2_ops', @settings))[1], $alone, 'uneven leaves: the same index');
 
+# Where they do not help at all, elements are linked by searching, and have new
+# numbers already; in files, by what lists hold after all rounds.
+my $no_clusters = q{SET vhnsw.build_method = blocked; SET vecdist.debug_pretend = 'vhnsw-no-clusters';};
+my %searched;
+foreach my $case ([ '200MB', 0, 'search', '' ], [ '200MB', 2, 'search', '' ], [ '4MB', 0, 'blocked in files', 't' ])
+{
+	my ($memory, $workers, $method, $few) = @$case;
+	my $name = "no clusters, $memory, $workers workers";
+
+	my ($said, $pages) = build($workers, 'vector_l2_ops', settings => "$no_clusters SET maintenance_work_mem = '$memory';");
+	is($server->safe_psql('postgres', q{SELECT build_method, build_workers, list_recall < 0.3 FROM vhnsw_info('items_v')}),
+		"$method|$workers|$few", "$name: how it was built");
+	my ($notice) = $said =~ /NOTICE: +(.* are linked by searching|vectors of .* were clustered 4 times)/;
+	is($notice, $method eq 'search' ? 'elements of index "items_v" are linked by searching' :
+		'vectors of index "items_v" were clustered 4 times', "$name: notice");
+	check_index($name);
+	is($pages, $searched{$method} //= $pages, "$name: the same index");
+}
+
 # Values out of line, which workers fetch, and values that an expression makes,
 # of which few have room in a batch.
 $server->safe_psql('postgres', <<'SQL');
