@@ -168,6 +168,7 @@ is($server->safe_psql('postgres', q{SELECT list_recall > 0.997 FROM vhnsw_info('
 same_in_files('many dimensions, sorted', '2500kB');
 try_set('all zero', dims => 16, rows => 2000, value => '0', query => 'normal(n, i)', floor => 0.99);
 try_set('small and large', dims => 8, rows => 3000, value => 'normal(n, i) * 10.0 ^ (n % 7 * 4 - 12)', floor => 0.9);
+try_set('as small and large as can be', dims => 8, rows => 3000, value => 'normal(n, i) * 10.0 ^ (n % 5 * 18 - 36)', floor => 0.9);
 try_set('zeros and a few others', dims => 16, rows => 2000,
 	value => 'CASE WHEN n % 10 = 0 THEN normal(n, i) ELSE 0 END', query => 'normal(n, i)', floor => 0.95);
 

@@ -207,7 +207,11 @@ INSERT INTO items SELECT n, CASE WHEN n % 10 > 0 THEN (SELECT array_agg((hashint
     format('{%s}/1000000', (SELECT string_agg(i || ':' || n + i, ',') FROM generate_series(1, CASE n WHEN 700 THEN 16000 ELSE n % 7 END) i))::sparsevec
     FROM generate_series(1, 1500) n;
 SQL
-foreach my $indexed ('v vector_l2_ops', '(v + v)::vector(2000) vector_cosine_ops', 's sparsevec_ip_ops')
+foreach my $indexed (
+	'v vector_l2_ops',
+	'(v + v)::vector(2000) vector_cosine_ops',
+	's sparsevec_ip_ops',
+	'binary_quantize(v - array_fill(512::float4, ARRAY[2000])::vector)::bit(2000) bit_hamming_ops')
 {
 	my $column = $indexed =~ s/^(.*) (\w+)$/($1) $2/r;
 	my $create = "CREATE INDEX items_v ON items USING vhnsw ($column)";
@@ -274,7 +278,16 @@ foreach my $case ([ '63MB', 0 ], [ '64MB', 1 ], [ '96MB', 2 ], [ '1GB', 2 ])
 		settings => "SET maintenance_work_mem = '$memory'; SET min_parallel_table_scan_size = 0;");
 	like($said, qr/is planned for .* with $workers workers/, "$memory: $workers workers");
 }
-$server->safe_psql('postgres', 'ALTER TABLE items SET (parallel_workers = 8)');
+
+# With it so many come, if max_parallel_maintenance_workers allows it.
+foreach my $case ([ 0, 0 ], [ 1, 1 ], [ 8, 2 ])
+{
+	my ($wanted, $workers) = @$case;
+
+	$server->safe_psql('postgres', "ALTER TABLE items SET (parallel_workers = $wanted)");
+	build(2, 'vector_l2_ops', settings => 'SET min_parallel_table_scan_size = 0;');
+	is($server->safe_psql('postgres', q{SELECT build_workers FROM vhnsw_info('items_v')}), $workers, "parallel_workers = $wanted");
+}
 
 ($said, $pages) = build(2, 'vector_l2_ops', create => <<'SQL');
 CREATE TEMP TABLE temporary (id integer, v vector(16)) WITH (parallel_workers = 2);
