@@ -49,9 +49,6 @@ typedef struct VhnswBlockVector
 	uint8		row[FLEXIBLE_ARRAY_MEMBER]; /* DistanceRowBytes() */
 } VhnswBlockVector;
 
-/* Longer codes do not fit a page, with 4 bits for each dimension. */
-#define VHNSW_MAX_BLOCK_DIMS (2 * BLCKSZ)
-
 /* How many places 'count' vectors take. */
 #define VhnswBlockPlaces(count) TYPEALIGN(DISTANCE_PANEL, count)
 

@@ -74,6 +74,7 @@ static Half *slot_a(const VhnswLayout *layout, const VhnswSlotData *slot);
 static Half *slot_s(const VhnswLayout *layout, const VhnswSlotData *slot);
 static uint8 *slot_piece(const VhnswLayout *layout, const VhnswSlotData *slot,
 						 int place);
+static void project(const VhnswEdgeSpace *space, const float *rotated, float *z);
 static float mean_square(const VhnswEdgeSpace *space);
 static double sketch_noise(const VhnswEdgeSpace *space);
 static void set_edge_scale(const VhnswLayout *layout, VhnswSlot slot,
@@ -120,12 +121,9 @@ slot_piece(const VhnswLayout *layout, const VhnswSlotData *slot, int place)
 		DistanceEdgeByte(layout->edge_bits, layout->edge_chunks, place, 0);
 }
 
-/*
- * VhnswEdgeProject
- *		The projection of a centred and rotated vector: space->dims values.
- */
-void
-VhnswEdgeProject(const VhnswEdgeSpace *space, const float *rotated, float *z)
+/* The projection of a centred and rotated vector: space->dims values. */
+static void
+project(const VhnswEdgeSpace *space, const float *rotated, float *z)
 {
 	if (space->matrix)
 	{
@@ -144,7 +142,11 @@ VhnswEdgeProject(const VhnswEdgeSpace *space, const float *rotated, float *z)
 	}
 }
 
-/* The same for an element, as far as its code knows it. */
+/*
+ * VhnswEdgeProjectCode
+ *		The projection of an element, as far as its code knows it: space->dims
+ *		values.
+ */
 void
 VhnswEdgeProjectCode(const VhnswEdgeSpace *space, const VhnswCode *code,
 					 float *z)
@@ -314,7 +316,7 @@ VhnswEdgeQueryInit(VhnswEdgeQuery *query, const VhnswEdgeSpace *space,
 	float		largest = 0;
 	int32		sum = 0;
 
-	VhnswEdgeProject(space, rotated, z);
+	project(space, rotated, z);
 	for (int i = 0; i < space->dims; i++)
 		largest = Max(largest, fabsf(z[i]));
 

@@ -64,8 +64,6 @@ typedef struct VhnswEdgeQuery
 extern void VhnswEdgeSpaceInit(VhnswEdgeSpace *space,
 							   const VhnswLayout *layout,
 							   const float *matrix);
-extern void VhnswEdgeProject(const VhnswEdgeSpace *space, const float *rotated,
-							 float *z);
 extern void VhnswEdgeProjectCode(const VhnswEdgeSpace *space,
 								 const VhnswCode *code, float *z);
 extern void VhnswEdgeEncode(const VhnswEdgeSpace *space,
