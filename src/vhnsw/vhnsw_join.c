@@ -5,8 +5,8 @@
  *	  leaves.
  *
  * Each element keeps the nearest it met in any leaf, and the nearest of its
- * class, one of 24 that all elements are divided into at random: its "far
- * candidates".  Under inner product these are one eighth, the same for all.
+ * class, one of 24 (of more where leaves are larger) that all elements are
+ * divided into at random: its "far candidates".  Under inner product these are one eighth, the same for all.
  * The longer links that they become keep the graph navigable.
  * What an element keeps are the smallest keys of all pairs, whatever the order
  * of leaves and pairs.
@@ -38,8 +38,12 @@
 /* Members of a leaf on their way from memory while one is packed */
 #define PREFETCHED 4
 
-/* Elements of the same of so many classes are far candidates of each other. */
+/*
+ * Elements of the same of so many classes are far candidates of each other;
+ * where leaves are larger, of more: see far_classes().
+ */
 #define FAR_CLASSES 24
+#define MAX_FAR_CLASSES (FAR_CLASSES * VHNSW_LEAF_LIMIT / VHNSW_LEAF_SIZE)
 
 /* Under inner product one element of so many is a far candidate, of all. */
 #define FAR_SHARE 8
@@ -128,6 +132,7 @@ typedef struct Side
 								 * a file */
 } Side;
 
+static int	far_classes(uint32 count);
 static void empty_lists(VhnswJoin *join);
 static void join_lists(const VhnswJoin *join, const VhnswLeaf *leaf,
 					   VhnswBlockKind kind, bool near, bool far);
@@ -197,6 +202,7 @@ VhnswJoinCreate(VhnswCrew *crew, const VhnswPrincipal *principal,
 	join->near_places = VhnswNearPlaces(graph->layout.degree);
 	join->far_places = VhnswFarPlaces(graph->layout.degree);
 	join->key_places = join->near_places + join->far_places;
+	join->far_classes = far_classes(graph->count);
 	join->element_bytes = element_bytes;
 	join->once = false;
 	join->with_guests = false;
@@ -225,6 +231,18 @@ VhnswJoinCreate(VhnswCrew *crew, const VhnswPrincipal *principal,
 	for (int i = 0; join->file_locks && i < NUM_FILE_LOCKS; i++)
 		LWLockInitialize(&join->file_locks[i], FILE_LOCK_TRANCHE);
 	return join;
+}
+
+/*
+ * How many classes elements are divided into: the more an element meets in its
+ * leaves, the more it takes to leave a far list places for other clusters.
+ */
+static int
+far_classes(uint32 count)
+{
+	double		size = Min(VhnswLeafSize(count), VHNSW_LEAF_LIMIT);
+
+	return (int) (FAR_CLASSES * size / VHNSW_LEAF_SIZE);
 }
 
 static void
@@ -341,7 +359,9 @@ class_of(const Side *side, uint32 id)
 {
 	uint32		hash = murmurhash32(id);
 
-	return FarForAll(side) ? hash % FAR_SHARE == 0 : hash % FAR_CLASSES;
+	if (FarForAll(side))
+		return hash % FAR_SHARE == 0;
+	return hash % side->join->far_classes;
 }
 
 /*
@@ -1054,7 +1074,7 @@ panel_classes(const Side *side, uint32 column, uint16 *classes)
 {
 	uint32		n = Min(side->block->count - column, DISTANCE_PANEL);
 
-	memset(classes, 0, FAR_CLASSES * sizeof(uint16));
+	memset(classes, 0, MAX_FAR_CLASSES * sizeof(uint16));
 	for (uint32 i = 0; side->wants_far && i < n; i++)
 	{
 		if (!FarForAll(side))
@@ -1134,7 +1154,7 @@ compare_residents(Side *side)
 	for (uint32 column = 0; column < count; column += DISTANCE_PANEL)
 	{
 		uint32		end = Min(count, column + DISTANCE_PANEL);
-		uint16		classes[FAR_CLASSES];
+		uint16		classes[MAX_FAR_CLASSES];
 
 		CHECK_FOR_INTERRUPTS();
 		panel_classes(side, column, classes);
@@ -1175,7 +1195,7 @@ compare_guests(Side *residents, Side *guests)
 	uint32		numbers[VHNSW_LEAF_LIMIT + DISTANCE_ROWS];
 	uint16		wanted[VHNSW_LEAF_LIMIT + DISTANCE_ROWS];
 	uint32		n = 0;
-	uint16		classes[FAR_CLASSES];
+	uint16		classes[MAX_FAR_CLASSES];
 
 	CHECK_FOR_INTERRUPTS();
 	panel_classes(guests, 0, classes);

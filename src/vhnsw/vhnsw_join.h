@@ -46,6 +46,8 @@ typedef struct VhnswJoin
 	int			near_places;
 	int			far_places;
 	int			key_places;
+	int			far_classes;	/* whose elements are far candidates of each
+								 * other */
 	VhnswKey   *keys;
 	uint8	   *near_counts;
 	uint8	   *far_counts;

@@ -227,16 +227,23 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 }
 
 /*
+ * VhnswLeafSize
+ *		Residents that a part of so many has on average.
+ *
  * With more elements parts become larger, because each element is compared with
  * all centroids.
  */
+double
+VhnswLeafSize(uint32 nresidents)
+{
+	return Max(VHNSW_LEAF_SIZE,
+			   LEAF_SIZE_GROWTH * sqrt((double) nresidents));
+}
+
 static uint32
 number_of_parts(uint32 nresidents)
 {
-	double		size = Max(VHNSW_LEAF_SIZE,
-						   LEAF_SIZE_GROWTH * sqrt((double) nresidents));
-
-	return (uint32) Max(ceil(nresidents / size), 1);
+	return (uint32) Max(ceil(nresidents / VhnswLeafSize(nresidents)), 1);
 }
 
 /* The places of n elements in k parts, and of hubs, are numbers of 32 bits. */

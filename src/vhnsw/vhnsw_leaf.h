@@ -48,6 +48,7 @@ extern Size VhnswMemberBytes(const VhnswLayout *layout, int overlap,
 							 bool in_file);
 extern Size VhnswDivideBytes(const VhnswLayout *layout,
 							 const VhnswPartition *partition);
+extern double VhnswLeafSize(uint32 nresidents);
 extern VhnswPartition *VhnswMakePartition(VhnswCrew *crew,
 										  const VhnswLeaf *whole,
 										  int overlap, uint64 seed,
