@@ -72,6 +72,9 @@ typedef struct Chooser
 	int			nleft;			/* links that may still be chosen: */
 	int			left[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];	/* their numbers */
 	const VhnswCode *left_codes[VHNSW_MAX_KEY_PLACES + MAX_INCOMING];
+	int			turns[VHNSW_MAX_KEY_PLACES + MAX_INCOMING]; /* of those that were
+															 * left; see
+															 * leave_elsewhere() */
 	uint32		chunk_first;	/* of the elements in work, and how many */
 	uint32		chunk_count;
 	VhnswKey   *chunk_keys;		/* theirs; copies, if keys are in a file */
@@ -98,7 +101,7 @@ static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
 									uint32 first, uint32 *end,
 									uint32 max_links);
 static VhnswKey make_way_key(float distance, float length, uint32 id);
-static void sort_ways(Chooser *chooser, const VhnswLink *links, int n);
+static void sort_dropped(Chooser *chooser, int first, int n);
 static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
 
@@ -310,8 +313,10 @@ choose(Chooser *chooser, const VhnswCode *base, int n, int max, int nfar,
 	/* From the end on, nothing is overwritten that is still to be moved. */
 	for (int i = n - 1; i >= 0; i--)
 	{
-		if (!taken[i])
-			links[--end] = links[i];
+		if (taken[i])
+			continue;
+		links[--end] = links[i];
+		chooser->turns[end] = chooser->turns[i];
 	}
 	memcpy(links, chooser->chosen, count * sizeof(VhnswLink));
 	return count;
@@ -320,6 +325,8 @@ choose(Chooser *chooser, const VhnswCode *base, int n, int max, int nfar,
 /*
  * Of what is left to choose from, leave those links of the base that are not
  * much nearer to the one at a place, the first or the last, which is chosen.
+ *
+ * The turn of the nearest that does not stay is 1, of the next one 2, and so on.
  *
  * Negative products become comparable to squared distances by adding the
  * square of a length: that of the base or of the candidate, the smaller one.
@@ -351,6 +358,7 @@ leave_elsewhere(Chooser *chooser, const VhnswCode *base, int place,
 
 			origin = length * length;
 		}
+		chooser->turns[number] = i - first - nleft + 1;
 		chooser->left[nleft] = number;
 		chooser->left_codes[nleft] = code;
 		nleft += slack * (origin + distances[i]) >=
@@ -556,13 +564,26 @@ make_way_key(float distance, float length, uint32 id)
 	return VhnswMakeKey(length > 0 ? distance / sqrtf(length) : 0, id);
 }
 
-/* Make such keys of the places of n links, in order. */
+/*
+ * Keys, in order, of the places of n links that are dropped, from a first one:
+ * by their distance times their turn among what the same link drops; under
+ * inner product, by make_way_key().
+ *
+ * What one link drops lies where that leads.  The nearest of all would mostly
+ * be what a few of them drop; but by turn alone many would be of far clusters,
+ * which one link each leads to.
+ */
 static void
-sort_ways(Chooser *chooser, const VhnswLink *links, int n)
+sort_dropped(Chooser *chooser, int first, int n)
 {
 	for (int i = 0; i < n; i++)
-		chooser->keys[i] = make_way_key(links[i].distance,
-										links[i].code->norm, i);
+	{
+		const VhnswLink *link = &chooser->links[first + i];
+
+		chooser->keys[i] = chooser->by_product ?
+			make_way_key(link->distance, link->code->norm, first + i) :
+			VhnswMakeKey(link->distance * chooser->turns[first + i], first + i);
+	}
 	(void) VhnswSortKeys(chooser->keys, n);
 }
 
@@ -657,21 +678,18 @@ choose_again(Chooser *chooser, uint32 id)
 	}
 
 	/*
-	 * Fill with the nearest that this choice drops (under inner product, the
-	 * first by make_way_key()), then with those that nobody has chosen.
+	 * Fill with what this choice drops, then with the nearest of those that
+	 * nobody has chosen.
 	 */
 	if (count < degree)
 	{
 		const VhnswKey *rest_keys = keys + join->near_counts[id];
 
-		if (chooser->by_product)
-			sort_ways(chooser, links + chosen, n - chosen);
+		sort_dropped(chooser, chosen, n - chosen);
 		for (int i = 0; i < n - chosen && count < degree; i++)
 		{
-			const VhnswLink *link = &links[chosen + i];
+			const VhnswLink *link = &links[VhnswKeyId(chooser->keys[i])];
 
-			if (chooser->by_product)
-				link = &links[chosen + VhnswKeyId(chooser->keys[i])];
 			selected[count] = link->id;
 			distances[count++] = link->distance;
 		}
