@@ -698,6 +698,7 @@ write_out(BuildState *state, bool all_rows)
 							(unsigned long long) (state->memory + 1023) / 1024,
 							maintenance_work_mem));
 	free_batches(state);
+	VhnswGraphEndLoad(state->graph);
 	VhnswGraphShare(state->graph);
 	VhnswGraphLink(state->graph, RelationGetRelationName(state->index));
 	VhnswCrewPhase(VHNSW_PHASE_SKETCH, state->graph->count);

@@ -36,8 +36,8 @@
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
 
 /* Of these, links to the farthest candidates, if the nearest leave no places. */
-#define FarLinks(layout) \
-	(FirstLinks(layout) / ((layout)->metric == VHNSW_INNER_PRODUCT ? 8 : 4))
+#define FarLinks(graph) \
+	(FirstLinks(&(graph)->layout) / ((graph)->lengths_matter ? 8 : 4))
 
 /* Incoming links that are chosen among; see nearest_incoming(). */
 #define MAX_INCOMING 256
@@ -60,7 +60,8 @@ typedef struct Chooser
 {
 	VhnswGraph *graph;
 	VhnswJoin	join;
-	bool		by_product;		/* the metric is the inner product */
+	bool		by_product;		/* the metric is the inner product, */
+	bool		by_length;		/* of vectors of different lengths */
 	bool		keeps_links;	/* the list goes behind the chosen links */
 	const uint32 *starts;		/* of each element's incoming links, modulo
 								 * 2^32 */
@@ -101,7 +102,8 @@ static VhnswMemory collect_incoming(VhnswCrew *crew, const VhnswJoin *join,
 									uint32 first, uint32 *end,
 									uint32 max_links);
 static VhnswKey make_way_key(float distance, float length, uint32 id);
-static void sort_dropped(Chooser *chooser, int first, int n);
+static void sort_dropped(Chooser *chooser, const VhnswCode *base, int first,
+						 int n);
 static int	nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys);
 static void choose_again(Chooser *chooser, uint32 id);
 
@@ -156,6 +158,7 @@ begin_chooser(VhnswCrew *crew, const ChooseJob *job)
 	chooser->graph = crew->graph;
 	chooser->join = job->join;
 	chooser->by_product = crew->graph->layout.metric == VHNSW_INNER_PRODUCT;
+	chooser->by_length = crew->graph->lengths_matter;
 	chooser->copies = NULL;
 	if (crew->graph->codes)
 		chooser->copies = palloc((lengthof(chooser->links) + 1) *
@@ -398,7 +401,7 @@ choose_first(Chooser *chooser, uint32 id)
 		ids[i] = VhnswKeyId(chooser->keys[i]);
 	make_keys(graph, code, ids, n, chooser->keys);
 	n = links_of_keys(chooser, n);
-	(void) choose(chooser, code, n, FirstLinks(layout), FarLinks(layout),
+	(void) choose(chooser, code, n, FirstLinks(layout), FarLinks(graph),
 				  FIRST_SLACK);
 	chosen = Min(n, FirstLinks(layout));
 	for (int i = 0; i < n; i++)
@@ -566,30 +569,34 @@ make_way_key(float distance, float length, uint32 id)
 
 /*
  * Keys, in order, of the places of n links that are dropped, from a first one:
- * by their distance times their turn among what the same link drops; under
- * inner product, by make_way_key().
+ * by their squared distance from the base (half of it under inner product)
+ * times their turn among what the same link drops; where lengths matter, by
+ * make_way_key().
  *
  * What one link drops lies where that leads.  The nearest of all would mostly
  * be what a few of them drop; but by turn alone many would be of far clusters,
  * which one link each leads to.
  */
 static void
-sort_dropped(Chooser *chooser, int first, int n)
+sort_dropped(Chooser *chooser, const VhnswCode *base, int first, int n)
 {
+	float		origin = chooser->by_product ? base->norm * base->norm : 0;
+
 	for (int i = 0; i < n; i++)
 	{
 		const VhnswLink *link = &chooser->links[first + i];
 
-		chooser->keys[i] = chooser->by_product ?
+		chooser->keys[i] = chooser->by_length ?
 			make_way_key(link->distance, link->code->norm, first + i) :
-			VhnswMakeKey(link->distance * chooser->turns[first + i], first + i);
+			VhnswMakeKey(Max(origin + link->distance, 0) *
+						 chooser->turns[first + i], first + i);
 	}
 	(void) VhnswSortKeys(chooser->keys, n);
 }
 
 /*
  * Keys of the elements that have chosen this one, at most MAX_INCOMING, in no
- * order: the nearest or, under inner product, the first by make_way_key().
+ * order: the nearest or, where lengths matter, the first by make_way_key().
  * There is room for twice as many.
  */
 static int
@@ -600,7 +607,7 @@ nearest_incoming(Chooser *chooser, uint32 id, VhnswKey *keys)
 	const uint32 *incoming = chooser->incoming +
 	(uint32) (chooser->starts[id] - chooser->base);
 	uint32		left = chooser->starts[id + 1] - chooser->starts[id];
-	bool		by_ways = chooser->by_product && left > MAX_INCOMING;
+	bool		by_ways = chooser->by_length && left > MAX_INCOMING;
 	int			n = 0;
 
 	while (left > 0)
@@ -668,7 +675,7 @@ choose_again(Chooser *chooser, uint32 id)
 	n += nearest_incoming(chooser, id, chooser->keys + n);
 	n = links_of_keys(chooser, n);
 	chosen = choose(chooser, code, n,
-					chooser->by_product ? degree * 3 / 4 : degree, 0,
+					chooser->by_length ? degree * 3 / 4 : degree, 0,
 					SECOND_SLACK);
 	count = chosen;
 	for (int i = 0; i < count; i++)
@@ -685,7 +692,7 @@ choose_again(Chooser *chooser, uint32 id)
 	{
 		const VhnswKey *rest_keys = keys + join->near_counts[id];
 
-		sort_dropped(chooser, chosen, n - chosen);
+		sort_dropped(chooser, code, chosen, n - chosen);
 		for (int i = 0; i < n - chosen && count < degree; i++)
 		{
 			const VhnswLink *link = &links[VhnswKeyId(chooser->keys[i])];

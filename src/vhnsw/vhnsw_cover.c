@@ -102,8 +102,7 @@ VhnswChooseEntries(VhnswGraph *graph)
 {
 	shuffle(graph);
 	graph->nentries = Min(VhnswEntryTarget(graph->count), graph->count);
-	if (graph->layout.is_rotated &&
-		graph->layout.metric == VHNSW_INNER_PRODUCT)
+	if (graph->layout.is_rotated && graph->lengths_matter)
 		spread_entries(graph);
 	if (graph->layout.is_rotated)
 		cover_clusters(graph);

@@ -24,6 +24,9 @@
 /* A new segment has this part of all bundles, so that there are few. */
 #define SEGMENT_SHARE 8
 
+/* Vectors are equally long if the longest is no longer than this times the shortest. */
+#define SAME_LENGTH 1.01f
+
 typedef struct CodesEntry
 {
 	uint32		element;		/* hash key: stands for its code */
@@ -37,6 +40,7 @@ typedef struct VhnswGraphShape
 	VhnswLayout layout;			/* without coder, which is elsewhere in others */
 	int			own_bits;		/* of the coder */
 	uint32		count;
+	bool		lengths_matter;
 	int			nsegments;
 	VhnswSegment segments[FLEXIBLE_ARRAY_MEMBER];
 } VhnswGraphShape;
@@ -313,6 +317,9 @@ VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code, ItemPointer tid)
 	entry = codes_insert(graph->hash, graph->count, &found);
 	if (!found)
 	{
+		graph->shortest = graph->count > 0 ?
+			Min(graph->shortest, code->norm) : code->norm;
+		graph->longest = Max(graph->longest, code->norm);
 		graph->count++;
 		return;
 	}
@@ -328,12 +335,21 @@ VhnswGraphAdd(VhnswGraph *graph, const VhnswCode *code, ItemPointer tid)
 	graph->duplicates[graph->nduplicates++].tid = *tid;
 }
 
-/* Nothing will be added any more. */
+/*
+ * VhnswGraphEndLoad
+ *		Nothing will be added any more.
+ *
+ * Inner products of vectors that are equally long order as distances do, so the
+ * rules of distances are for them.  Embeddings are mostly of length 1, but for
+ * rounding; lengths that differ more matter.
+ */
 void
 VhnswGraphEndLoad(VhnswGraph *graph)
 {
 	codes_destroy(graph->hash);
 	graph->hash = NULL;
+	graph->lengths_matter = graph->layout.metric == VHNSW_INNER_PRODUCT &&
+		graph->longest > SAME_LENGTH * graph->shortest;
 }
 
 static void
@@ -391,6 +407,7 @@ VhnswGraphShare(VhnswGraph *graph)
 	shape->layout = graph->layout;
 	shape->own_bits = graph->layout.coder->own_bits;
 	shape->count = graph->count;
+	shape->lengths_matter = graph->lengths_matter;
 	shape->nsegments = graph->nsegments;
 	for (int i = 0; i < graph->nsegments; i++)
 		graph->segments[i].memory.lasts = true;
@@ -414,6 +431,7 @@ VhnswGraphAttach(VhnswCrew *crew, const void *arg)
 	graph->layout.coder = VhnswGetCoder(shape->layout.metric,
 										shape->own_bits);
 	graph->count = shape->count;
+	graph->lengths_matter = shape->lengths_matter;
 	init_sizes(graph);
 	for (int i = 0; i < shape->nsegments; i++)
 		use_segment(graph, VhnswCrewAddress(crew, &shape->segments[i].memory),

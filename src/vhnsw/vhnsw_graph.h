@@ -36,6 +36,9 @@ typedef struct VhnswGraph
 	VhnswLayout layout;
 	Size		code_size;
 	uint32		count;
+	float		shortest;		/* length of an element, while loading */
+	float		longest;
+	bool		lengths_matter; /* see VhnswGraphEndLoad() */
 	int			bundle_shift;
 	Size		bundle_bytes;
 	char	  **bundles;

@@ -47,8 +47,6 @@ VhnswGraphLink(VhnswGraph *graph, const char *index_name)
 {
 	bool		done;
 
-	VhnswGraphEndLoad(graph);
-
 	/* Before anything is said about elements: it gives them new numbers. */
 	done = wants_blocks(graph) && VhnswBlockedLink(graph, index_name);
 	if (!done)

@@ -369,7 +369,7 @@ class_of(const Side *side, uint32 id)
  *		Compare the residents of a leaf, with each other or with its guests, and
  *		improve the lists of both.
  *
- * Under inner product, what has a large product with everybody is in near
+ * Where lengths matter, what has a large product with everybody is in near
  * lists; what is near leads to short elements, which have it with nobody.
  */
 void
@@ -377,7 +377,7 @@ VhnswJoinLeaf(const VhnswLeaf *leaf, void *arg)
 {
 	const VhnswJoin *join = arg;
 
-	if (join->graph->layout.metric == VHNSW_INNER_PRODUCT)
+	if (join->graph->lengths_matter)
 	{
 		join_lists(join, leaf, VHNSW_BLOCK_PRODUCT, true, false);
 		join_lists(join, leaf, VHNSW_BLOCK_SQUARED, false, true);

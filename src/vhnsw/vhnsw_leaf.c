@@ -183,7 +183,7 @@ VhnswMakePartition(VhnswCrew *crew, const VhnswLeaf *whole, int overlap,
 	{
 		job.overlap, job.chosen.address, spilled
 	};
-	if (crew->graph->layout.metric == VHNSW_INNER_PRODUCT)
+	if (crew->graph->lengths_matter)
 	{
 		hubs = palloc_object(VhnswHubs);
 		VhnswFindHubs(crew, whole->members, n, &job.centroids, job.k, &choices,
@@ -253,7 +253,7 @@ check_members(const VhnswCrew *crew, uint32 n, uint32 k, int overlap)
 	uint64		nmembers = (uint64) n * overlap;
 	uint64		limit = VD_PRETEND("vhnsw-many-members") ? 10000 : PG_UINT32_MAX;
 
-	if (crew->graph->layout.metric == VHNSW_INNER_PRODUCT)
+	if (crew->graph->lengths_matter)
 		nmembers += (uint64) k * VHNSW_HUBS_OF_LEAF;
 	if (nmembers > limit)
 		ereport(ERROR,

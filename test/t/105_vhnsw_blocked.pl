@@ -201,6 +201,17 @@ try_set('inner product, small clusters beside large ones', dims => 64, rows => 1
 	value => 'CASE WHEN n % 33 = 0 THEN ' . sprintf($small, 'n / 33') . ' ELSE 5 * normal(-1 - n % 20, i) + 0.5 * normal(n, i) END',
 	query => sprintf($small, 'n'), floor => 0.9);
 
+# All of the same length: products order as distances do, and nothing is done for
+# what has a large product with everybody.  For one that is longer all is.
+my $angles = 'cos(normal(-1 - n % 40, (i + 1) / 2) + 0.7 * normal(n, (i + 1) / 2) - pi() / 2 * (i % 2))';
+my $hubs   = q{SET vecdist.debug_points = 'vhnsw-build-hubs=error'; SET vhnsw.build_method = blocked; REINDEX INDEX items_v};
+try_set('inner product, equally long', dims => 32, rows => 6000, metric => 'ip', value => $angles, query => 'normal(n, i)', floor => 0.95);
+is($server->psql('postgres', $hubs), 0, 'inner product, equally long: no hubs');
+same_in_files('inner product, equally long', '3MB');
+try_set('inner product, one is longer', dims => 32, rows => 6000, metric => 'ip', value => "(1 + 0.1 * (n = 3000)::integer) * $angles",
+	query => 'normal(n, i)', floor => 0.95);
+isnt($server->psql('postgres', $hubs), 0, 'inner product, one is longer: hubs');
+
 # Too few links for so many directions
 my $few = try_set('few links', dims => 48, rows => 6000, value => 'normal(n, i)', options => 'WITH (m = 4, ef_construction = 8)', floor => 0.1);
 like($few, qr/may miss rows.*DETAIL:  Of searches .* [1-9]\S* % fail/s, 'few links: notice of searches');

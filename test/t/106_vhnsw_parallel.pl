@@ -107,6 +107,17 @@ foreach my $class (qw(vector_l2_ops vector_cosine_ops vector_ip_ops vector_l1_op
 	check_index($class);
 }
 
+# Products of vectors that are equally long
+$server->safe_psql('postgres', <<'SQL');
+CREATE TABLE directions (v vector(16)) WITH (parallel_workers = 8);
+INSERT INTO directions SELECT l2_normalize(v) FROM items WHERE id % 97 <> 0;
+SQL
+my $directions = 'CREATE INDEX items_v ON directions USING vhnsw (v vector_ip_ops)';
+my (undef, $unhelped) = build(0, '', create => $directions);
+my (undef, $helped) = build(2, '', create => $directions);
+is($helped, $unhelped, 'products of vectors that are equally long: the same index with 2');
+check_index('products of vectors that are equally long');
+
 # As if links were numbered past 2^32: in pieces, in one of which numbers begin
 # anew
 foreach my $class (qw(vector_l2_ops vector_ip_ops))
