@@ -36,8 +36,7 @@
 #define FirstLinks(layout) ((layout)->degree * 3 / 4)
 
 /* Of these, links to the farthest candidates, if the nearest leave no places. */
-#define FarLinks(graph) \
-	(FirstLinks(&(graph)->layout) / ((graph)->lengths_matter ? 8 : 4))
+#define FarLinks(layout) (FirstLinks(layout) / 4)
 
 /* Incoming links that are chosen among; see nearest_incoming(). */
 #define MAX_INCOMING 256
@@ -401,7 +400,7 @@ choose_first(Chooser *chooser, uint32 id)
 		ids[i] = VhnswKeyId(chooser->keys[i]);
 	make_keys(graph, code, ids, n, chooser->keys);
 	n = links_of_keys(chooser, n);
-	(void) choose(chooser, code, n, FirstLinks(layout), FarLinks(graph),
+	(void) choose(chooser, code, n, FirstLinks(layout), FarLinks(layout),
 				  FIRST_SLACK);
 	chosen = Min(n, FirstLinks(layout));
 	for (int i = 0; i < n; i++)

@@ -6,7 +6,7 @@
  *
  * Each element keeps the nearest it met in any leaf, and the nearest of its
  * class, one of 24 (of more where leaves are larger) that all elements are
- * divided into at random: its "far candidates".  Under inner product these are one eighth, the same for all.
+ * divided into at random: its "far candidates".
  * The longer links that they become keep the graph navigable.
  * What an element keeps are the smallest keys of all pairs, whatever the order
  * of leaves and pairs.
@@ -44,9 +44,6 @@
  */
 #define FAR_CLASSES 24
 #define MAX_FAR_CLASSES (FAR_CLASSES * VHNSW_LEAF_LIMIT / VHNSW_LEAF_SIZE)
-
-/* Under inner product one element of so many is a far candidate, of all. */
-#define FAR_SHARE 8
 
 /* Fibonacci hashing of element numbers, and a number that none has. */
 #define HASH_FACTOR 2654435769U
@@ -350,18 +347,10 @@ VhnswJoinFree(VhnswCrew *crew, VhnswJoin *join)
 	pfree(join);
 }
 
-/* Those who want far lists only do so under inner product. */
-#define FarForAll(side) (!(side)->wants_near)
-
-/* The class of an element; or whether it is a far candidate of all others. */
 static inline int
-class_of(const Side *side, uint32 id)
+class_of(const VhnswJoin *join, uint32 id)
 {
-	uint32		hash = murmurhash32(id);
-
-	if (FarForAll(side))
-		return hash % FAR_SHARE == 0;
-	return hash % side->join->far_classes;
+	return murmurhash32(id) % join->far_classes;
 }
 
 /*
@@ -414,19 +403,20 @@ join_lists(const VhnswJoin *join, const VhnswLeaf *leaf, VhnswBlockKind kind,
 static void
 join_guests(Side *residents, const uint32 *ids, uint32 n)
 {
-	int			nclasses = FarForAll(residents) ? 2 : 1;
+	const VhnswJoin *join = residents->join;
+	int			nclasses = residents->wants_near ? 1 : join->far_classes;
 	uint32		some[GUESTS_AT_ONCE];
 	uint32		count = 0;
 	Side		guests;
 
-	begin_side(&guests, residents->join, residents->block->kind,
+	begin_side(&guests, join, residents->block->kind,
 			   residents->wants_near, residents->wants_far, GUESTS_AT_ONCE,
 			   false);
 	for (int class = 0; class < nclasses; class++)
 	{
 		for (uint32 i = 0; i < n; i++)
 		{
-			if (nclasses > 1 && class_of(residents, ids[i]) != class)
+			if (nclasses > 1 && class_of(join, ids[i]) != class)
 				continue;
 			some[count++] = ids[i];
 			if (count < GUESTS_AT_ONCE)
@@ -530,7 +520,7 @@ fill_side(Side *side, const uint32 *members, uint32 n)
 		else
 			VhnswBlockAdd(side->block, &join->graph->layout,
 						  VhnswGraphGetCode(join->graph, members[i]));
-		side->classes[i] = class_of(side, members[i]);
+		side->classes[i] = class_of(side->join, members[i]);
 		side->near[i].count = side->far[i].count = 0;
 		side->near_limits[i] = side->wants_near ? limits[0] :
 			-get_float4_infinity();
@@ -1065,10 +1055,7 @@ add_keys(const WorkList *list, const VhnswKey *keys, int count, VhnswKey *all)
 	return count;
 }
 
-/*
- * For each class: bits of those vectors of a panel that are far candidates of
- * its elements, or these theirs
- */
+/* For each class: bits of those vectors of a panel that are of it */
 static void
 panel_classes(const Side *side, uint32 column, uint16 *classes)
 {
@@ -1076,15 +1063,7 @@ panel_classes(const Side *side, uint32 column, uint16 *classes)
 
 	memset(classes, 0, MAX_FAR_CLASSES * sizeof(uint16));
 	for (uint32 i = 0; side->wants_far && i < n; i++)
-	{
-		if (!FarForAll(side))
-			classes[side->classes[column + i]] |= 1 << i;
-		else
-		{
-			classes[0] |= side->classes[column + i] << i;
-			classes[1] |= 1 << i;
-		}
-	}
+		classes[side->classes[column + i]] |= 1 << i;
 }
 
 /*
@@ -1131,10 +1110,8 @@ compare_some(Side *rows, const uint32 *numbers, Side *columns, uint32 column,
 		if (distances[bit] > rows->far_limits[a] &&
 			distances[bit] > columns->far_limits[b])
 			continue;
-		if (!FarForAll(columns) || columns->classes[b] == 1)
-			offer(&rows->far[a], distances[bit], columns->members[b]);
-		if (!FarForAll(rows) || rows->classes[a] == 1)
-			offer(&columns->far[b], distances[bit], rows->members[a]);
+		offer(&rows->far[a], distances[bit], columns->members[b]);
+		offer(&columns->far[b], distances[bit], rows->members[a]);
 	}
 }
 
