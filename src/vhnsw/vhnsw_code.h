@@ -270,6 +270,34 @@ VhnswCodeResolution(const VhnswCode *code)
 		4 * FLT_EPSILON * code->norm * code->norm;
 }
 
+/*
+ * Under inner product: the squared distance of what has the same directions and
+ * length 1, of a negative product and both lengths.  Products of codes may be
+ * larger than those of lengths.  A zero vector is at a right angle to all
+ * others.
+ */
+static inline float
+VhnswDirectionDistance(float distance, float length_a, float length_b)
+{
+	float		lengths = length_a * length_b;
+
+	if (lengths > 0)
+		return Max(2 + 2 * distance / lengths, 0);
+	return length_a > 0 || length_b > 0 ? 2 : 0;
+}
+
+/* VhnswCodeResolution(); under inner product of directions */
+static inline float
+VhnswDirectionResolution(const VhnswLayout *layout, const VhnswCode *code)
+{
+	float		norm_squared = code->norm * code->norm;
+	float		squared = VhnswCodeResolution(code);
+
+	if (layout->metric == VHNSW_INNER_PRODUCT)
+		return norm_squared > 0 ? squared / norm_squared : 0;
+	return squared;
+}
+
 /* Codes that are best compared with one in a call */
 #define VHNSW_CODES_AT_ONCE 64
 

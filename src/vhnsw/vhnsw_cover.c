@@ -88,8 +88,6 @@ static void sample_end(EntrySample *sample);
 static float typical_distance(const VhnswGraph *graph,
 							  const EntrySample *sample);
 static int	compare_floats(const void *a, const void *b);
-static float resolution(const VhnswGraph *graph, const VhnswCode *code);
-static float direction_distance(float distance, float length_a, float length_b);
 
 /*
  * VhnswChooseEntries
@@ -231,8 +229,8 @@ sample_distances(const EntrySample *sample, const VhnswGraph *graph, uint32 i,
 	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
 	{
 		for (uint32 j = 0; j < n; j++)
-			distances[j] = direction_distance(distances[j], norm,
-											  sample_code(sample, first + j)->norm);
+			distances[j] = VhnswDirectionDistance(distances[j], norm,
+												  sample_code(sample, first + j)->norm);
 	}
 }
 
@@ -296,7 +294,8 @@ typical_distance(const VhnswGraph *graph, const EntrySample *sample)
 				nearest[i] = Min(nearest[i], distances[j]);
 		}
 		nearest[i] = Max(nearest[i],
-						 resolution(graph, sample_code(sample, i)));
+						 VhnswDirectionResolution(&graph->layout,
+												  sample_code(sample, i)));
 	}
 	pfree(distances);
 	qsort(nearest, nprobes, sizeof(float), compare_floats);
@@ -349,34 +348,4 @@ spread_entries(VhnswGraph *graph)
 		}
 	}
 	sample_end(&sample);
-}
-
-/*
- * The squared distance that equal vectors may seem to have; under inner product
- * of their directions.
- */
-static float
-resolution(const VhnswGraph *graph, const VhnswCode *code)
-{
-	float		norm_squared = code->norm * code->norm;
-	float		squared = VhnswCodeResolution(code);
-
-	if (graph->layout.metric == VHNSW_INNER_PRODUCT)
-		return norm_squared > 0 ? squared / norm_squared : 0;
-	return squared;
-}
-
-/*
- * The squared distance of what has the same directions and length 1, of a
- * negative product and both lengths.  Products of codes may be larger than
- * those of lengths.  A zero vector is at a right angle to all others.
- */
-static float
-direction_distance(float distance, float length_a, float length_b)
-{
-	float		lengths = length_a * length_b;
-
-	if (lengths > 0)
-		return Max(2 + 2 * distance / lengths, 0);
-	return length_a > 0 || length_b > 0 ? 2 : 0;
 }

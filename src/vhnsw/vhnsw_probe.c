@@ -161,10 +161,11 @@ VhnswProbeGraph(VhnswAdded *added)
 		if (stride == LAST_STRIDE &&
 			missed * APART >= total && missed > 0)
 		{
+			uint32		islands = VhnswSpanIslands(added);
+
 			ereport(DEBUG1,
-					errmsg_internal("a larger sample is linked, since %u of %u searches for elements did not come near them",
-									missed, total));
-			VhnswSpanManyClusters(added);
+					errmsg_internal("%u islands are linked, since %u of %u searches for elements did not come near them",
+									islands, missed, total));
 		}
 		total += probe_areas(added, &job, areas, nareas, stride, stride / 2,
 							 &missed);

@@ -10,12 +10,19 @@
  * They are the beginnings of the same random order, as the entries are.
  * (The hierarchy of HNSW is this, with lists of its own.)
  *
+ * Thousands of clusters are more than a sample shows.  Where searches fail in
+ * spite of it, one element of each is compared with those of all others, and
+ * the nearest get links: each from another element of the one cluster to
+ * another one of the other, since a search expands most elements of a cluster
+ * that it has come to, and should see many other clusters from there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 
+#include "vhnsw/vhnsw_island.h"
 #include "vhnsw/vhnsw_key.h"
 #include "vhnsw/vhnsw_select.h"
 #include "vhnsw/vhnsw_span.h"
@@ -24,44 +31,58 @@
 #define SAMPLE_STRIDE 32
 #define LARGEST_SAMPLE 3000
 
-/* Likewise, where searches fail in spite of that */
-#define LARGER_STRIDE 16
-#define LARGEST_LARGER_SAMPLE 12500
+/* Likewise, of islands */
+#define ISLAND_STRIDE 12
+#define MOST_ISLANDS 25000
 
 /* Links of an element in each sample, and of how many they are chosen */
 #define SPANNING_LINKS 8
 #define CANDIDATES 64
 
+/*
+ * Links of an island, at most, and the share of its places that an element has
+ * for these (and as many for those of others)
+ */
+#define ISLAND_LINKS CANDIDATES
+#define ISLAND_SHARE 8
+
 /* Elements whose links are chosen at a time */
 #define CHOSEN_AT_ONCE 8
 
-/* The links that were chosen for an element. */
+/* The links that were chosen for an element: places in the sample. */
 typedef struct Spanning
 {
-	int			count;
-	uint32		links[SPANNING_LINKS];
+	uint16		count;
+	uint16		links[ISLAND_LINKS];
 } Spanning;
+
+StaticAssertDecl(LARGEST_SAMPLE <= PG_UINT16_MAX + 1 && MOST_ISLANDS <= PG_UINT16_MAX + 1,
+				 "places in a sample must fit");
 
 /* Job: choose the links of a sample. */
 typedef struct SpanJob
 {
-	VhnswMemory order;
-	uint32		count;			/* the sample: so many of the order */
+	VhnswMemory ids;
+	uint32		count;			/* the sample: so many of them */
+	bool		nearest;		/* choose the nearest */
 	VhnswMemory copies;			/* its codes, if they are in a file */
 	VhnswMemory spannings;
 } SpanJob;
 
 static void span_sample(VhnswAdded *added, uint32 count);
+static const Spanning *choose_links(const VhnswGraph *graph, SpanJob *job);
+static void free_links(const VhnswGraph *graph, SpanJob *job);
+static int	links_of_island(const VhnswIslands *islands, uint32 first,
+							int each);
 static const VhnswCode **codes_of_sample(VhnswCrew *crew, const SpanJob *job);
-static int	find_nearest(const VhnswGraph *graph, const uint32 *ids,
-						 const VhnswCode **codes, uint32 which, uint32 count,
-						 VhnswLink *nearest);
+static int	find_nearest(const VhnswGraph *graph, const VhnswCode **codes,
+						 uint32 which, uint32 count, VhnswLink *nearest);
 
 /* Memory of all processes for that, if elements are in a file. */
 Size
 VhnswSpanBytes(const VhnswLayout *layout, uint64 count, int processes)
 {
-	return Min(count / LARGER_STRIDE, LARGEST_LARGER_SAMPLE) *
+	return Min(count / ISLAND_STRIDE, MOST_ISLANDS) *
 		(VhnswCodeSize(layout) + sizeof(Spanning) +
 		 processes * sizeof(VhnswCode *));
 }
@@ -83,14 +104,68 @@ VhnswSpanClusters(VhnswAdded *added)
 }
 
 /*
- * VhnswSpanManyClusters
- *		After VhnswSpanClusters(), link a larger sample among itself.
+ * VhnswSpanIslands
+ *		After VhnswSpanClusters(), link islands among themselves.
+ *
+ * If there are too many, those at equal intervals.  Returns how many are linked.
  */
-void
-VhnswSpanManyClusters(VhnswAdded *added)
+uint32
+VhnswSpanIslands(VhnswAdded *added)
 {
-	span_sample(added, Min(added->graph->count / LARGER_STRIDE,
-						   LARGEST_LARGER_SAMPLE));
+	const VhnswGraph *graph = added->graph;
+	VhnswIslands *islands = VhnswFindIslands(graph);
+	uint32	   *turns = islands->firsts;	/* whose turn is next in each */
+	uint32		count = Min(islands->count,
+							Min(graph->count / ISLAND_STRIDE, MOST_ISLANDS));
+	SpanJob		job = {.count = count,.nearest = true};
+	const Spanning *spannings;
+	uint8	   *limits = palloc(count);
+
+	job.ids = VhnswCrewAlloc(graph->crew, count * sizeof(uint32));
+	for (uint32 i = 0; i < count; i++)
+	{
+		turns[i] = islands->firsts[(uint64) i * islands->count / count];
+		limits[i] = links_of_island(islands, turns[i],
+									graph->layout.degree / ISLAND_SHARE);
+	}
+	memcpy(job.ids.address, turns, count * sizeof(uint32));
+	spannings = choose_links(graph, &job);
+
+	/* The nearest first, as places may not do for all. */
+	for (int j = 0; j < ISLAND_LINKS; j++)
+	{
+		for (uint32 i = 0; i < count; i++)
+		{
+			uint32		from = turns[i];
+			uint32		to;
+
+			CHECK_FOR_INTERRUPTS();
+			if (j >= Min(spannings[i].count, limits[i]))
+				continue;
+			to = turns[spannings[i].links[j]];
+			(void) VhnswAddLink(added, from, to);
+			(void) VhnswAddLink(added, to, from);
+			turns[i] = islands->next[from];
+			turns[spannings[i].links[j]] = islands->next[to];
+		}
+	}
+	free_links(graph, &job);
+	VhnswCrewFree(graph->crew, &job.ids);
+	pfree(limits);
+	VhnswFreeIslands(islands);
+	return count;
+}
+
+/* So many for each of its elements */
+static int
+links_of_island(const VhnswIslands *islands, uint32 first, int each)
+{
+	int			n = each;
+
+	for (uint32 id = islands->next[first]; id != first && n < ISLAND_LINKS;
+		 id = islands->next[id])
+		n += each;
+	return Min(n, ISLAND_LINKS);
 }
 
 /* Link so many elements, the first of graph->order, among themselves. */
@@ -98,24 +173,9 @@ static void
 span_sample(VhnswAdded *added, uint32 count)
 {
 	const VhnswGraph *graph = added->graph;
-	VhnswCrew  *crew = graph->crew;
-	SpanJob		job = {.order = graph->order_memory,.count = count};
-	const Spanning *spannings;
+	SpanJob		job = {.ids = graph->order_memory,.count = count};
+	const Spanning *spannings = choose_links(graph, &job);
 
-	job.spannings = VhnswCrewAlloc(crew, count * sizeof(Spanning));
-	spannings = job.spannings.address;
-	if (graph->codes)
-	{
-		job.copies = VhnswCrewAlloc(crew, (Size) count * graph->code_size);
-		for (uint32 i = 0; i < count; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			(void) VhnswGraphKeepCode(graph, graph->order[i],
-									  job.copies.address, i);
-		}
-	}
-	VhnswCrewRun(crew, VHNSW_JOB_SPAN, &job, sizeof(job),
-				 (count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
 	for (uint32 i = 0; i < count; i++)
 	{
 		uint32		id = graph->order[i];
@@ -123,13 +183,44 @@ span_sample(VhnswAdded *added, uint32 count)
 		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < spannings[i].count; j++)
 		{
-			(void) VhnswAddLink(added, id, spannings[i].links[j]);
-			(void) VhnswAddLink(added, spannings[i].links[j], id);
+			uint32		other = graph->order[spannings[i].links[j]];
+
+			(void) VhnswAddLink(added, id, other);
+			(void) VhnswAddLink(added, other, id);
 		}
 	}
+	free_links(graph, &job);
+}
+
+/* Run a job whose sample is set; what it has beside that is for free_links(). */
+static const Spanning *
+choose_links(const VhnswGraph *graph, SpanJob *job)
+{
+	VhnswCrew  *crew = graph->crew;
+	const uint32 *ids = job->ids.address;
+
+	job->spannings = VhnswCrewAlloc(crew, job->count * sizeof(Spanning));
 	if (graph->codes)
-		VhnswCrewFree(crew, &job.copies);
-	VhnswCrewFree(crew, &job.spannings);
+	{
+		job->copies = VhnswCrewAlloc(crew,
+									 (Size) job->count * graph->code_size);
+		for (uint32 i = 0; i < job->count; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			(void) VhnswGraphKeepCode(graph, ids[i], job->copies.address, i);
+		}
+	}
+	VhnswCrewRun(crew, VHNSW_JOB_SPAN, job, sizeof(*job),
+				 (job->count + CHOSEN_AT_ONCE - 1) / CHOSEN_AT_ONCE);
+	return job->spannings.address;
+}
+
+static void
+free_links(const VhnswGraph *graph, SpanJob *job)
+{
+	if (graph->codes)
+		VhnswCrewFree(graph->crew, &job->copies);
+	VhnswCrewFree(graph->crew, &job->spannings);
 }
 
 void
@@ -137,7 +228,6 @@ VhnswSpanJob(VhnswCrew *crew, const void *arg)
 {
 	const SpanJob *job = arg;
 	const VhnswGraph *graph = crew->graph;
-	const uint32 *ids = VhnswCrewAddress(crew, &job->order);
 	Spanning   *spannings = VhnswCrewAddress(crew, &job->spannings);
 	const VhnswCode **codes = codes_of_sample(crew, job);
 	uint32		chunk;
@@ -150,12 +240,15 @@ VhnswSpanJob(VhnswCrew *crew, const void *arg)
 		for (uint32 i = first; i < end; i++)
 		{
 			VhnswLink	nearest[CANDIDATES];
-			VhnswLink	links[SPANNING_LINKS];
-			int			n = find_nearest(graph, ids, codes, i, job->count,
-										 nearest);
+			VhnswLink	chosen[SPANNING_LINKS];
+			const VhnswLink *links = job->nearest ? nearest : chosen;
+			int			n = find_nearest(graph, codes, i, job->count, nearest);
 
-			n = VhnswSelectLinks(&graph->layout, nearest, n, SPANNING_LINKS,
-								 SPANNING_LINKS, links);
+			if (job->nearest)
+				n = Min(n, ISLAND_LINKS);
+			else
+				n = VhnswSelectLinks(&graph->layout, nearest, n,
+									 SPANNING_LINKS, SPANNING_LINKS, chosen);
 			spannings[i].count = n;
 			for (int j = 0; j < n; j++)
 				spannings[i].links[j] = links[j].id;
@@ -168,7 +261,7 @@ static const VhnswCode **
 codes_of_sample(VhnswCrew *crew, const SpanJob *job)
 {
 	const VhnswGraph *graph = crew->graph;
-	const uint32 *ids = VhnswCrewAddress(crew, &job->order);
+	const uint32 *ids = VhnswCrewAddress(crew, &job->ids);
 	const VhnswCode **codes = palloc_array(const VhnswCode *, job->count);
 	const char *copies = graph->codes ?
 	VhnswCrewAddress(crew, &job->copies) : NULL;
@@ -180,11 +273,10 @@ codes_of_sample(VhnswCrew *crew, const SpanJob *job)
 	return codes;
 }
 
-/* The nearest of a sample, sorted; returns how many. */
+/* The nearest of a sample, by their places, sorted; returns how many. */
 static int
-find_nearest(const VhnswGraph *graph, const uint32 *ids,
-			 const VhnswCode **codes, uint32 which, uint32 count,
-			 VhnswLink *nearest)
+find_nearest(const VhnswGraph *graph, const VhnswCode **codes, uint32 which,
+			 uint32 count, VhnswLink *nearest)
 {
 	VhnswKey	keys[2 * CANDIDATES];
 	VhnswKey	limit = PG_UINT64_MAX;
@@ -220,7 +312,7 @@ find_nearest(const VhnswGraph *graph, const uint32 *ids,
 
 		nearest[i] = (VhnswLink)
 		{
-			VhnswKeyDistance(keys[i]), ids[place], codes[place]
+			VhnswKeyDistance(keys[i]), place, codes[place]
 		};
 	}
 	return n;

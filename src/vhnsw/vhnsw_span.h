@@ -13,7 +13,7 @@
 extern Size VhnswSpanBytes(const VhnswLayout *layout, uint64 count,
 						   int processes);
 extern void VhnswSpanClusters(VhnswAdded *added);
-extern void VhnswSpanManyClusters(VhnswAdded *added);
+extern uint32 VhnswSpanIslands(VhnswAdded *added);
 extern void VhnswSpanJob(VhnswCrew *crew, const void *arg);
 
 #endif							/* VHNSW_SPAN_H */

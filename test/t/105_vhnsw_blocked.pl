@@ -118,7 +118,7 @@ SQL
 my $clusters = '10 * normal(-1 - greatest(n % 80 - 40, 0), i) + normal(n, i)';
 
 unlike(try_set('clusters', dims => 24, rows => 6000, value => $clusters, floor => 0.95),
-	qr/clustered|searching|may miss rows|a larger sample/, 'clusters: no notice');
+	qr/clustered|searching|may miss rows|islands are linked/, 'clusters: no notice');
 is($server->safe_psql('postgres', q{SELECT searches_found > 0.97 AND coalesce(weak_searches_found, 1) BETWEEN 0.8 AND 1 FROM vhnsw_info('items_v')}),
 	't', 'clusters: searches find');
 # More than entries, and each fills the lists of its elements
@@ -216,11 +216,32 @@ isnt($server->psql('postgres', $hubs), 0, 'inner product, one is longer: hubs');
 my $few = try_set('few links', dims => 48, rows => 6000, value => 'normal(n, i)', options => 'WITH (m = 4, ef_construction = 8)', floor => 0.1);
 like($few, qr/may miss rows.*DETAIL:  Of searches .* [1-9]\S* % fail/s, 'few links: notice of searches');
 like($few, qr/HINT:  Set vhnsw.ef_search higher\.  Building with vhnsw.build_method = search/, 'few links: hint');
-like($few, qr/a larger sample is linked, since [1-9]/, 'few links: a larger sample');
+like($few, qr/[1-9]\d* islands are linked, since [1-9]/, 'few links: islands');
 my (undef, undef, $in_files) = $server->psql('postgres', "SET maintenance_work_mem = '3MB'; REINDEX INDEX items_v");
 is($server->safe_psql('postgres', q{SELECT build_method FROM vhnsw_info('items_v')}),
 	'blocked in files', 'few links: in files');
 like($in_files, qr/HINT:  Set vhnsw.ef_search higher\.  With a maintenance_work_mem/, 'few links: hint about memory');
+
+# More clusters far apart than a sample of one element in 32 shows.  Without links among islands
+# 0.87 of the searches find their elements.
+like(try_set('thousands of clusters far apart', dims => 64, rows => 30000, value => 'normal(-1 - n % 1500, i) + 0.1 * normal(n, i)',
+	options => 'WITH (m = 4, ef_construction = 16)', ef => 10, floor => 0.9),
+	qr/\b1[45]\d\d islands are linked/, 'thousands of clusters far apart: islands');
+is($server->safe_psql('postgres', q{SELECT searches_found > 0.95 FROM vhnsw_info('items_v')}),
+	't', 'thousands of clusters far apart: searches find');
+same_in_files('thousands of clusters far apart', '5MB');
+my $pages = index_pages($server, 'items_v');
+foreach my $memory (qw(5MB 64MB))
+{
+	$server->safe_psql('postgres', <<"SQL");
+ALTER TABLE items SET (parallel_workers = 2);
+SET max_parallel_maintenance_workers = 2;
+SET maintenance_work_mem = '$memory';
+SET vhnsw.build_method = blocked;
+REINDEX INDEX items_v;
+SQL
+	is(index_pages($server, 'items_v'), $pages, "thousands of clusters far apart: the same with workers and $memory");
+}
 
 # As many directions as dimensions
 my $said = try_set('no clusters', dims => 64, rows => 24000, value => 'normal(n, i)', floor => 0.4);
