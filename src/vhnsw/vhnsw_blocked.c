@@ -54,7 +54,6 @@ typedef struct JoinJob
 	uint64		seed;
 } JoinJob;
 
-static double lists_recall(VhnswCrew *crew, VhnswJoin *join);
 static void report_recall(const char *index_name, double first, double last,
 						  int rounds, bool useless);
 static void renumber(VhnswGraph *graph, VhnswPartition *partition,
@@ -144,7 +143,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 	VhnswMakePrincipal(graph, &principal, join_bytes);
 	join = VhnswJoinCreate(crew, &principal, join_bytes);
 	join_parts(crew, join, partition, PARTITION_SEED);
-	recall = lists_recall(crew, join);
+	recall = VhnswJoinRecall(crew, join);
 	if (join->principal.dims > 0 && recall < GOOD_PRINCIPAL_RECALL)
 	{
 		ereport(DEBUG1,
@@ -152,7 +151,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 								100 * recall));
 		VhnswJoinWholeCodes(crew, join);
 		join_parts(crew, join, partition, PARTITION_SEED);
-		recall = lists_recall(crew, join);
+		recall = VhnswJoinRecall(crew, join);
 	}
 	VhnswFreePartition(crew, partition);
 	first_recall = recall;
@@ -170,7 +169,7 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		plan_dividing(graph, partition);
 		join_parts(crew, join, partition, seed);
 		VhnswFreePartition(crew, partition);
-		recall = lists_recall(crew, join);
+		recall = VhnswJoinRecall(crew, join);
 	}
 	graph->dividing_bytes = 0;
 
@@ -209,15 +208,6 @@ VhnswBlockedLink(VhnswGraph *graph, const char *index_name)
 		VhnswSpillResize(graph->spilled_lists, cache / 4);
 	}
 	return true;
-}
-
-/* What share of the exact neighbors lists hold */
-static double
-lists_recall(VhnswCrew *crew, VhnswJoin *join)
-{
-	double		recall = VhnswJoinRecall(crew, join);
-
-	return VD_PRETEND("vhnsw-no-clusters") ? recall / 4 : recall;
 }
 
 /*

@@ -6,10 +6,9 @@
  *
  * Each element keeps the nearest it met in any leaf, and the nearest of its
  * class, one of 24 (of more where leaves are larger) that all elements are
- * divided into at random: its "far candidates".
- * The longer links that they become keep the graph navigable.
- * What an element keeps are the smallest keys of all pairs, whatever the order
- * of leaves and pairs.
+ * divided into at random: its "far candidates".  The longer links that they
+ * become keep the graph navigable.  What an element keeps are the smallest keys
+ * of all pairs, whatever the order of leaves and pairs.
  *
  *-------------------------------------------------------------------------
  */

@@ -244,9 +244,7 @@ VhnswSpanJob(VhnswCrew *crew, const void *arg)
 			const VhnswLink *links = job->nearest ? nearest : chosen;
 			int			n = find_nearest(graph, codes, i, job->count, nearest);
 
-			if (job->nearest)
-				n = Min(n, ISLAND_LINKS);
-			else
+			if (!job->nearest)
 				n = VhnswSelectLinks(&graph->layout, nearest, n,
 									 SPANNING_LINKS, SPANNING_LINKS, chosen);
 			spannings[i].count = n;
